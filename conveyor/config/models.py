@@ -1,0 +1,171 @@
+"""What a `werf.yaml` says, once it is known to be right.
+
+Frozen values: `conveyor.config` makes them, everybody else reads them. Paths inside an image or the project are absolute
+POSIX texts without a trailing slash ("/" stays); names of stages are werf's own (`beforeInstall`, `install`, ...).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from conveyor.errors import Place
+
+UserStageName = Literal["beforeInstall", "install", "beforeSetup", "setup"]
+USER_STAGES: tuple[UserStageName, ...] = ("beforeInstall", "install", "beforeSetup", "setup")
+
+
+@dataclass(frozen=True, slots=True)
+class PathFilter:
+    """`includePaths` and `excludePaths`: globs relative to `add`, in werf's three forms (`conveyor.gitrepo.matching`)."""
+
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GitMapping:
+    """A local mapping: files of the commit below `add` (relative to the project directory) laid at `to`."""
+
+    place: Place
+    add: str
+    to: str
+    owner: str = ""
+    group: str = ""
+    paths: PathFilter = PathFilter()
+    stage_dependencies: Mapping[UserStageName, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Shell:
+    """The commands of the user stages; `cache_version` counts for all four, `stage_cache_versions` for one each."""
+
+    commands: Mapping[UserStageName, tuple[str, ...]] = field(default_factory=dict)
+    cache_version: str = ""
+    stage_cache_versions: Mapping[UserStageName, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class DockerInstructions:
+    """The directive `docker`. `None` is "not configured"; `cmd` and `entrypoint`: text is the shell form, a tuple exec."""
+
+    place: Place
+    volume: tuple[str, ...] = ()
+    expose: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    label: Mapping[str, str] = field(default_factory=dict)
+    cmd: str | tuple[str, ...] | None = None
+    entrypoint: str | tuple[str, ...] | None = None
+    workdir: str | None = None
+    user: str | None = None
+    healthcheck: str | None = None
+    exact_values: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """Files of another image of the project laid at `to`, before or after `install` or `setup`."""
+
+    place: Place
+    image: str
+    when: Literal["before", "after"]
+    stage: Literal["install", "setup"]
+    add: str
+    to: str
+    owner: str = ""
+    group: str = ""
+    paths: PathFilter = PathFilter()
+    from_stage: UserStageName | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Injection:
+    """One value of a dependency put into the environment."""
+
+    type: Literal["ImageName", "ImageTag", "ImageRepo", "ImageID", "ImageDigest"]
+    target_env: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dependency:
+    """Names, ids and digests of another image of the project, injected before or after `install` or `setup`."""
+
+    place: Place
+    image: str
+    when: Literal["before", "after"]
+    stage: Literal["install", "setup"]
+    imports: tuple[Injection, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MountPoint:
+    """A directory of the host in every build container of the image: `source` is the host path of `fromPath`."""
+
+    place: Place
+    kind: Literal["tmp_dir", "build_dir", "from_path"]
+    to: str
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """What an image is built on: an image of the project, nothing (`scratch`), or an image from outside."""
+
+    kind: Literal["external", "scratch", "image"]
+    reference: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image or artifact of the Stapel kind. `name` is "" for the nameless image."""
+
+    place: Place
+    name: str
+    base: Base
+    artifact: bool = False
+    final: bool = True
+    from_latest: bool = False
+    from_cache_version: str = ""
+    cache_version: str = ""  # the image's own, else that of `build`
+    git: tuple[GitMapping, ...] = ()
+    shell: Shell = Shell()
+    docker: DockerInstructions | None = None
+    imports: tuple[Import, ...] = ()
+    dependencies: tuple[Dependency, ...] = ()
+    mounts: tuple[MountPoint, ...] = ()
+    network: str = ""
+    platform: str = ""  # "" : the engine's
+    disable_git_after_patch: bool = False
+
+    def needs(self) -> tuple[str, ...]:
+        """Names of the images that this one takes from, each once, in order of base, imports, dependencies."""
+        names = [self.base.reference] if self.base.kind == "image" else []
+        names += [item.image for item in self.imports] + [item.image for item in self.dependencies]
+        return tuple(dict.fromkeys(names))
+
+
+@dataclass(frozen=True, slots=True)
+class GitWorktree:
+    """What may be done to the user's clone."""
+
+    force_shallow_clone: bool = False
+    allow_unshallow: bool = True
+    allow_fetch_origin_branches_and_tags: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """The whole configuration: images in order of configuration, one per name."""
+
+    name: str
+    file: str  # path of the configuration relative to the root of the repository
+    images: tuple[Image, ...]
+    git_worktree: GitWorktree = GitWorktree()
+
+    def image(self, name: str) -> Image:
+        """The image of this name; `KeyError` where there is none."""
+        for image in self.images:
+            if image.name == name:
+                return image
+        raise KeyError(name)

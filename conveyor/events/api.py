@@ -1,0 +1,118 @@
+"""One stream of typed events; the terminal, plain lines and JSON lines are views of it.
+
+Deciding code sends events to a `Reporter` and never prints. Events are values; `VERSION` is the version of their fields and
+is raised when one changes its meaning. Images are named as in the configuration ("" is the nameless one, shown as `~`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from conveyor.build.results import BuildResult, Failure, MissingStage, StageResult, Why
+
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedImage:
+    """A line of the plan."""
+
+    name: str
+    artifact: bool
+    final: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PlanMade:
+    """The sets of images that do not need one another. A picture: images start as soon as what they need is there."""
+
+    sets: tuple[tuple[PlannedImage, ...], ...]
+    limit: int  # 0: none
+
+
+@dataclass(frozen=True, slots=True)
+class StageUsed:
+    """A stored stage was selected."""
+
+    result: StageResult
+
+
+@dataclass(frozen=True, slots=True)
+class StageStarted:
+    """A stage is being built."""
+
+    image: str
+    stage: str
+    digest: str
+    why: Why
+
+
+@dataclass(frozen=True, slots=True)
+class StageLog:
+    """Output of a stage's commands, or of the engine about it, cut anywhere."""
+
+    image: str
+    stage: str
+    stream: Literal["stdout", "stderr"]
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StageWaits:
+    """Somebody else holds the lock that saves this stage."""
+
+    image: str
+    stage: str
+    lock: str
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class StageBuilt:
+    """A stage was built and saved, or built and discarded for another's (`result.discarded`)."""
+
+    result: StageResult
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFailed:
+    """An image will not be there: a stage of it failed, or an image that it needs did."""
+
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class ImageMissing:
+    """Built images were required, and this one is not complete."""
+
+    missing: MissingStage
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """Something that a user should know and that stops nothing."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The end of a build, successful or not."""
+
+    result: BuildResult
+
+
+Event = (
+    PlanMade | StageUsed | StageStarted | StageLog | StageWaits | StageBuilt | ImageFailed | ImageMissing | Warned | Finished
+)
+
+
+class Reporter(Protocol):
+    """Takes events from any thread, one at a time for each caller; must not raise and must not block for long."""
+
+    def __call__(self, event: Event) -> None:
+        """An event, as it happens."""
+
+    def close(self) -> None:
+        """Show what is still held back. Closing twice is fine."""

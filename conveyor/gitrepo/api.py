@@ -1,0 +1,134 @@
+"""What a commit holds: objects, trees, deltas, ancestry. Never the work tree.
+
+Objects are asked of git itself (a long-lived `cat-file --batch` behind a lock, a pool for contents), with
+`GIT_NO_REPLACE_OBJECTS=1` and without filters, hooks or fsmonitor of the repository. Trees are parsed here, read once and
+kept by their id, so that many images of one commit share one walk, and two commits are compared subtree by subtree in time
+that grows with what differs. Submodules are walked like directories, in their own object stores.
+
+Paths are bytes, relative, without a leading slash, `/`-separated. Errors: `conveyor.errors.GitError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import BinaryIO, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """A file or link of a commit: `mode` is git's own (0o100644, 0o100755, 0o120000); `store` names the object store."""
+
+    path: bytes  # relative to what the mapping adds; b"" where it adds a single file
+    mode: int
+    oid: str
+    store: str = ""  # "" : the repository; else the path of a submodule
+
+    @property
+    def is_link(self) -> bool:
+        """Whether it is a symbolic link."""
+        return self.mode == 0o120000
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """From one commit to another, by mapping: what must be laid, what must go.
+
+    `changed` holds pairs of what stood there (None: nothing) and what stands there now; `removed` what is gone. Both are
+    sorted by path. A mapping that changed from a file to a directory shows it as removed b"" and changed paths.
+    """
+
+    changed: tuple[tuple[Blob | None, Blob], ...]
+    removed: tuple[Blob, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.changed or self.removed)
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """The part of a commit that a mapping or a glob of stageDependencies means.
+
+    `add` is relative to the root of the repository (b"": all of it); includes and excludes are globs relative to `add`, in
+    werf's three forms. `within` narrows further by include globs of its own (stageDependencies): a path must match both.
+    """
+
+    add: bytes
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    within: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One line of git status: a path of the work tree that is not as the commit has it."""
+
+    path: bytes
+    kind: str  # `modified`, `untracked`, `deleted`, `staged`, `submodule`
+
+
+class Repository(Protocol):
+    """A repository, for the time of one run. Thread-safe."""
+
+    @property
+    def root(self) -> bytes:
+        """The absolute path of the work tree."""
+
+    @property
+    def git_dir(self) -> bytes:
+        """The absolute path of the common git directory."""
+
+    @property
+    def head(self) -> str:
+        """The commit that this run builds: HEAD, or the commit made of the work tree by `--dev`."""
+
+    def commit_time_s(self, commit: str) -> int:
+        """The committer's time, seconds since the epoch."""
+
+    def exists(self, commits: Iterable[str]) -> frozenset[str]:
+        """Those that are commits known here."""
+
+    def ancestors(self, commits: Iterable[str], of: str) -> frozenset[str]:
+        """Those that are known here and are ancestors of `of`, or `of` itself. One rev-list for all of them."""
+
+    def read_file(self, commit: str, path: bytes) -> bytes | None:
+        """The content at a path, links inside the repository followed (at most 40); None where there is no file."""
+
+    def files(self, commit: str, selector: Selector) -> tuple[Blob, ...]:
+        """The matching files and links, sorted by path. `GitError` for a submodule that is not initialised."""
+
+    def matches(self, commit: str, selector: Selector) -> bool:
+        """Whether anything matches; cheaper than `files`."""
+
+    def is_file(self, commit: str, path: bytes) -> bool:
+        """Whether a file or link stands at a path."""
+
+    def tree_digest(self, commit: str, selector: Selector) -> str:
+        """A digest of path, mode and blob of all matching files: equal exactly when these are equal."""
+
+    def delta(self, old: str, new: str, selector: Selector) -> Delta:
+        """What changed between two commits inside the selection."""
+
+    def sizes(self, blobs: Iterable[Blob]) -> Mapping[tuple[str, str], int]:
+        """Sizes in bytes by (store, oid)."""
+
+    def open(self, blob: Blob) -> BinaryIO:
+        """The content of a blob, as stored: no filter is applied."""
+
+    def lfs_files(self, commit: str, selector: Selector) -> tuple[bytes, ...]:
+        """Matching paths (relative to the root of the repository) that .gitattributes gives `filter=lfs`."""
+
+    def uncommitted(self) -> tuple[Change, ...]:
+        """What git status says, asked once a run; paths relative to the root. Empty in `--dev`."""
+
+    def select_changes(self, changes: Iterable[Change], selector: Selector) -> Iterator[Change]:
+        """Those of `changes` that lie inside a selection (an untracked submodule or directory counts whole)."""
+
+    def deepen(self) -> bool:
+        """Fetch the whole history of a shallow clone from origin, once; whether it is complete now."""
+
+    def is_shallow(self) -> bool:
+        """Whether history is cut off."""
+
+    def close(self) -> None:
+        """End git's processes."""
