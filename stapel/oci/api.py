@@ -113,6 +113,9 @@ class ImageStore(Protocol):
     def address(self) -> str:
         """The place in one line, equal for all who mean the same place: the name of locks and of caches."""
 
+    def clock_skew_ms(self) -> int:
+        """The store's clock minus ours, as far as it has told; 0 where it is the same machine's or not known."""
+
     def reference(self, name: str) -> str:
         """How a person names the image `name` of this store, as `docker run` takes it."""
 

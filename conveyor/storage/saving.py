@@ -1,0 +1,86 @@
+"""Saving a stage, optimistic: the steps of design section 5. The essay stands in `conveyor.storage.selection`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from conveyor.storage.names import StageName, stage_name
+from conveyor.storage.selection import StoredStage
+from conveyor.storage.storage import Storage
+from locking.api import Lease, Locks, LockTimeout, LockUnavailable, Waiting
+from stapel.errors import NotFound
+from stapel.oci.api import Descriptor
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """The stage that the build goes on with, and whether it is another's (ours was discarded)."""
+
+    stage: StoredStage
+    discarded: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Saving:
+    """What saving needs beside the storage. `clock_ms` is the time of this machine."""
+
+    locks: Locks
+    timeout_s: float
+    warn: Callable[[str], None]
+    on_wait: Callable[[Waiting], None]
+    clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
+
+
+def lock_name(storage: Storage, digest: str) -> str:
+    """The lock under which a stage of this digest gets its name."""
+    return f"{storage.address}.{digest}"
+
+
+def save(
+    storage: Storage,
+    digest: str,
+    image: Descriptor,
+    suitable: Callable[[bool], StoredStage | None],
+    saving: Saving,
+    *,
+    name: StageName | None = None,
+) -> Saved:
+    """Name an image that was put by digest, or discard it for a suitable stage that has appeared.
+
+    `suitable(fresh)` selects among the stored stages, by a list asked for after the call where `fresh`. `name` is given for
+    a stage copied from another storage, which keeps its own. A failure leaves an image without a name and no lock.
+    """
+    lease = _acquire(storage, digest, saving)
+    try:
+        there = suitable(True)
+        if there is not None:
+            return Saved(there, discarded=True)
+        ours = name or stage_name(digest, _timestamp_ms(storage, digest, saving), image.digest)
+        storage.add(ours, image)
+    finally:
+        if lease is not None:
+            lease.release()
+    winner = suitable(True)
+    if winner is None:
+        raise NotFound(
+            f"stage {ours} was saved to {storage.address} and is not listed there",
+            hint="the storage loses names: look at its logs, and run the build again",
+            temporary=True,
+        )
+    return Saved(winner, discarded=winner.name != ours)
+
+
+def _acquire(storage: Storage, digest: str, saving: Saving) -> Lease | None:
+    try:
+        return saving.locks.acquire(lock_name(storage, digest), timeout_s=saving.timeout_s, on_wait=saving.on_wait)
+    except (LockTimeout, LockUnavailable) as error:
+        saving.warn(f"going on without a lock: {error}")
+        return None
+
+
+def _timestamp_ms(storage: Storage, digest: str, saving: Saving) -> int:
+    now_ms = saving.clock_ms() + storage.store.clock_skew_ms()
+    newest_ms = max((stage.name.timestamp_ms for stage in storage.candidates(digest)), default=0)
+    return max(now_ms, newest_ms + 1)

@@ -1,0 +1,105 @@
+"""Which stored stage stands for the one that is wanted: selection and saving, and why they are right.
+
+Many conveyors, on many machines, read and write one storage at once. None of them can be trusted to hold a lock when it
+thinks that it does: a lease ends while a process is suspended, a server forgets. So a lock saves work here and nothing
+else. What makes the whole correct is that everybody reads the same names and orders them in the same way.
+
+What is stored. A stage is an image under the name `<digest>-<timestamp>-<8 hex>`. Its label records the commits that it was
+made from, the names of the stages below it, and the name and digest of each part of its key. A name is written by one
+atomic step, after all that it names is complete, and never again with other bytes. A mark `<name>-rejected` is only added.
+
+Invariants.
+
+ 1. A published stage never changes. (A name is new: its last 8 digits are of the image's own digest, its timestamp is later
+    than that of every stage of the digest that its writer has seen.)
+ 2. A name is never there without its image: blobs first, then the manifest by digest, then the name.
+ 3. Selection is a function of the set of names, of what they name, and of the commits below HEAD: no clock, no order of
+    listing, no lock, nothing local enters. Two conveyors at one commit that see one set select one stage.
+ 4. A stage that was made from git is suitable only where every commit that it recorded is known and is HEAD or an ancestor
+    of HEAD, for every mapping. So a delta can always be made from it, and no branch uses what another one made.
+ 5. A rejected stage is never suitable, and neither is one that was built on it: its line of parents says so.
+ 6. Of the suitable stages the oldest is taken, ties by name. A stage that appears later can never take its place but by an
+    older timestamp, which rule 1 lets nobody choose who has seen it. So once all writers of a digest are done, every later
+    selection at one commit gives one answer.
+ 7. After it has named its stage, a writer lists once more and goes on with what selection says, be it its own stage or
+    another's. What two writers without a common lock (or with clocks that disagree) both named is thus settled before
+    either builds the next stage on it; what still appears after that moment is met by the confirmation of the last
+    stages before the report, and costs work, never correctness: a stage is what its own key and label say.
+ 8. The label of a stage is believed only as far as it agrees with the name: another digest in the label, or a name whose
+    last digits are of neither the manifest nor the image, and the stage does not exist for us.
+
+Saving (`conveyor.storage.saving`) is optimistic: build with no lock held, put the image by digest with no lock held, then
+take the lock, list past every cache, discard ours where a suitable stage has appeared, else name it; release; look again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from conveyor.storage.facts import Facts
+from conveyor.storage.names import StageName
+from stapel.oci.api import Description
+
+AncestorsOf: TypeAlias = Callable[[Iterable[str]], frozenset[str]]
+"""Of these commits, those that are known and are ancestors of HEAD, or HEAD itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredStage:
+    """A stage in a storage: its name, what the store says of the image, and what its label says."""
+
+    name: StageName
+    description: Description
+    facts: Facts
+
+
+Refusal: TypeAlias = Literal["rejected", "no_ancestor"]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The stage to use, or None and why each candidate was left out."""
+
+    stage: StoredStage | None
+    refused: tuple[tuple[StageName, Refusal], ...] = ()
+
+
+def believe(name: StageName, description: Description, facts: Facts | None) -> bool:
+    """Rule 8: whether the label and the digits of the name agree with what the name stands for."""
+    if facts is None or facts.digest != name.digest:
+        return False
+    ids = (description.descriptor.digest, description.image_id)
+    return any(one.partition(":")[2].startswith(name.suffix) for one in ids)
+
+
+def select(
+    candidates: Iterable[StoredStage],
+    *,
+    rejected: Collection[str],
+    holds_git: bool,
+    ancestors: AncestorsOf,
+) -> Selection:
+    """The suitable stage that everybody selects (rules 3 to 6).
+
+    `rejected` holds names of rejected stages of this storage. `holds_git`: the stage is one that is made from git, so its
+    commits count (a stage that merely stands on such a one is bound to it by its key).
+    """
+    ordered = sorted(candidates, key=lambda stage: stage.name)
+    refused: list[tuple[StageName, Refusal]] = []
+    sound: list[StoredStage] = []
+    for stage in ordered:
+        if str(stage.name) in rejected or any(parent in rejected for parent in stage.facts.parents):
+            refused.append((stage.name, "rejected"))
+        else:
+            sound.append(stage)
+    if not holds_git:
+        return Selection(sound[0] if sound else None, tuple(refused))
+    known = ancestors({commit for stage in sound for commit in stage.facts.recorded_commits()}) if sound else frozenset()
+    for stage in sound:
+        commits = stage.facts.recorded_commits()
+        if commits and commits <= known:
+            return Selection(stage, tuple(refused))
+        refused.append((stage.name, "no_ancestor"))
+    return Selection(None, tuple(refused))

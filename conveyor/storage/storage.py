@@ -1,0 +1,220 @@
+"""A place where stages live: an image store, read as stages and records.
+
+`Storage` adds to `stapel.oci.api.ImageStore` what names mean: candidates of a digest, marks of rejection, records of
+imports. Descriptions of named images never change, so they are kept: those of a registry in the home directory too, where
+any number of processes read and write them (a file a repository's stage, filled aside and renamed).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from conveyor.storage.facts import LABEL, Facts, parse_facts
+from conveyor.storage.names import StageName, import_record_name, parse_import_record, parse_stage_name
+from conveyor.storage.selection import StoredStage, believe
+from stapel.errors import Broken, NotFound
+from stapel.oci.api import Description, Descriptor, ImageStore
+
+Role: TypeAlias = Literal["primary", "secondary"]
+
+READ_AT_ONCE = 16
+
+
+class Storage:
+    """The stages of one store. Thread-safe. Errors of the store pass through (`Unreachable`)."""
+
+    def __init__(self, store: ImageStore, role: Role, *, cache_dir: Path | None, warn: Callable[[str], None]) -> None:
+        """`cache_dir`: where descriptions are kept between runs (None: the store describes at no cost)."""
+        self.store = store
+        self.role: Role = role
+        self._cache_dir = cache_dir
+        self._warn = warn
+        self._lock = threading.Lock()
+        self._stages: dict[str, set[StageName]] | None = None
+        self._rejected: set[str] = set()
+        self._imports: dict[str, str] = {}
+        self._described: dict[StageName, StoredStage | None] = {}
+        self._gone: set[StageName] = set()
+
+    @property
+    def address(self) -> str:
+        """The store's address."""
+        return self.store.address
+
+    def reference(self, stage: StoredStage) -> str:
+        """How a person names the image of a stage."""
+        return self.store.reference(str(stage.name))
+
+    def load(self) -> None:
+        """Read the list of names where this run has not; everything else asks for it by itself."""
+        with self._lock:
+            if self._stages is None:
+                self._stages = {}
+                self._add(self.store.names())
+
+    def candidates(self, digest: str, *, fresh: bool = False) -> tuple[StoredStage, ...]:
+        """The stored stages of a digest, in no order, those that cannot be believed left out.
+
+        `fresh`: by a list that is asked for after this call.
+        """
+        self.load()
+        if fresh:
+            names = list(self.store.names(fresh=True, prefix=digest))
+            with self._lock:
+                self._found(digest).clear()
+                self._add(names)
+        with self._lock:
+            found = [name for name in self._found(digest) if name not in self._gone]
+        return tuple(stage for stage in self.describe(found) if stage is not None)
+
+    def describe(self, names: Sequence[StageName]) -> list[StoredStage | None]:
+        """Each stage with its description, None where it is gone or not to be believed."""
+        missing = [name for name in names if name not in self._described]
+        if len(missing) > 1 and self._cache_dir is not None:
+            from concurrent.futures import ThreadPoolExecutor
+
+            with ThreadPoolExecutor(min(READ_AT_ONCE, len(missing)), "describe") as pool:
+                read = list(pool.map(self._describe, missing))
+        else:
+            read = [self._describe(name) for name in missing]
+        with self._lock:
+            self._described.update(zip(missing, read, strict=True))
+            return [self._described[name] for name in names]
+
+    def all_stages(self) -> tuple[StageName, ...]:
+        """The names of all stages, newest first."""
+        self.load()
+        with self._lock:
+            return tuple(sorted((name for found in (self._stages or {}).values() for name in found), reverse=True))
+
+    def known_stages(self) -> tuple[StoredStage, ...]:
+        """The stages that can be described without asking the store once a stage, newest first."""
+        names = self.all_stages()
+        if self._cache_dir is None:
+            wanted: Sequence[StageName] = names
+        else:
+            wanted = [name for name in names if name in self._described or self._cached(name).exists()]
+        return tuple(stage for stage in self.describe(wanted) if stage is not None)
+
+    def rejected(self) -> frozenset[str]:
+        """Names of the stages that are marked as broken, here or in this run alone."""
+        self.load()
+        with self._lock:
+            return frozenset(self._rejected)
+
+    def forget(self, name: StageName) -> None:
+        """Leave a stage out for the rest of this run: its image was found to be gone."""
+        with self._lock:
+            self._gone.add(name)
+
+    def add(self, name: StageName, image: Descriptor) -> None:
+        """Give an image that is here by digest the name of a stage."""
+        self.store.name(str(name), image)
+        with self._lock:
+            self._gone.discard(name)
+            self._found(name.digest).add(name)
+
+    def import_digest(self, source: str) -> str | None:
+        """The recorded digest of imported files, None where nobody has recorded it."""
+        self.load()
+        with self._lock:
+            return self._imports.get(source)
+
+    def record_import(self, source: str, digest: str) -> None:
+        """Record the digest of imported files. A storage that refuses to be written to costs the next run work only."""
+        from stapel.errors import StapelError
+
+        try:
+            self.store.put_record(import_record_name(source, digest))
+        except StapelError as error:
+            self._warn(f"the digest of an import could not be recorded in {self.address}: {error}")
+        with self._lock:
+            self._imports[source] = digest
+
+    def _found(self, digest: str) -> set[StageName]:
+        if self._stages is None:
+            self._stages = {}
+        return self._stages.setdefault(digest, set())
+
+    def _add(self, names: Iterable[str]) -> None:
+        for text in names:
+            parsed = parse_stage_name(text)
+            if parsed is not None:
+                name, rejected = parsed
+                if rejected:
+                    self._rejected.add(str(name))
+                else:
+                    self._found(name.digest).add(name)
+                continue
+            record = parse_import_record(text)
+            if record is not None:
+                # Two records of one source can only come from a store that lies: the lesser is everybody's choice.
+                source, digest = record
+                self._imports[source] = min(digest, self._imports.get(source, digest))
+
+    def _describe(self, name: StageName) -> StoredStage | None:
+        description = self._read_cached(name)
+        if description is None:
+            try:
+                description = self.store.describe(str(name))
+            except NotFound:
+                return None
+            except Broken as error:
+                self._warn(f"stage {name} in {self.address} cannot be used: {error}")
+                return None
+            self._write_cached(name, description)
+        facts: Facts | None = parse_facts(description.labels)
+        if facts is None or not believe(name, description, facts):
+            self._warn(f"stage {name} in {self.address} is ignored: its label does not agree with its name")
+            return None
+        return StoredStage(name, description, facts)
+
+    def _cached(self, name: StageName) -> Path:
+        assert self._cache_dir is not None
+        return self._cache_dir / name.digest[:2] / f"{name}.json"
+
+    def _read_cached(self, name: StageName) -> Description | None:
+        if self._cache_dir is None:
+            return None
+        import json
+
+        try:
+            document = json.loads(self._cached(name).read_bytes())
+            return Description(
+                Descriptor(document["mediaType"], document["digest"], document["size"]),
+                {LABEL: document["facts"]},
+                document["imageSize"],
+                document["createdMs"],
+                document["imageId"],
+                document["parentSize"],
+            )
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def _write_cached(self, name: StageName, description: Description) -> None:
+        if self._cache_dir is None or LABEL not in description.labels:
+            return
+        import json
+        import os
+
+        path = self._cached(name)
+        document = {
+            "mediaType": description.descriptor.media_type,
+            "digest": description.descriptor.digest,
+            "size": description.descriptor.size_bytes,
+            "facts": description.labels[LABEL],
+            "imageSize": description.size_bytes,
+            "createdMs": description.created_ms,
+            "imageId": description.image_id,
+            "parentSize": description.parent_size_bytes,
+        }
+        aside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            aside.write_text(json.dumps(document))
+            aside.replace(path)
+        except OSError:
+            aside.unlink(missing_ok=True)  # a home that cannot be written to costs the next run a request
