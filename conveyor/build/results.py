@@ -75,6 +75,7 @@ class Failure:
     status: int = 0
     tail: tuple[str, ...] = ()
     blocked_by: str = ""
+    exit_status: int = 1  # of conveyor
 
 
 @dataclass(frozen=True, slots=True)

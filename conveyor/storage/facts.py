@@ -39,6 +39,7 @@ class Facts:
     git: Mapping[str, MappingFacts]  # by id of the mapping; {} below gitArchive
     parent: str  # manifest digest (image id) of the stage or base below, "" for scratch
     parents: tuple[str, ...]
+    sources: tuple[str, ...]  # names of the stages of other images whose files or values are in it
     parts: tuple[tuple[str, str], ...]
 
     @property
@@ -66,6 +67,7 @@ def format_facts(facts: Facts) -> str:
         "git": {mapping: {"commits": list(item.commits), "tree": item.tree} for mapping, item in facts.git.items()},
         "parent": facts.parent,
         "parents": list(facts.parents),
+        "sources": list(facts.sources),
         "parts": [list(part) for part in facts.parts],
     }
     return json.dumps(document, sort_keys=True, separators=(",", ":"))
@@ -95,6 +97,7 @@ def parse_facts(labels: Mapping[str, str]) -> Facts | None:
             },
             parent=str(document["parent"]),
             parents=tuple(str(name) for name in document["parents"]),
+            sources=tuple(str(name) for name in document["sources"]),
             parts=tuple((str(name), str(digest)) for name, digest in document["parts"]),
         )
     except (ValueError, KeyError, TypeError, AttributeError):

@@ -1,6 +1,6 @@
 """Names in a storage: stages, and the records beside them.
 
-    <digest>-<timestamp ms>-<8 hex>              a stage; the 8 are of its manifest digest (of the image id where there are none)
+    <digest>-<timestamp ms>-<8 hex>              a stage; the 8 are of its manifest digest or, without one, image id
     <digest>-<timestamp ms>-<8 hex>-rejected     the mark that this stage is broken
     import-<56 hex>-<56 hex>                     the digest of imported files, by what was imported
 

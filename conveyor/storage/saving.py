@@ -82,5 +82,4 @@ def _acquire(storage: Storage, digest: str, saving: Saving) -> Lease | None:
 
 def _timestamp_ms(storage: Storage, digest: str, saving: Saving) -> int:
     now_ms = saving.clock_ms() + storage.store.clock_skew_ms()
-    newest_ms = max((stage.name.timestamp_ms for stage in storage.candidates(digest)), default=0)
-    return max(now_ms, newest_ms + 1)
+    return max(now_ms, storage.newest_ms(digest) + 1)

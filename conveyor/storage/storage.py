@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from conveyor.keys.key import hash_value
 from conveyor.storage.facts import LABEL, Facts, parse_facts
 from conveyor.storage.names import StageName, import_record_name, parse_import_record, parse_stage_name
 from conveyor.storage.selection import StoredStage, believe
@@ -26,11 +27,17 @@ READ_AT_ONCE = 16
 class Storage:
     """The stages of one store. Thread-safe. Errors of the store pass through (`Unreachable`)."""
 
-    def __init__(self, store: ImageStore, role: Role, *, cache_dir: Path | None, warn: Callable[[str], None]) -> None:
-        """`cache_dir`: where descriptions are kept between runs (None: the store describes at no cost)."""
+    def __init__(
+        self, store: ImageStore, role: Role, *, memory: Path, describes_at_once: bool, warn: Callable[[str], None]
+    ) -> None:
+        """`memory`: a directory where descriptions are kept between runs.
+
+        `describes_at_once`: the store's list holds the descriptions; then only names are kept.
+        """
         self.store = store
         self.role: Role = role
-        self._cache_dir = cache_dir
+        self._memory = memory / hash_value(store.address)[:16]
+        self._describes_at_once = describes_at_once
         self._warn = warn
         self._lock = threading.Lock()
         self._stages: dict[str, set[StageName]] | None = None
@@ -38,6 +45,7 @@ class Storage:
         self._imports: dict[str, str] = {}
         self._described: dict[StageName, StoredStage | None] = {}
         self._gone: set[StageName] = set()
+        self._own: set[StageName] = set()
 
     @property
     def address(self) -> str:
@@ -64,7 +72,8 @@ class Storage:
         if fresh:
             names = list(self.store.names(fresh=True, prefix=digest))
             with self._lock:
-                self._found(digest).clear()
+                # A list may lag behind writes: what this run has named itself is there whatever the list says.
+                self._found(digest).intersection_update(self._own)
                 self._add(names)
         with self._lock:
             found = [name for name in self._found(digest) if name not in self._gone]
@@ -73,7 +82,7 @@ class Storage:
     def describe(self, names: Sequence[StageName]) -> list[StoredStage | None]:
         """Each stage with its description, None where it is gone or not to be believed."""
         missing = [name for name in names if name not in self._described]
-        if len(missing) > 1 and self._cache_dir is not None:
+        if len(missing) > 1 and not self._describes_at_once:
             from concurrent.futures import ThreadPoolExecutor
 
             with ThreadPoolExecutor(min(READ_AT_ONCE, len(missing)), "describe") as pool:
@@ -90,13 +99,22 @@ class Storage:
         with self._lock:
             return tuple(sorted((name for found in (self._stages or {}).values() for name in found), reverse=True))
 
+    def was_stored(self, digest: str) -> bool:
+        """Whether a stage of this digest, gone from the list now, was once read or named from this home."""
+        return self._memory.joinpath(digest[:2]).is_dir() and any(self._memory.joinpath(digest[:2]).glob(f"{digest}-*"))
+
+    def newest_ms(self, digest: str) -> int:
+        """The latest timestamp among all names of a digest, 0 where there is none."""
+        with self._lock:
+            return max((name.timestamp_ms for name in self._found(digest)), default=0)
+
     def known_stages(self) -> tuple[StoredStage, ...]:
         """The stages that can be described without asking the store once a stage, newest first."""
         names = self.all_stages()
-        if self._cache_dir is None:
+        if self._describes_at_once:
             wanted: Sequence[StageName] = names
         else:
-            wanted = [name for name in names if name in self._described or self._cached(name).exists()]
+            wanted = [name for name in names if name in self._described or self._remembered(name).exists()]
         return tuple(stage for stage in self.describe(wanted) if stage is not None)
 
     def rejected(self) -> frozenset[str]:
@@ -115,7 +133,12 @@ class Storage:
         self.store.name(str(name), image)
         with self._lock:
             self._gone.discard(name)
+            self._own.add(name)
             self._found(name.digest).add(name)
+        if self._describes_at_once:
+            stored = self.describe([name])[0]
+            if stored is not None:
+                self._remember(name, stored.description)
 
     def import_digest(self, source: str) -> str | None:
         """The recorded digest of imported files, None where nobody has recorded it."""
@@ -156,7 +179,7 @@ class Storage:
                 self._imports[source] = min(digest, self._imports.get(source, digest))
 
     def _describe(self, name: StageName) -> StoredStage | None:
-        description = self._read_cached(name)
+        description = self._recall(name)
         if description is None:
             try:
                 description = self.store.describe(str(name))
@@ -165,24 +188,24 @@ class Storage:
             except Broken as error:
                 self._warn(f"stage {name} in {self.address} cannot be used: {error}")
                 return None
-            self._write_cached(name, description)
+            if not self._describes_at_once:
+                self._remember(name, description)
         facts: Facts | None = parse_facts(description.labels)
         if facts is None or not believe(name, description, facts):
             self._warn(f"stage {name} in {self.address} is ignored: its label does not agree with its name")
             return None
         return StoredStage(name, description, facts)
 
-    def _cached(self, name: StageName) -> Path:
-        assert self._cache_dir is not None
-        return self._cache_dir / name.digest[:2] / f"{name}.json"
+    def _remembered(self, name: StageName) -> Path:
+        return self._memory / name.digest[:2] / f"{name}.json"
 
-    def _read_cached(self, name: StageName) -> Description | None:
-        if self._cache_dir is None:
+    def _recall(self, name: StageName) -> Description | None:
+        if self._describes_at_once:
             return None
         import json
 
         try:
-            document = json.loads(self._cached(name).read_bytes())
+            document = json.loads(self._remembered(name).read_bytes())
             return Description(
                 Descriptor(document["mediaType"], document["digest"], document["size"]),
                 {LABEL: document["facts"]},
@@ -194,13 +217,13 @@ class Storage:
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    def _write_cached(self, name: StageName, description: Description) -> None:
-        if self._cache_dir is None or LABEL not in description.labels:
+    def _remember(self, name: StageName, description: Description) -> None:
+        if LABEL not in description.labels:
             return
         import json
         import os
 
-        path = self._cached(name)
+        path = self._remembered(name)
         document = {
             "mediaType": description.descriptor.media_type,
             "digest": description.descriptor.digest,

@@ -1,0 +1,155 @@
+"""Building a stage: an image in the primary by digest, without a name."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Literal
+
+from conveyor.build.rooms import Rooms
+from conveyor.build.task import Looked, Made, StageGone, Task, hold_stage
+from conveyor.config.models import Image
+from conveyor.errors import ConveyorError, StageFailed
+from conveyor.events.api import StageLog
+from conveyor.events.tail import Tail
+from conveyor.images.graph import effective_mounts
+from conveyor.keys.key import content_digest
+from conveyor.stages.api import Workshop
+from conveyor.storage.facts import LABEL, Facts, format_facts
+from conveyor.storage.selection import StoredStage
+from stapel.api import Held, Lay, Log, Mount, Run
+from stapel.errors import Cancelled, CommandFailed, FileChanged, StapelError, Unreachable
+from stapel.oci.api import ImageConfig
+
+
+def make(rooms: Rooms, task: Task, looked: Looked) -> Made:
+    """Build a stage and put it by digest; a failure leaves nothing.
+
+    `StageFailed` with the last lines of its log, `StageGone` where what it is built on is not there, `Cancelled`,
+    `Unreachable`.
+    """
+    started = time.monotonic()
+    tail = Tail()
+
+    def log(stream: Literal["stdout", "stderr"], data: bytes) -> None:
+        tail.feed(data)
+        rooms.reporter(StageLog(task.image.name, task.kind.name, stream, data))
+
+    try:
+        with ExitStack() as resources:
+            on = _hold_base(rooms, task, log)
+            resources.callback(on.close)
+            steps = looked.decision.steps(_workshop(rooms, task.image, resources))
+            made = _build(rooms, on, steps, log)
+            resources.callback(made.close)
+            looked.decision.check()
+            config = _configure(rooms, task, looked, on)
+            descriptor = rooms.engine.put(made, config, rooms.primary.store, rooms.cancel)
+    except (ConveyorError, StageGone, Cancelled, Unreachable):
+        raise
+    except StapelError as error:
+        raise _failure(error, task, tail) from error
+    return Made(descriptor, time.monotonic() - started)
+
+
+def introspect(rooms: Rooms, task: Task, stage: StoredStage) -> None:
+    """Open a shell in a resolved stage where the user asked for one."""
+    if rooms.introspection.wants(task.image.name, task.kind.name):
+        with ExitStack() as resources:
+            held = hold_stage(rooms, stage)
+            resources.callback(held.close)
+            rooms.engine.shell(held, _run_nothing(task.image, _workshop(rooms, task.image, resources)))
+
+
+def _hold_base(rooms: Rooms, task: Task, log: Log) -> Held:
+    parent = task.parent
+    if parent is not None:
+        return hold_stage(rooms, parent)
+    if task.image.base.kind == "scratch":
+        return rooms.engine.hold(None)
+    return rooms.engine.base(task.image.base.reference, rooms.platform, log)
+
+
+def _build(rooms: Rooms, on: Held, steps: Sequence[Lay | Run], log: Log) -> Held:
+    try:
+        return rooms.engine.build(on, steps, log, rooms.cancel)
+    except CommandFailed:
+        if rooms.introspection.when == "error":
+            rooms.engine.shell_failed(on, steps)
+        elif rooms.introspection.when == "before_error":
+            rooms.engine.shell(on, next(step for step in steps if isinstance(step, Run)))
+        raise
+
+
+def _workshop(rooms: Rooms, image: Image, resources: ExitStack) -> Workshop:
+    return Workshop(
+        engine=rooms.engine,
+        resources=resources,
+        mounts=_mounts(rooms, image),
+        ssh_socket=rooms.ssh_socket,
+        commit_time_s=rooms.repo.commit_time_s(rooms.repo.head),
+    )
+
+
+def _mounts(rooms: Rooms, image: Image) -> tuple[Mount, ...]:
+    mounts = []
+    for point in effective_mounts(rooms.project, image):
+        if point.kind == "tmp_dir":
+            source = rooms.tmp_dir / "mounts" / (_file_name(image.name) or "~") / _file_name(point.to)
+        elif point.kind == "build_dir":
+            source = rooms.home_dir / "mounts" / rooms.project.name / _file_name(point.to)
+        else:
+            source = rooms.directory / Path(point.source).expanduser()
+        source.mkdir(parents=True, exist_ok=True)
+        mounts.append(Mount(source, point.to))
+    return tuple(mounts)
+
+
+def _file_name(path: str) -> str:
+    return path.strip("/").replace("%", "%25").replace("/", "%2F")
+
+
+def _run_nothing(image: Image, workshop: Workshop) -> Run:
+    return Run("", mounts=workshop.mounts, ssh_socket=workshop.ssh_socket, network=image.network or "default")
+
+
+def _configure(rooms: Rooms, task: Task, looked: Looked, on: Held) -> ImageConfig:
+    config = looked.decision.configure(on.config)
+    parent = task.parent
+    commits = {mapping: facts.commits for mapping, facts in looked.decision.git.items()}
+    facts = Facts(
+        project=rooms.project.name,
+        image=task.image.name,
+        stage=task.kind.name,
+        digest=looked.digest,
+        content_digest=content_digest(looked.digest, commits),
+        commit=rooms.repo.head,
+        git=looked.decision.git,
+        parent=parent.description.descriptor.digest if parent is not None else on.id,
+        parents=(*parent.facts.parents, str(parent.name)) if parent is not None else (),
+        sources=tuple(str(stage.name) for stage in looked.decision.sources),
+        parts=looked.key.part_digests(),
+    )
+    return config.with_(run={**config.run, "Labels": {**config.labels, LABEL: format_facts(facts)}})
+
+
+def _failure(error: StapelError, task: Task, tail: Tail) -> StageFailed:
+    hint = error.hint
+    if isinstance(error, FileChanged):
+        hint = (
+            "do not change files of git in commands; or name them in stageDependencies of the stage that changes them; "
+            "or leave them out by excludePaths"
+        )
+    elif isinstance(error, CommandFailed):
+        hint = hint or "run again with --introspect-error to look around in the container where it failed"
+    return StageFailed(
+        str(error),
+        image=task.image.name,
+        stage=task.kind.name,
+        tail=tail.lines(),
+        status=error.status if isinstance(error, CommandFailed) else 0,
+        hint=hint,
+        reason=error.reason,
+    )

@@ -1,0 +1,55 @@
+"""What a run works with, made once by `conveyor.cli` and passed to every step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from conveyor.config.models import Project
+from conveyor.events.api import Reporter
+from conveyor.gitrepo.api import Repository
+from conveyor.storage.storage import Storage
+from locking.api import Locks
+from stapel.api import Cancel, Engine
+
+
+@dataclass(frozen=True, slots=True)
+class Introspection:
+    """When to open a shell. `stages` holds (image, stage); image None: any."""
+
+    when: Literal["error", "before_error"] | None = None
+    stages: tuple[tuple[str | None, str], ...] = ()
+
+    @property
+    def asked(self) -> bool:
+        """Whether a shell may be opened: then nothing runs beside it."""
+        return self.when is not None or bool(self.stages)
+
+    def wants(self, image: str, stage: str) -> bool:
+        """Whether a shell is to be opened in this stage once it is there."""
+        return any(name in (None, image) and wanted == stage for name, wanted in self.stages)
+
+
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    """The project at its commit, the engine, the storages, and where things go."""
+
+    project: Project
+    repo: Repository
+    prefix: bytes  # of the project directory in the repository, b"" or without a trailing slash
+    platform: str
+    engine: Engine
+    primary: Storage
+    secondaries: tuple[Storage, ...]
+    locks: Locks
+    lock_timeout_s: float
+    reporter: Reporter
+    cancel: Cancel
+    directory: Path  # the project's, for relative paths of mounts
+    home_dir: Path
+    tmp_dir: Path  # of this run
+    ssh_socket: Path | None
+    resolve_digest: Callable[[str], str]  # the registry's digest of an image from outside, asked once a run
+    introspection: Introspection = Introspection()

@@ -1,0 +1,105 @@
+"""One stage on its way: what is asked, and what each step found out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from conveyor.build.results import StageResult, StageSource, Why
+from conveyor.build.rooms import Rooms
+from conveyor.config.models import Image
+from conveyor.keys.key import Key
+from conveyor.stages.api import Decision, Need, StageKind
+from conveyor.storage.selection import StoredStage
+from conveyor.storage.storage import Storage
+from stapel.api import Held
+from stapel.errors import Broken, NotFound, StapelError
+from stapel.oci.api import Descriptor, ImageView
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A stage of an image, and the resolved stages of other images that it takes from."""
+
+    image: Image
+    kind: StageKind
+    below: StoredStage | None  # None: the first stage
+    taken: Mapping[Need, StoredStage]
+
+    @property
+    def parent(self) -> StoredStage | None:
+        """The stored stage that this one is built on: below, or the project's image that `from` names."""
+        if self.below is None and self.image.base.kind == "image":
+            return self.taken[Need(self.image.base.reference)]
+        return self.below
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """A stage that exists: its key, and the stored stage to use. `found` is None where it must be built."""
+
+    key: Key
+    digest: str
+    decision: Decision
+    found: StoredStage | None
+    secondary: Storage | None  # where it was found, None: in the primary
+    why: Why | None
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """An image that is in the primary by digest and has no name yet."""
+
+    descriptor: Descriptor
+    seconds: float
+
+
+class StageGone(Exception):
+    """A stored stage that was selected is not there any more, or is broken: its image is to be resolved again."""
+
+    def __init__(self, stage: StoredStage, cause: StapelError) -> None:
+        super().__init__(f"stage {stage.name} cannot be used: {cause}")
+        self.stage = stage
+
+
+def view_stage(rooms: Rooms, stage: StoredStage) -> ImageView:
+    """The image of a stage of the primary. `StageGone`."""
+    try:
+        return rooms.primary.store.get(stage.description.descriptor.digest)
+    except (NotFound, Broken) as error:
+        rooms.primary.forget(stage.name)
+        raise StageGone(stage, error) from error
+
+
+def hold_stage(rooms: Rooms, stage: StoredStage) -> Held:
+    """A stage of the primary, ready to build on. `StageGone`."""
+    try:
+        return rooms.engine.hold(view_stage(rooms, stage))
+    except (NotFound, Broken) as error:
+        rooms.primary.forget(stage.name)
+        raise StageGone(stage, error) from error
+
+
+def describe_result(
+    rooms: Rooms, task: Task, looked: Looked, stage: StoredStage, *, seconds: float = 0.0, discarded: bool = False
+) -> StageResult:
+    """What is told of a resolved stage."""
+    description = stage.description
+    built: StageSource = "primary" if looked.found is not None or discarded else "built"
+    return StageResult(
+        image=task.image.name,
+        stage=task.kind.name,
+        digest=looked.digest,
+        name=str(stage.name),
+        reference=rooms.primary.reference(stage),
+        image_id=description.image_id,
+        image_digest=description.descriptor.digest,
+        size_bytes=description.size_bytes,
+        parent_size_bytes=task.below.description.size_bytes if task.below is not None else -1,
+        created_ms=description.created_ms,
+        commit=stage.facts.commit,
+        source="secondary" if looked.secondary is not None else built,
+        why=looked.why,
+        seconds=seconds,
+        discarded=discarded,
+    )

@@ -1,0 +1,34 @@
+"""Why a stage must be built: what differs from the nearest stored one."""
+
+from __future__ import annotations
+
+from conveyor.build.results import Why
+from conveyor.keys.key import Key, differing_parts
+from conveyor.storage.selection import Selection, StoredStage
+from conveyor.storage.storage import Storage
+
+
+def explain(storage: Storage, project: str, image: str, stage: str, key: Key, digest: str, selection: Selection) -> Why:
+    """The reason, in one word and the names of parts.
+
+    The nearest stage is the stored one of the same image and stage with most equal parts, the newest of several.
+    """
+    refusals = {refusal for _, refusal in selection.refused}
+    if "no_ancestor" in refusals:
+        return Why("no_ancestor", nearest=str(selection.refused[-1][0]))
+    if "rejected" in refusals:
+        return Why("rejected", nearest=str(selection.refused[-1][0]))
+    if storage.was_stored(digest):
+        return Why("gone")
+    ours = key.part_digests()
+    nearest: StoredStage | None = None
+    fewest: tuple[str, ...] = ()
+    for stored in storage.known_stages():  # newest first
+        facts = stored.facts
+        if (facts.project, facts.image, facts.stage) == (project, image, stage):
+            differing = differing_parts(ours, facts.parts)
+            if nearest is None or len(differing) < len(fewest):
+                nearest, fewest = stored, differing
+    if nearest is None:
+        return Why("first_build")
+    return Why("changed", fewest, str(nearest.name))

@@ -1,0 +1,136 @@
+"""The stages of a conveyor: what each kind says of itself.
+
+A kind of stage is a module with two functions behind `StageKind`: `takes` names what it needs of other images, `decide`
+looks at the commit and at the stage below and says what the stage's key is made of and what is to be done where it is not
+stored; or that there is nothing to do, and then the stage does not exist. Kinds do not know each other, and know nothing
+of digests, storages or threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from conveyor.config.models import Image, Project, UserStageName
+from conveyor.gitrepo.api import Repository
+from conveyor.keys.key import Part
+from conveyor.storage.facts import MappingFacts
+from conveyor.storage.selection import StoredStage
+from stapel.api import Engine, Lay, Mount, Run
+from stapel.oci.api import ImageConfig, ImageView
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """A stage of another image: its last one, or the last that exists up to `stage`."""
+
+    image: str
+    stage: UserStageName | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A stage of another image as it is known to those who take from it."""
+
+    stored: StoredStage
+    reference: str  # as `docker run` takes it
+    view: Callable[[], ImageView]
+
+
+class Others(Protocol):
+    """The other images of the run, as far as they are resolved."""
+
+    def take(self, need: Need) -> Taken:
+        """A stage that `takes` has named; it is resolved when `decide` runs."""
+
+    def recorded_import(self, source: str) -> str | None:
+        """The recorded digest of imported files."""
+
+    def record_import(self, source: str, digest: str) -> None:
+        """Record it."""
+
+    def resolve_digest(self, reference: str) -> str:
+        """The registry's digest of an image from outside, asked once a run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Below:
+    """The stage below: what of it enters the next one's work. `git`: the mappings as that stage left them."""
+
+    git: Mapping[str, MappingFacts]
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """All that a decision may look at."""
+
+    project: Project
+    image: Image
+    repo: Repository
+    commit: str
+    prefix: bytes  # of the project directory in the repository, b"" or without a trailing slash
+    below: Below
+    others: Others
+    engine: Engine  # to read the files of stored stages, never to build
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """What work may use. What must be closed after the stage is built goes onto `resources`."""
+
+    engine: Engine
+    resources: ExitStack
+    mounts: Sequence[Mount]
+    ssh_socket: Path | None
+    commit_time_s: int
+
+
+def no_steps(workshop: Workshop) -> tuple[Lay | Run, ...]:
+    """The work of a stage that changes no file."""
+    del workshop
+    return ()
+
+
+def same_config(config: ImageConfig) -> ImageConfig:
+    """The configuration of a stage that does not change it."""
+    return config
+
+
+def nothing_to_check() -> None:
+    """The check of a stage whose steps check themselves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A stage that exists: the named parts of its key, how it is selected, what is to be done where it is not stored."""
+
+    parts: tuple[Part, ...]
+    git: Mapping[str, MappingFacts]  # recorded with it when it is built now; {} where no git is below
+    selects_ancestor: bool = False  # whether the recorded commits must be ancestors: it is made from git
+    steps: Callable[[Workshop], tuple[Lay | Run, ...]] = no_steps
+    configure: Callable[[ImageConfig], ImageConfig] = same_config
+    check: Callable[[], None] = nothing_to_check  # after the build, before it is saved
+    sources: tuple[StoredStage, ...] = ()  # of other images: what is taken from them
+
+
+class StageKind(Protocol):
+    """One stage of the conveyor."""
+
+    @property
+    def name(self) -> str:
+        """Its name, in keys, logs and reports."""
+
+    def may_exist(self, image: Image) -> bool:
+        """Whether the configuration gives it something to do; `decide` is asked only then."""
+
+    def takes(self, image: Image) -> tuple[Need, ...]:
+        """The stages of other images that `decide` will ask for."""
+
+    def decide(self, context: Context) -> Decision | None:
+        """What the stage is at this commit, None where it has nothing to do. Reads git and stored images; may take long.
+
+        Raises `conveyor.errors` for what a user must mend, and those of `stapel.errors` that reading images raises.
+        """

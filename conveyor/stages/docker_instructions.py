@@ -1,0 +1,50 @@
+"""`dockerInstructions`: the image's configuration; no file is touched and no container is started."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from conveyor.config.models import DockerInstructions as Configured
+from conveyor.config.models import Image
+from conveyor.keys.key import Part
+from conveyor.stages.api import Context, Decision, Need
+from stapel.image_config import Instructions, configure
+
+
+@dataclass(frozen=True, slots=True)
+class DockerInstructions:
+    """Exists where the directive `docker` does."""
+
+    name: str = "dockerInstructions"
+
+    def may_exist(self, image: Image) -> bool:
+        """Where the directive `docker` stands."""
+        return image.docker is not None
+
+    def takes(self, image: Image) -> tuple[Need, ...]:
+        """Nothing."""
+        del image
+        return ()
+
+    def decide(self, context: Context) -> Decision:
+        """The instructions, each a named part."""
+        assert context.image.docker is not None
+        instructions = _instructions(context.image.docker)
+        given = {name: value for name, value in asdict(instructions).items() if value not in (None, (), {}, False)}
+        parts = tuple(Part(name, value) for name, value in given.items())
+        return Decision(parts, context.below.git, configure=lambda config: configure(config, instructions))
+
+
+def _instructions(configured: Configured) -> Instructions:
+    return Instructions(
+        volume=configured.volume,
+        expose=configured.expose,
+        env=configured.env,
+        label=configured.label,
+        cmd=configured.cmd,
+        entrypoint=configured.entrypoint,
+        workdir=configured.workdir,
+        user=configured.user,
+        healthcheck=configured.healthcheck,
+        exact_values=configured.exact_values,
+    )

@@ -1,0 +1,148 @@
+"""Git mappings: which files of the commit they mean, and the steps that lay them."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import BinaryIO
+
+from conveyor.config.models import GitMapping, Image
+from conveyor.gitrepo.api import Blob, Delta, Repository, Selector
+from conveyor.keys.encoding import Value
+from conveyor.keys.key import hash_value
+from conveyor.stages.api import Context
+from conveyor.storage.facts import MappingFacts
+from stapel.api import File, Lay
+
+_LINK = 0o120000
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """A mapping of an image with its id: the digest of its definition, which names it in facts."""
+
+    id: str
+    mapping: GitMapping
+    selector: Selector
+
+
+def define(mapping: GitMapping, prefix: bytes) -> Mapping[str, Value]:
+    """The definition of a mapping, as it enters keys: two projects of one repository must not share stages."""
+    return {
+        "add": add_path(mapping, prefix),
+        "to": mapping.to,
+        "owner": mapping.owner,
+        "group": mapping.group,
+        "include": mapping.paths.include,
+        "exclude": mapping.paths.exclude,
+    }
+
+
+def add_path(mapping: GitMapping, prefix: bytes) -> bytes:
+    """What a mapping adds, relative to the root of the repository."""
+    return b"/".join(part for part in (prefix, mapping.add.strip("/").encode()) if part)
+
+
+def mapped(image: Image, prefix: bytes) -> tuple[Mapped, ...]:
+    """The mappings of an image, in order of configuration."""
+    return tuple(
+        Mapped(
+            hash_value(define(mapping, prefix))[:16],
+            mapping,
+            Selector(add_path(mapping, prefix), mapping.paths.include, mapping.paths.exclude),
+        )
+        for mapping in image.git
+    )
+
+
+def current_facts(context: Context) -> dict[str, MappingFacts]:
+    """What a stage made from the current commit records."""
+    return {
+        item.id: MappingFacts((context.commit,), context.repo.tree_digest(context.commit, item.selector))
+        for item in mapped(context.image, context.prefix)
+    }
+
+
+def deltas(context: Context) -> list[tuple[Mapped, Delta]]:
+    """What changed in each mapping since the stage below; mappings without a change are left out."""
+    found = []
+    for item in mapped(context.image, context.prefix):
+        base = context.below.git[item.id].commits[0]
+        if base != context.commit:
+            delta = context.repo.delta(base, context.commit, item.selector)
+            if delta:
+                found.append((item, delta))
+    return found
+
+
+def lay_commit(item: Mapped, repo: Repository, commit: str, mtime_s: int | None) -> Lay:
+    """All files of a mapping."""
+    return Lay(files=partial(_files, item, repo, commit), root=_below_root(item.mapping.to), mtime_s=mtime_s)
+
+
+def lay_delta(item: Mapped, delta: Delta, repo: Repository, mtime_s: int | None) -> Lay:
+    """What changed, and what must still be there of what it replaces."""
+    to = item.mapping.to
+    blobs = [new for _, new in delta.changed]
+    expected = {_target(to, old.path): old.oid for old, _ in delta.changed if old is not None}
+    expected |= {_target(to, old.path): old.oid for old in delta.removed}
+    return Lay(
+        files=partial(_lay_blobs, item.mapping, repo, blobs),
+        remove=[_target(to, old.path) for old in delta.removed],
+        root=_below_root(to),
+        mtime_s=mtime_s,
+        expected=expected,
+    )
+
+
+def describe_delta(delta: Delta) -> list[Value]:
+    """A delta as a part of a key: path, old and new mode and blob."""
+    changed: list[Value] = [
+        [new.path, old.mode if old else None, old.oid if old else None, new.mode, new.oid] for old, new in delta.changed
+    ]
+    return changed + [[old.path, old.mode, old.oid, None, None] for old in delta.removed]
+
+
+def delta_size_bytes(found: Sequence[tuple[Mapped, Delta]], repo: Repository) -> int:
+    """The sum of the sizes of added and changed blobs."""
+    blobs = [new for _, delta in found for _, new in delta.changed]
+    sizes = repo.sizes(blobs)
+    return sum(sizes[blob.store, blob.oid] for blob in blobs)
+
+
+def _files(item: Mapped, repo: Repository, commit: str) -> Iterator[File]:
+    return _lay_blobs(item.mapping, repo, repo.files(commit, item.selector))
+
+
+def _lay_blobs(mapping: GitMapping, repo: Repository, blobs: Sequence[Blob]) -> Iterator[File]:
+    sizes = repo.sizes(blobs)
+    for blob in sorted(blobs, key=lambda blob: blob.path.split(b"/")):
+        path = _target(mapping.to, blob.path)
+        if blob.is_link:
+            with repo.open(blob) as content:
+                link = content.read()
+            yield File(path, "symlink", 0o777, owner=mapping.owner, group=mapping.group, link=link)
+        else:
+            yield File(
+                path,
+                "file",
+                0o755 if blob.mode & 0o100 else 0o644,
+                size=sizes[blob.store, blob.oid],
+                owner=mapping.owner,
+                group=mapping.group,
+                open=partial(_open, repo, blob),
+            )
+
+
+def _open(repo: Repository, blob: Blob) -> BinaryIO:
+    return repo.open(blob)
+
+
+def _target(to: str, path: bytes) -> bytes:
+    return b"/".join(part for part in (to.strip("/").encode(), path) if part)
+
+
+def _below_root(to: str) -> bytes:
+    return posixpath.normpath(to).strip("/").encode()

@@ -1,0 +1,73 @@
+"""The user stages: `beforeInstall`, `install`, `beforeSetup`, `setup`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from conveyor.config.models import Image, UserStageName
+from conveyor.gitrepo.api import Selector
+from conveyor.keys.key import Part
+from conveyor.stages.api import Context, Decision, Need, Workshop
+from conveyor.stages.git_mapping import current_facts, deltas, lay_delta, mapped
+from stapel.api import Lay, Run
+from stapel.script import join_commands
+
+
+@dataclass(frozen=True, slots=True)
+class UserStage:
+    """Exists where it has commands or a cache version. All but `beforeInstall` see the files of the current commit."""
+
+    name: UserStageName
+
+    def may_exist(self, image: Image) -> bool:
+        """Where it has commands or a cache version."""
+        return bool(image.shell.commands.get(self.name) or any(_cache_versions(image, self.name)))
+
+    def takes(self, image: Image) -> tuple[Need, ...]:
+        """Nothing: what a command reads of other images comes by imports."""
+        del image
+        return ()
+
+    def decide(self, context: Context) -> Decision:
+        """Commands, cache versions, and the files of stageDependencies by path, mode and blob."""
+        shell = context.image.shell
+        commands = shell.commands.get(self.name, ())
+        versions = _cache_versions(context.image, self.name)
+        parts = [Part("commands", commands)]
+        if any(versions):
+            parts.append(Part("cacheVersion", versions))
+        dependencies = _stage_dependencies(context, self.name)
+        if dependencies:
+            parts.append(Part("stageDependencies", dependencies))
+        has_git = bool(context.below.git)
+        return Decision(
+            parts=tuple(parts),
+            git=current_facts(context) if has_git else {},
+            selects_ancestor=has_git,
+            steps=lambda workshop: self._steps(context, commands, workshop),
+        )
+
+    def _steps(self, context: Context, commands: tuple[str, ...], workshop: Workshop) -> tuple[Lay | Run, ...]:
+        # The files of a delta carry the time of the build: make would otherwise see sources older than objects.
+        laid = [lay_delta(item, delta, context.repo, None) for item, delta in deltas(context)] if context.below.git else []
+        run = Run(
+            script=join_commands(commands),
+            mounts=workshop.mounts,
+            ssh_socket=workshop.ssh_socket,
+            network=context.image.network or "default",
+        )
+        return (*laid, run)
+
+
+def _cache_versions(image: Image, stage: UserStageName) -> list[str]:
+    return [image.shell.cache_version, image.shell.stage_cache_versions.get(stage, "")]
+
+
+def _stage_dependencies(context: Context, stage: UserStageName) -> list[list[str]]:
+    found = []
+    for item in mapped(context.image, context.prefix):
+        patterns = item.mapping.stage_dependencies.get(stage, ())
+        if patterns:
+            selector = Selector(item.selector.add, item.selector.include, item.selector.exclude, patterns)
+            found.append([item.id, context.repo.tree_digest(context.commit, selector)])
+    return found
