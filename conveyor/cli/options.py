@@ -1,0 +1,405 @@
+"""The flags that commands share, in four groups: each hands its command one value.
+
+Every flag has a twin in the environment, `CONVEYOR_<FLAG>`; the flag wins over the twin, the twin over the default, and an
+empty twin is an absent one. A list flag reads every variable `CONVEYOR_<FLAG>` and `CONVEYOR_<FLAG>_<ANYTHING>`, sorted by
+name, and puts their values before those of the command line. A boolean flag has a `--no-` form, so that a command line can
+take back what the environment says; `--flag=true` and `--flag=false` are understood too.
+
+This module is on the path of a build where nothing is to do: it imports click and nothing heavy.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+from click.core import ParameterSource
+
+PREFIX = "CONVEYOR_"
+DEFAULT_HOME = "~/.conveyor"
+DEFAULT_REPORT = ".conveyor-build-report.json"
+
+AnyCommand = Callable[..., Any]
+Decorator = Callable[[AnyCommand], AnyCommand]
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectOptions:
+    """Where the project is and how it is read. `tmp_dir` None: the system's."""
+
+    dir: Path
+    config: str  # relative to the project's directory
+    env: str
+    dev: bool
+    loose_giterminism: bool
+    home_dir: Path
+    tmp_dir: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class StorageOptions:
+    """Where stages are stored. `repo` "": the engine's own store; `synchronization` "": chosen by `repo`."""
+
+    repo: str
+    secondary_repos: tuple[str, ...]
+    synchronization: str
+    lock_timeout_s: float
+    insecure_registry: bool
+    skip_tls_verify_registry: bool
+    docker_config: Path | None  # None: Docker's own default
+
+
+@dataclass(frozen=True, slots=True)
+class Introspection:
+    """A stage to open a shell in. `image` None: of every image; "": of the nameless one."""
+
+    image: str | None
+    stage: str
+
+
+@dataclass(frozen=True, slots=True)
+class BuildOptions:
+    """How images are built. `limit` 0: none; `report_path` None: no report is saved."""
+
+    limit: int
+    require_built_images: bool
+    ssh_keys: tuple[str, ...]
+    platform: str
+    ancestry: Literal["strict", "same-tree"]
+    virtual_merge: bool
+    introspect_error: bool
+    introspect_before_error: bool
+    introspect_stages: tuple[Introspection, ...]
+    fail_fast: bool
+    report_path: Path | None
+    custom_tags: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LogOptions:
+    """How much is told, and how. At most one of `quiet`, `verbose` and `debug` is set; `debug` includes `verbose`."""
+
+    quiet: bool
+    verbose: bool
+    debug: bool
+    color_mode: Literal["auto", "on", "off"]
+    format: Literal["auto", "plain", "json"]
+
+
+class Command(click.Command):
+    """A command whose boolean flags also take `--flag=true` and `--flag=false`, as scripts for Go tools pass them."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Rewrite valued booleans to the form that click knows, up to a `--`."""
+        return super().parse_args(ctx, _without_boolean_values(self.get_params(ctx), args))
+
+
+class Group(click.Group):
+    """A group of such commands."""
+
+    command_class = Command
+
+
+def _without_boolean_values(parameters: list[click.Parameter], args: list[str]) -> list[str]:
+    flags: dict[str, tuple[str, str]] = {}
+    for parameter in parameters:
+        if isinstance(parameter, click.Option) and parameter.is_bool_flag and parameter.secondary_opts:
+            on = next(name for name in parameter.opts if name.startswith("--"))
+            off = parameter.secondary_opts[0]
+            flags[on], flags[off] = (on, off), (off, on)
+    rewritten = list(args)
+    for index, argument in enumerate(args):
+        if argument == "--":
+            break
+        name, equals, value = argument.partition("=")
+        if equals and name in flags:
+            try:
+                truth = click.BOOL.convert(value, None, None)
+            except click.BadParameter as error:
+                raise click.BadParameter(error.message, param_hint=f"'{name}'") from None
+            rewritten[index] = flags[name][0 if truth else 1]
+    return rewritten
+
+
+class _Flag(click.Option):
+    """A boolean; its `--no-` form is not listed in the help, it would double it."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        record = super().get_help_record(ctx)
+        if record is None or (self.default is True):
+            return record
+        return ", ".join(sorted(self.opts, key=len)), record[1]
+
+
+def _seconds(text: str | float) -> float:
+    try:
+        seconds = float(str(text).strip().removesuffix("s"))
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not a number of seconds.") from None
+    if not 0 <= seconds < float("inf"):
+        raise click.BadParameter(f"{text!r} is not a number of seconds from 0.")
+    return seconds
+
+
+def _twin(flag: str) -> str:
+    return PREFIX + flag.removeprefix("--").replace("-", "_").upper()
+
+
+def _value(flag: str, help: str, *, short: str = "", twins: tuple[str, ...] = (), **attributes: Any) -> Decorator:  # noqa: ANN401 - whatever click.option takes
+    names = [short, flag] if short else [flag]
+    attributes.setdefault("default", "")
+    attributes.setdefault("show_default", bool(attributes["default"]))
+    return click.option(*names, help=help, envvar=[_twin(flag), *twins], show_envvar=True, **attributes)
+
+
+def _flag(flag: str, help: str, *, short: str = "", default: bool = False) -> Decorator:
+    names = [short] if short else []
+    shown = "on" if default else False
+    both = f"{flag}/--no-{flag.removeprefix('--')}"
+    return click.option(
+        *names, both, help=help, cls=_Flag, default=default, envvar=_twin(flag), show_envvar=True, show_default=shown
+    )
+
+
+def _list(flag: str, help: str, *, metavar: str, into: str) -> Decorator:
+    def with_environment(ctx: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
+        return values_of_environment(os.environ, _twin(flag)) + tuple(value)
+
+    help = f"{help} May be repeated.  [env var: {_twin(flag)}_*]"
+    return click.option(flag, into, multiple=True, metavar=metavar, help=help, callback=with_environment)
+
+
+def values_of_environment(env: Mapping[str, str], name: str) -> tuple[str, ...]:
+    """The non-empty values of `name` and of all variables `<name>_<anything>`, in the order of the variables' names."""
+    names = sorted(key for key in env if key == name or key.startswith(name + "_"))
+    return tuple(env[key] for key in names if env[key])
+
+
+def parse_introspection(text: str) -> Introspection:
+    """Read `IMAGE/STAGE`, `~/STAGE`, `*/STAGE` or `STAGE`; the name of an image may hold slashes itself.
+
+    Raises `ValueError` where the image or the stage is empty.
+    """
+    image, slash, stage = text.rpartition("/")
+    if not stage or (slash and not image):
+        raise ValueError(f"{text!r} is not IMAGE/STAGE, */STAGE or STAGE (the nameless image is ~).")
+    if image in ("", "*"):
+        return Introspection(None, stage)
+    return Introspection("" if image == "~" else image, stage)
+
+
+def _group(name: str, options: list[Decorator], make: Callable[[dict[str, Any]], Any]) -> Decorator:
+    keys = [parameter.name for parameter in _parameters(options)]
+
+    def decorate(command: AnyCommand) -> AnyCommand:
+        @functools.wraps(command)
+        def call(*args: object, **kwargs: object) -> object:
+            return command(*args, **{name: make({key: kwargs.pop(key) for key in keys})}, **kwargs)
+
+        for option in reversed(options):
+            option(call)
+        return call
+
+    return decorate
+
+
+def _parameters(options: list[Decorator]) -> list[click.Parameter]:
+    def nothing() -> None: ...
+
+    for option in options:
+        option(nothing)
+    return list(getattr(nothing, "__click_params__", []))
+
+
+def _path(text: str) -> Path:
+    return Path(os.path.expanduser(text))  # noqa: PTH111 - Path.expanduser raises where there is no home
+
+
+def _project(values: dict[str, Any]) -> ProjectOptions:
+    return ProjectOptions(
+        dir=_path(values["dir"]),
+        config=values["config"],
+        env=values["env"],
+        dev=values["dev"],
+        loose_giterminism=values["loose_giterminism"],
+        home_dir=_path(values["home_dir"]),
+        tmp_dir=_path(values["tmp_dir"]) if values["tmp_dir"] else None,
+    )
+
+
+def _storage(values: dict[str, Any]) -> StorageOptions:
+    return StorageOptions(
+        repo=values["repo"],
+        secondary_repos=values["secondary_repos"],
+        synchronization=values["synchronization"],
+        lock_timeout_s=values["lock_timeout"],
+        insecure_registry=values["insecure_registry"],
+        skip_tls_verify_registry=values["skip_tls_verify_registry"],
+        docker_config=_path(values["docker_config"]) if values["docker_config"] else None,
+    )
+
+
+def _build(values: dict[str, Any]) -> BuildOptions:
+    try:
+        stages = tuple(parse_introspection(text) for text in values["introspect_stages"])
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="'--introspect-stage'") from None
+    shells = bool(stages) or values["introspect_error"] or values["introspect_before_error"]
+    return BuildOptions(
+        limit=max(values["parallel_tasks_limit"], 0) if values["parallel"] and not shells else 1,
+        require_built_images=values["require_built_images"],
+        ssh_keys=values["ssh_keys"],
+        platform=values["platform"],
+        ancestry=values["ancestry"],
+        virtual_merge=values["virtual_merge"],
+        introspect_error=values["introspect_error"],
+        introspect_before_error=values["introspect_before_error"],
+        introspect_stages=stages,
+        fail_fast=values["fail_fast"],
+        report_path=_report_path(values["save_build_report"], values["build_report_path"]),
+        custom_tags=values["custom_tags"],
+    )
+
+
+def _report_path(save: bool, text: str) -> Path | None:
+    # A path that somebody typed asks for a report; one of the environment only says where reports go.
+    if not save and not (_from_command_line("build_report_path") and not _from_command_line("save_build_report")):
+        return None
+    path = _path(text)
+    from conveyor.build.report import check_report_path
+    from conveyor.errors import UsageError
+
+    try:
+        check_report_path(path)
+    except UsageError as error:
+        raise click.BadParameter(f"{error} {error.hint}".strip(), param_hint="'--build-report-path'") from None
+    return path
+
+
+def _from_command_line(parameter: str) -> bool:
+    return click.get_current_context().get_parameter_source(parameter) is ParameterSource.COMMANDLINE
+
+
+def _log(values: dict[str, Any]) -> LogOptions:
+    asked = [level for level in ("quiet", "verbose", "debug") if values["log_" + level]]
+    typed = [level for level in asked if _from_command_line("log_" + level)]
+    asked = typed or asked
+    if "quiet" in asked and len(asked) > 1:
+        raise click.UsageError(f"--log-quiet and --log-{asked[-1]} exclude one another.")
+    level = asked[-1] if asked else ""
+    return LogOptions(
+        quiet=level == "quiet",
+        verbose=level == "verbose",
+        debug=level == "debug",
+        color_mode=values["log_color_mode"],
+        format=values["log_format"],
+    )
+
+
+project_options = _group(
+    "project",
+    [
+        _value("--dir", "Directory of the project, in a git work tree.", default=".", metavar="DIR"),
+        _value("--config", "The configuration, below the project's directory.", default="werf.yaml", metavar="FILE"),
+        _value("--env", "Name of the environment, `.Env` in the configuration.", metavar="NAME"),
+        _flag("--dev", "Build uncommitted and untracked changes too, from a commit made for them."),
+        _flag("--loose-giterminism", "Read the configuration from the disk and allow what giterminism forbids."),
+        _value(
+            "--home-dir",
+            "Directory for caches, locks and the local store's records.",
+            default=DEFAULT_HOME,
+            twins=(PREFIX + "HOME",),
+            metavar="DIR",
+        ),
+        _value("--tmp-dir", "Directory for what lives as long as one run; default: the system's.", metavar="DIR"),
+    ],
+    _project,
+)
+"""Hands `project: ProjectOptions` to a command."""
+
+storage_options = _group(
+    "storage",
+    [
+        _value("--repo", "Repository that stores the stages; default: the engine's own store.", metavar="ADDRESS"),
+        _list("--secondary-repo", "Repository to take stages from.", metavar="ADDRESS", into="secondary_repos"),
+        _value(
+            "--synchronization",
+            "Where locks are held: `:local`, `none` or `redis://HOST[:PORT][/DB]`; default: `:local`.",
+            short="-S",
+            metavar="ADDRESS",
+        ),
+        _value(
+            "--lock-timeout", "Wait so long for a lock, then go on without.", default=60, type=_seconds, metavar="SECONDS"
+        ),
+        _flag("--insecure-registry", "Speak plain HTTP to the registry."),
+        _flag("--skip-tls-verify-registry", "Do not verify the registry's certificate."),
+        _value(
+            "--docker-config",
+            "Directory of Docker's configuration with the credentials; default: `~/.docker`.",
+            twins=("DOCKER_CONFIG",),
+            metavar="DIR",
+        ),
+    ],
+    _storage,
+)
+"""Hands `storage: StorageOptions` to a command."""
+
+build_options = _group(
+    "build",
+    [
+        _flag("--parallel", "Build independent images at the same time.", short="-p", default=True),
+        _value("--parallel-tasks-limit", "So many at the same time; 0 or less: no limit.", default=5, type=int, metavar="N"),
+        _flag("--require-built-images", "Build nothing; exit 3 where a stage is missing."),
+        _list("--ssh-key", "Private key for the steps' SSH agent.", metavar="FILE", into="ssh_keys"),
+        _value(
+            "--platform",
+            "Platform to build for, OS/ARCH[/VARIANT]; default: the engine's.",
+            twins=("DOCKER_DEFAULT_PLATFORM",),
+            metavar="PLATFORM",
+        ),
+        _value(
+            "--ancestry",
+            "Which commits' stages may be used: ancestors only, or also those whose files are the same as an ancestor's.",
+            default="strict",
+            type=click.Choice(["strict", "same-tree"], case_sensitive=False),
+        ),
+        _flag("--virtual-merge", "HEAD is a merge that a CI system made and that will not stay."),
+        _flag("--introspect-error", "Open a shell in the container of the stage that failed, after its commands."),
+        _flag("--introspect-before-error", "Open a shell in the container of the stage that failed, before its commands."),
+        _list("--introspect-stage", "Open a shell in this stage.", metavar="[IMAGE/]STAGE", into="introspect_stages"),
+        _flag("--fail-fast", "Cancel the stages that run when one fails."),
+        _flag("--save-build-report", "Write a report, of a failed build too."),
+        _value("--build-report-path", "Where the report goes: .json or .env.", default=DEFAULT_REPORT, metavar="FILE"),
+        _list("--add-custom-tag", "Tag the final images with this too; needs --repo.", metavar="TAG", into="custom_tags"),
+    ],
+    _build,
+)
+"""Hands `build: BuildOptions` to a command."""
+
+log_options = _group(
+    "log",
+    [
+        _flag("--log-quiet", "Tell failures and warnings only."),
+        _flag("--log-verbose", "Tell more: reasons of decisions, waits, digests' names."),
+        _flag("--log-debug", "Tell everything."),
+        _value(
+            "--log-color-mode",
+            "Colours; auto: on a terminal, unless NO_COLOR is set.",
+            default="auto",
+            type=click.Choice(["auto", "on", "off"], case_sensitive=False),
+        ),
+        _value(
+            "--log-format",
+            "auto: a live view on a terminal, plain lines elsewhere; json: an object an event, on stdout.",
+            default="auto",
+            type=click.Choice(["auto", "plain", "json"], case_sensitive=False),
+        ),
+    ],
+    _log,
+)
+"""Hands `log: LogOptions` to a command."""
