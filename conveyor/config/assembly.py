@@ -1,0 +1,129 @@
+"""The documents of a file put together. Apart from `reading`, so that asking for the names of the file loads no YAML."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from conveyor.config.checks import check_images
+from conveyor.config.decode_image import decode_images, read_names
+from conveyor.config.decode_project import Settings, decode_project
+from conveyor.config.documents import Document, split_documents
+from conveyor.config.fields import describe, keys_of, merged_entries
+from conveyor.config.findings import Findings
+from conveyor.config.models import GitWorktree, Image, Project
+from conveyor.config.naming import display_name
+from conveyor.config.nodes import DocumentError, Node, compose
+from conveyor.config.scope import Scope
+from conveyor.config.source import read_source
+from conveyor.errors import Place
+
+_KINDS = ("configVersion", "image", "artifact", "dockerfile")
+
+
+@dataclass(slots=True)
+class _Sections:
+    """The documents of a file by kind; `complete` is false where one could not be told."""
+
+    projects: list[Node]
+    images: list[Node]
+    complete: bool = True
+
+
+def assemble(content: bytes, file: str) -> Project:
+    """See `conveyor.config.reading.parse_project`."""
+    source = read_source(content, file)
+    findings = Findings(source)
+    sections = _read_sections(findings, source.text)
+    settings = _settings(findings, sections)
+    named = [(node, read_names(findings, node)) for node in sections.images]
+    names: dict[str, Place] = {}
+    for _, own in named:
+        for name, place in own or ():
+            if name in names:
+                message = f'conflict between image names! "{display_name(name)}" is used twice'
+                findings.add(place, message, f"the first one is in line {names[name].line}")
+            names.setdefault(name, place)
+    complete = sections.complete and all(own is not None for _, own in named)
+    scope = Scope(findings, names, complete, settings.cache_version, settings.platform)
+    images: list[Image] = []
+    for node, own in named:
+        images.extend(decode_images(scope, node, own))
+    check_images(findings, images)
+    findings.raise_any()
+    return Project(settings.name, file, tuple(images), settings.git_worktree)
+
+
+def image_documents(content: bytes, file: str) -> Iterator[tuple[Document, tuple[str, ...]]]:
+    """The documents of images with the names that each gives. `ConfigError` where one cannot be read."""
+    source = read_source(content, file)
+    findings = Findings(source)
+    found = []
+    for document in split_documents(source.text):
+        node = _compose(findings, document)
+        if node and node.kind == "map" and not {"image", "artifact"}.isdisjoint(keys_of(node)):
+            found.append((document, tuple(name for name, _ in read_names(findings, node) or ())))
+    findings.raise_any()
+    return iter(found)
+
+
+def _read_sections(findings: Findings, text: str) -> _Sections:
+    sections = _Sections([], [])
+    for document in split_documents(text):
+        node = _compose(findings, document)
+        if node is None:
+            sections.complete = False
+            continue
+        if node.kind != "map":
+            findings.add(node, f"a document must be a map, not {describe(node)}", "write `image: NAME` and its fields")
+            sections.complete = False
+            continue
+        keys = set(keys_of(node))
+        if "configVersion" in keys:
+            sections.projects.append(node)
+        elif "dockerfile" in keys:
+            key = merged_entries(findings, node)["dockerfile"][0]
+            findings.add(
+                key, "`dockerfile` (an image with a Dockerfile) is not supported yet", "describe it with `from` and `shell`"
+            )
+            sections.complete = False
+        elif "image" in keys or "artifact" in keys:
+            sections.images.append(node)
+        else:
+            _unrecognised(findings, node, keys)
+            sections.complete = False
+    return sections
+
+
+def _compose(findings: Findings, document: Document) -> Node | None:
+    try:
+        return compose(document)
+    except DocumentError as error:
+        findings.add(error.offset, str(error), error.hint)
+        return None
+
+
+def _unrecognised(findings: Findings, node: Node, keys: set[str]) -> None:
+    if "includes" in keys:
+        key = merged_entries(findings, node)["includes"][0]
+        findings.add(key, "`includes` is not supported yet", "remove it")
+        return
+    if "project" in keys:
+        hint = "the project document needs `configVersion: 1`"
+    else:
+        guesses = (findings.suggest(key, _KINDS) for key in sorted(keys))
+        hint = next(filter(None, guesses), "a document has one of `configVersion`, `image`, `artifact`")
+    findings.add(node, "cannot recognize type of config section", hint)
+
+
+def _settings(findings: Findings, sections: _Sections) -> Settings:
+    for node in sections.projects[1:]:
+        first = findings.place(sections.projects[0])
+        message = "duplicate meta config section definition: a file has one document with `configVersion`"
+        findings.add(node, message, f"the first one is in line {first.line}")
+    if sections.projects:
+        return decode_project(findings, sections.projects[0])
+    if sections.complete:
+        hint = "put a document with `configVersion: 1` and `project: NAME` at the top, then a line `---`"
+        findings.add(findings.whole_file(), "the project document is missing", hint)
+    return Settings("", "", "", GitWorktree())

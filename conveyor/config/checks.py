@@ -1,0 +1,115 @@
+"""What only all images together can show: clashing names, cycles, stages and platforms that do not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from conveyor.config.findings import Findings
+from conveyor.config.models import Image
+from conveyor.config.naming import display_name
+
+
+def check_images(findings: Findings, images: Sequence[Image]) -> None:
+    """Note what is wrong between images; of those with one name the first one counts."""
+    by_name: dict[str, Image] = {}
+    for image in images:
+        by_name.setdefault(image.name, image)
+    _check_nameless(findings, images)
+    for cycle in find_cycles({name: image.needs() for name, image in by_name.items()}):
+        path = " -> ".join(display_name(name) for name in cycle)
+        hint = "an image cannot need itself: remove one of these links"
+        findings.add(by_name[cycle[0]].place, f"infinite loop detected: {path}", hint)
+    for image in images:
+        _check_import_stages(findings, image, by_name)
+        _check_platforms(findings, image, by_name)
+
+
+def _check_nameless(findings: Findings, images: Sequence[Image]) -> None:
+    nameless = next((image for image in images if not image.name), None)
+    other = next((image for image in images if image.name and image.final), None)
+    if nameless and other:
+        message = f'an image without a name cannot stand beside the final image "{other.name}"'
+        findings.add(nameless.place, message, "give it a name")
+
+
+def _check_import_stages(findings: Findings, image: Image, by_name: Mapping[str, Image]) -> None:
+    for item in image.imports:
+        source = by_name.get(item.image)
+        if source is None or item.from_stage is None:
+            continue
+        shell = source.shell
+        there = (*shell.commands, *shell.stage_cache_versions)
+        if item.from_stage not in there and not (shell.cache_version or source.cache_version):
+            message = f'image "{item.image}" has no stage `{item.from_stage}`: it has no commands there'
+            findings.add(item.place, message, f"it has: {', '.join(dict.fromkeys(there))}" if there else "remove `stage`")
+
+
+def _check_platforms(findings: Findings, image: Image, by_name: Mapping[str, Image]) -> None:
+    for name in image.needs():
+        needed = by_name.get(name)
+        if needed and image.platform and needed.platform and image.platform != needed.platform:
+            message = (
+                f'invalid image platform cross-references: "{display_name(image.name)}" is for {image.platform}, '
+                f'"{name}" that it needs for {needed.platform}'
+            )
+            findings.add(image.place, message, "give both the same `platform`")
+
+
+def find_cycles(needs: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, ...]]:
+    """One shortest cycle (`a, b, a`) for every group of names that all need one another. Linear time."""
+    position = {name: index for index, name in enumerate(needs)}
+    for group in _strong_components(needs):
+        start = min(group, key=position.__getitem__)
+        if len(group) > 1 or start in needs[start]:
+            yield _shortest_cycle(needs, group, start)
+
+
+def _shortest_cycle(needs: Mapping[str, Sequence[str]], group: frozenset[str], start: str) -> tuple[str, ...]:
+    came_from: dict[str, str] = {}
+    front = [start]
+    while start not in came_from:
+        following = []
+        for name in front:
+            for needed in needs[name]:
+                if needed in group and needed not in came_from:
+                    came_from[needed] = name
+                    following.append(needed)
+        front = following
+    path = [start]
+    while len(path) == 1 or path[-1] != start:
+        path.append(came_from[path[-1]])
+    return tuple(reversed(path))
+
+
+def _strong_components(needs: Mapping[str, Sequence[str]]) -> Iterator[frozenset[str]]:
+    """Groups of names that reach one another (Tarjan's algorithm, without recursion)."""
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    open_names: dict[str, None] = {}
+    for root in needs:
+        if root in index:
+            continue
+        work = [(root, iter(needs[root]))]
+        index[root] = low[root] = len(index)
+        open_names[root] = None
+        while work:
+            name, following = work[-1]
+            for needed in following:
+                if needed not in needs:
+                    continue
+                if needed not in index:
+                    index[needed] = low[needed] = len(index)
+                    open_names[needed] = None
+                    work.append((needed, iter(needs[needed])))
+                    break
+                if needed in open_names:
+                    low[name] = min(low[name], index[needed])
+            else:
+                work.pop()
+                if work:
+                    low[work[-1][0]] = min(low[work[-1][0]], low[name])
+                if low[name] == index[name]:
+                    group: list[str] = []
+                    while not group or group[-1] != name:
+                        group.append(open_names.popitem()[0])
+                    yield frozenset(group)

@@ -1,0 +1,66 @@
+"""The directive `docker`: the configuration of an image."""
+
+from __future__ import annotations
+
+import re
+
+from conveyor.config.fields import Fields
+from conveyor.config.findings import Findings
+from conveyor.config.models import DockerInstructions
+from conveyor.config.nodes import Node
+
+_FIELDS = ("VOLUME", "EXPOSE", "ENV", "LABEL", "CMD", "ENTRYPOINT", "WORKDIR", "USER", "HEALTHCHECK", "exactValues")
+_PORT = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?(?:/(?:tcp|udp|sctp))?", re.IGNORECASE)
+
+
+def decode_docker(findings: Findings, node: Node, place: Node) -> DockerInstructions:
+    """The instructions of one image."""
+    fields = Fields(findings, node, "`docker`", _FIELDS)
+    env = fields.text_map("ENV")
+    for name in env:
+        if not name or "=" in name:
+            findings.add(fields.key("ENV"), f"`{name}` in `ENV` cannot name a variable")
+    label = fields.text_map("LABEL")
+    if "" in label:
+        findings.add(fields.key("LABEL"), "a label needs a name")
+    for port in fields.text_nodes("EXPOSE"):
+        if "$" not in port.text and not _is_port(port.text):
+            findings.add(port, f"`EXPOSE: {port.text}` is not a port", "write `8080`, `53/udp` or `7000-7010`")
+    for volume in fields.text_nodes("VOLUME"):
+        if not volume.text.strip():
+            findings.add(volume, "`VOLUME` needs a path")
+    return DockerInstructions(
+        place=findings.place(place),
+        volume=fields.texts("VOLUME"),
+        expose=fields.texts("EXPOSE"),
+        env=env,
+        label=label,
+        cmd=_command(fields, "CMD"),
+        entrypoint=_command(fields, "ENTRYPOINT"),
+        workdir=_text(fields, "WORKDIR"),
+        user=_text(fields, "USER"),
+        healthcheck=_text(fields, "HEALTHCHECK"),
+        exact_values=fields.flag("exactValues"),
+    )
+
+
+def _command(fields: Fields, name: str) -> str | tuple[str, ...] | None:
+    value = fields.value(name)
+    if value is None:
+        return None
+    return value.text if value.kind == "scalar" else fields.texts(name)
+
+
+def _text(fields: Fields, name: str) -> str | None:
+    value = fields.value(name)
+    if value is None:
+        return None
+    text = fields.text(name)
+    if value.kind == "scalar" and not text.strip():
+        fields.findings.add(value, f"`{name}` is empty", "remove it")
+    return text
+
+
+def _is_port(text: str) -> bool:
+    match = _PORT.fullmatch(text)
+    return match is not None and 1 <= int(match[1]) <= int(match[2] or match[1]) <= 65535

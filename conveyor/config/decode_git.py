@@ -1,0 +1,55 @@
+"""The directive `git`: local mappings."""
+
+from __future__ import annotations
+
+from conveyor.config.fields import Fields
+from conveyor.config.findings import Findings
+from conveyor.config.models import GitMapping, UserStageName
+from conveyor.config.nodes import Node
+from conveyor.config.paths import absolute_path, image_path, owner, path_filter, relative_globs
+
+_FIELDS = ("add", "to", "owner", "group", "includePaths", "excludePaths", "stageDependencies")
+_REMOTE = ("url", "branch", "tag", "commit", "basicAuth")
+_STAGES: tuple[UserStageName, ...] = ("install", "beforeSetup", "setup")
+
+
+def decode_git(findings: Findings, node: Node) -> GitMapping | None:
+    """One mapping; None where a mistake leaves nothing to check further."""
+    fields = Fields(findings, node, "`git`", (*_FIELDS, *_REMOTE))
+    remote = next((name for name in _REMOTE if fields.has(name)), None)
+    if fields.has("url"):
+        findings.add(fields.key("url"), "`url` in `git` (a remote mapping) is not supported yet", "remove the mapping")
+        return None
+    if remote:
+        hint = "a local mapping takes the files of the commit that is built: remove it"
+        findings.add(fields.key(remote), f"`{remote}` in `git` is for remote mappings, and there is no `url`", hint)
+    if not fields.has("to"):
+        findings.add(fields.key("to"), "`to` is required in `git`", "write the absolute path inside the image")
+    add = absolute_path(fields, "add", "/")
+    to = image_path(fields, "to")
+    mapping = GitMapping(
+        place=findings.place(node),
+        add=add,
+        to=to,
+        owner=owner(fields, "owner"),
+        group=owner(fields, "group"),
+        paths=path_filter(fields),
+        stage_dependencies=_stage_dependencies(fields),
+    )
+    return mapping if to else None
+
+
+def _stage_dependencies(fields: Fields) -> dict[UserStageName, tuple[str, ...]]:
+    node = fields.map_node("stageDependencies")
+    if node is None:
+        return {}
+    stages = Fields(fields.findings, node, "`stageDependencies`", (*_STAGES, "beforeInstall"))
+    if stages.has("beforeInstall"):
+        message = "`stageDependencies` has no `beforeInstall`: the sources are not there yet in that stage"
+        fields.findings.add(stages.key("beforeInstall"), message, "move the commands to `install`")
+    found: dict[UserStageName, tuple[str, ...]] = {}
+    for stage in _STAGES:
+        globs = relative_globs(stages, stage)
+        if globs:
+            found[stage] = tuple("**" if glob == "." else glob for glob in globs)
+    return found

@@ -1,0 +1,181 @@
+"""A document with `image` or `artifact`: one image for each of its names."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from conveyor.config.decode_docker import decode_docker
+from conveyor.config.decode_git import decode_git
+from conveyor.config.decode_links import decode_dependency, decode_import, decode_mount
+from conveyor.config.fields import Fields, describe
+from conveyor.config.findings import Findings
+from conveyor.config.models import USER_STAGES, Base, Image, MountPoint, Shell, UserStageName
+from conveyor.config.nodes import Node
+from conveyor.config.overlap import exclude_overlaps
+from conveyor.config.references import reference_mistake
+from conveyor.config.scalars import scalar_type
+from conveyor.config.scope import Scope
+from conveyor.errors import Place
+
+_COMMON = (
+    "from", "fromImage", "fromArtifact", "fromLatest", "fromCacheVersion", "cacheVersion", "platform", "network",
+    "git", "shell", "import", "mount",
+)  # fmt: skip
+_IMAGE_ONLY = ("final", "docker", "dependencies", "disableGitAfterPatch")
+_UNSUPPORTED = ("ansible", "imageSpec", "secrets", "includes")
+_PLATFORM = re.compile(r"[a-z0-9_.-]+/[a-z0-9_.-]+(?:/[a-z0-9_.-]+)?")
+
+
+def read_names(findings: Findings, document: Node) -> list[tuple[str, Place]] | None:
+    """The names that a document gives to its images, with their places; None where they cannot be read."""
+    node = next(
+        (value for key, value in document.pairs if key.kind == "scalar" and key.text in ("image", "artifact")), None
+    )  # a merged name would be the same in two documents never: anchors end with the document
+    if node is None:
+        return None
+    is_artifact = any(key.text == "artifact" for key, value in document.pairs if value is node)
+    if node.is_null:
+        if is_artifact:
+            findings.add(node, "an artifact needs a name")
+            return None
+        return [("", findings.place(node))]
+    if node.kind == "list" and not is_artifact:
+        if not node.items:
+            findings.add(node, "invalid image name: the list is empty", "write at least one name")
+        names = [(item.text, findings.place(item)) for item in node.items if _is_name(findings, item, is_artifact)]
+        return names if names and len(names) == len(node.items) else None
+    return [(node.text, findings.place(node))] if _is_name(findings, node, is_artifact) else None
+
+
+def _is_name(findings: Findings, node: Node, is_artifact: bool) -> bool:
+    kind = "artifact" if is_artifact else "image"
+    if node.kind != "scalar" or (scalar_type(node) != "text" and not is_artifact):
+        hint = "quote it" if node.kind == "scalar" and not node.is_null else "write a text or a list of texts"
+        findings.add(node, f"invalid {kind} name: text expected, got {describe(node)}", hint)
+    elif not node.text.strip():
+        findings.add(
+            node, f"invalid {kind} name: it is empty", "" if is_artifact else "an image without a name is `image: ~`"
+        )
+    elif node.text != node.text.strip() or not node.text.isprintable():
+        findings.add(node, f"invalid {kind} name: white space around it, or characters that cannot be shown")
+    elif node.text == "scratch":
+        findings.add(node, f"invalid {kind} name: `scratch` means no base at all", "give it another name")
+    else:
+        return True
+    return False
+
+
+def decode_images(scope: Scope, document: Node, names: list[tuple[str, Place]] | None) -> tuple[Image, ...]:
+    """The images of one document; `names` as `read_names` gave them."""
+    findings = scope.findings
+    is_artifact = any(key.kind == "scalar" and key.text == "artifact" for key, _ in document.pairs)
+    kind = "artifact" if is_artifact else "image"
+    known = ("artifact", "image", *_COMMON) if is_artifact else ("image", "artifact", *_COMMON, *_IMAGE_ONLY)
+    title = "an artifact" if is_artifact else "an image"
+    fields = Fields(findings, document, title, (*known, *_IMAGE_ONLY), _UNSUPPORTED)
+    if fields.has("image") and fields.has("artifact"):
+        findings.add(fields.key("artifact"), "a document is an image or an artifact, not both", "remove one of the names")
+    if is_artifact:
+        for name in _IMAGE_ONLY:
+            if fields.has(name):
+                findings.add(fields.key(name), f"`{name}` is not allowed in an artifact", "remove it, or make it an `image`")
+    own_names = names or []
+    mounts = _mounts(scope, fields)
+    mappings = [mapping for node in fields.map_nodes("git") if (mapping := decode_git(findings, node))]
+    imports = [item for node in fields.map_nodes("import") if (item := decode_import(scope, node))]
+    git, imports = exclude_overlaps(findings, mappings, imports)
+    docker = fields.map_node("docker")
+    image = Image(
+        place=findings.place(fields.key(kind)),
+        name="",
+        base=_base(scope, fields, [name for name, _ in own_names]),
+        artifact=is_artifact,
+        final=not is_artifact and fields.flag("final", True),
+        from_latest=fields.flag("fromLatest"),
+        from_cache_version=fields.text("fromCacheVersion"),
+        cache_version=fields.text("cacheVersion") or scope.cache_version,
+        git=tuple(git),
+        shell=_shell(fields),
+        docker=decode_docker(findings, docker, fields.key("docker")) if docker else None,
+        imports=tuple(imports),
+        dependencies=tuple(link for node in fields.map_nodes("dependencies") if (link := decode_dependency(scope, node))),
+        mounts=mounts,
+        network=fields.text("network"),
+        platform=one_platform(fields) or scope.platform,
+        disable_git_after_patch=is_artifact or fields.flag("disableGitAfterPatch"),
+    )
+    if image.from_latest and image.base.kind != "external" and (fields.has("from") or fields.has("fromImage")):
+        findings.add(fields.key("fromLatest"), "`fromLatest` needs a base from outside of the project", "remove it")
+    return tuple(replace(image, name=name, place=place if len(own_names) > 1 else image.place) for name, place in own_names)
+
+
+def one_platform(fields: Fields) -> str:
+    """The platform of `platform`; "" where none is given. Several are noted."""
+    nodes = fields.text_nodes("platform")
+    for node in nodes:
+        if not _PLATFORM.fullmatch(node.text):
+            hint = "write `linux/amd64` or `linux/arm64/v8`"
+            fields.findings.add(node, f"`platform`: `{node.text}` is not a platform", hint)
+    if len({node.text for node in nodes}) > 1:
+        message = "`platform`: more than one platform in a run is not supported yet"
+        fields.findings.add(nodes[1], message, "leave one, and run a build for each")
+    return nodes[0].text if nodes else ""
+
+
+def _base(scope: Scope, fields: Fields, own_names: list[str]) -> Base:
+    findings = scope.findings
+    given = fields.exactly_one(("from", "fromImage", "fromArtifact"), "an image")
+    value = fields.value(given) if given else None
+    if given is None or value is None or value.kind != "scalar":
+        if given is not None:
+            fields.text(given)
+        return Base("external")
+    name = value.text
+    if name in own_names:
+        hint = f"write `{name}:latest` for the image from outside" if given == "from" else "name another image"
+        findings.add(value, f'image "{name}" cannot be built on itself', hint)
+        return Base("external", name)
+    if given != "from":
+        return Base("image", scope.require_image(value, name))
+    if name in scope.names:
+        return Base("image", name)
+    if name == "scratch":
+        return Base("scratch")
+    mistake, hint = reference_mistake(name)
+    if mistake and scope.complete:
+        guess = findings.suggest(name, filter(None, scope.names))
+        message = f"`from: {name}` is neither an image of the project nor a reference to one from outside: {mistake}"
+        findings.add(value, message, guess or hint)
+    return Base("external", name)
+
+
+def _mounts(scope: Scope, fields: Fields) -> tuple[MountPoint, ...]:
+    mounts: dict[str, MountPoint] = {}
+    for node in fields.map_nodes("mount"):
+        mount = decode_mount(scope, node)
+        if mount is None:
+            continue
+        if mount.to in mounts:
+            message = f"conflict between mounts! `{mount.to}` is mounted twice"
+            scope.findings.add(mount.place, message, f"the first one is in line {mounts[mount.to].place.line}")
+        mounts.setdefault(mount.to, mount)
+    return tuple(mounts.values())
+
+
+_CACHE_VERSIONS = {stage: f"{stage}CacheVersion" for stage in USER_STAGES}
+
+
+def _shell(fields: Fields) -> Shell:
+    node = fields.map_node("shell")
+    if node is None:
+        return Shell()
+    shell = Fields(fields.findings, node, "`shell`", (*USER_STAGES, "cacheVersion", *_CACHE_VERSIONS.values()))
+    commands: dict[UserStageName, tuple[str, ...]] = {}
+    versions: dict[UserStageName, str] = {}
+    for stage in USER_STAGES:
+        if any(texts := shell.texts(stage)):
+            commands[stage] = texts
+        if version := shell.text(_CACHE_VERSIONS[stage]):
+            versions[stage] = version
+    return Shell(commands, shell.text("cacheVersion"), versions)

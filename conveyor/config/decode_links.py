@@ -1,0 +1,129 @@
+"""What an image takes from others and from the host: `import`, `dependencies`, `mount`."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal, cast
+
+from conveyor.config.fields import Fields
+from conveyor.config.models import USER_STAGES, Dependency, Import, Injection, MountPoint, UserStageName
+from conveyor.config.nodes import Node
+from conveyor.config.paths import absolute_path, image_path, owner, path_filter
+from conveyor.config.scope import Scope
+
+_IMPORT = (
+    ("image", "from", "artifact", "stage", "before", "after"),
+    ("add", "to", "owner", "group", "includePaths", "excludePaths"),
+)
+_TYPES = ("ImageName", "ImageTag", "ImageRepo", "ImageID", "ImageDigest")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+When = Literal["before", "after"]
+Neighbour = Literal["install", "setup"]
+
+
+def decode_import(scope: Scope, node: Node) -> Import | None:
+    """One import; None where a mistake leaves nothing to check further."""
+    fields = Fields(scope.findings, node, "`import`", _IMPORT[0] + _IMPORT[1])
+    image = _source_image(scope, fields, ("image", "from", "artifact"), "an import")
+    position = _position(fields, "an import")
+    from_stage = cast("UserStageName | None", fields.choice("stage", USER_STAGES))
+    if not fields.has("add"):
+        scope.findings.add(
+            fields.key("add"), "`add` is required in `import`", "write the absolute path inside the source image"
+        )
+    add = absolute_path(fields, "add")
+    to = image_path(fields, "to", add)
+    paths = path_filter(fields)
+    if add == "/" and not fields.has("includePaths"):
+        hint = "say with `includePaths` which files are wanted"
+        scope.findings.add(fields.key("add"), "`add: /` in `import` needs `includePaths`", hint)
+    user, group = owner(fields, "owner"), owner(fields, "group")
+    if not (image and position and add):
+        return None
+    return Import(scope.findings.place(node), image, *position, add, to, user, group, paths, from_stage)
+
+
+def decode_dependency(scope: Scope, node: Node) -> Dependency | None:
+    """One dependency; None where a mistake leaves nothing to check further."""
+    fields = Fields(scope.findings, node, "`dependencies`", ("image", "from", "before", "after", "imports"))
+    image = _source_image(scope, fields, ("image", "from"), "a dependency")
+    position = _position(fields, "a dependency")
+    injections: list[Injection] = []
+    targets: set[str] = set()
+    for item in fields.map_nodes("imports"):
+        injection = _injection(scope, item)
+        if injection is None:
+            continue
+        if injection.target_env in targets:
+            message = f"`targetEnv: {injection.target_env}` is set twice in one dependency"
+            scope.findings.add(item, message, "the second value would replace the first")
+        targets.add(injection.target_env)
+        injections.append(injection)
+    if not (image and position):
+        return None
+    return Dependency(scope.findings.place(node), image, *position, tuple(injections))
+
+
+def _injection(scope: Scope, node: Node) -> Injection | None:
+    fields = Fields(scope.findings, node, "`dependencies.imports`", ("type", "targetEnv", "targetBuildArg"))
+    if fields.has("targetBuildArg"):
+        hint = "images without a Dockerfile take `targetEnv`"
+        scope.findings.add(fields.key("targetBuildArg"), "`targetBuildArg` is for images with a Dockerfile", hint)
+    missing = [name for name in ("type", "targetEnv") if not fields.has(name) and not fields.has("targetBuildArg")]
+    for name in missing:
+        scope.findings.add(node, f"`{name}` is required in `dependencies.imports`")
+    kind = fields.choice("type", _TYPES)
+    target = fields.text("targetEnv")
+    if target and not _VARIABLE.fullmatch(target):
+        scope.findings.add(fields.value("targetEnv") or node, f"`targetEnv: {target}` cannot name a variable")
+    return Injection(kind, target) if kind and target else None  # type: ignore[arg-type] # `choice` gives one of _TYPES
+
+
+def decode_mount(scope: Scope, node: Node) -> MountPoint | None:
+    """One mount; None where a mistake leaves nothing to check further."""
+    findings = scope.findings
+    fields = Fields(findings, node, "`mount`", ("to", "from", "fromPath"))
+    origin = fields.exactly_one(("from", "fromPath"), "a mount")
+    if not fields.has("to"):
+        findings.add(fields.key("to"), "`to` is required in `mount`", "write the absolute path inside the build container")
+    to = image_path(fields, "to")
+    if to == "/":
+        findings.add(fields.key("to"), "`to: /` in `mount` would hide the whole image")
+    kind = cast("Literal['tmp_dir', 'build_dir'] | None", fields.choice("from", ("tmp_dir", "build_dir")))
+    source = fields.text("fromPath")
+    if fields.has("fromPath") and not source.strip():
+        findings.add(fields.key("fromPath"), "`fromPath` in `mount` is empty")
+    if not to:
+        return None
+    if origin == "from" and kind:
+        return MountPoint(findings.place(node), kind, to)
+    if origin == "fromPath" and source:
+        return MountPoint(findings.place(node), "from_path", to, source)
+    return None
+
+
+def _source_image(scope: Scope, fields: Fields, names: tuple[str, ...], title: str) -> str:
+    """The image that something is taken from; "" where it is not said."""
+    given = fields.exactly_one(names, title)
+    value = fields.value(given) if given else None
+    if given is None or value is None:
+        return ""
+    name = fields.text(given)
+    if value.kind != "scalar":
+        return ""
+    if name not in scope.names and ("@" in name or ":" in name.rpartition("/")[2]):
+        message = f"`{given}: {name}`: {title} from an image outside of the project is not supported yet"
+        scope.findings.add(value, message, "make an image of the project with it as `from`, and name that one")
+        return ""
+    return scope.require_image(value, name)
+
+
+def _position(fields: Fields, title: str) -> tuple[When, Neighbour] | None:
+    """Where something stands among the stages."""
+    for name in ("before", "after"):
+        fields.choice(name, ("install", "setup"))
+    given = fields.exactly_one(("before", "after"), title)
+    if given is None or fields.text(given) not in ("install", "setup"):
+        return None
+    return cast("When", given), cast("Neighbour", fields.text(given))

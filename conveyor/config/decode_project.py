@@ -1,0 +1,128 @@
+"""The project document: what holds for all images. Cleanup and deploy are read so that real files load."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from conveyor.config.decode_image import one_platform
+from conveyor.config.fields import Fields, describe
+from conveyor.config.findings import Findings
+from conveyor.config.models import GitWorktree
+from conveyor.config.nodes import Node
+from conveyor.config.scalars import integer
+
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
+_LONGEST_NAME = 50
+_DURATION = re.compile(r"[-+]?(?:0|(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:ns|us|µs|μs|ms|s|m|h))+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the project document says."""
+
+    name: str
+    cache_version: str
+    platform: str
+    git_worktree: GitWorktree
+
+
+def decode_project(findings: Findings, document: Node) -> Settings:
+    """Of the document with `configVersion`."""
+    known = ("configVersion", "project", "build", "cleanup", "deploy", "gitWorktree")
+    fields = Fields(findings, document, "the project document", known, ("includes",))
+    _check_version(fields)
+    cache_version = platform = ""
+    if node := fields.map_node("build"):
+        build = Fields(findings, node, "`build`", ("cacheVersion", "platform", "staged"), ("imageSpec",))
+        cache_version, platform = build.text("cacheVersion"), one_platform(build)
+        build.flag("staged")
+    if node := fields.map_node("cleanup"):
+        _check_cleanup(findings, node)
+    if node := fields.map_node("deploy"):
+        _check_deploy(findings, node)
+    return Settings(_name(fields), cache_version, platform, _git_worktree(fields))
+
+
+def _check_version(fields: Fields) -> None:
+    value = fields.value("configVersion")
+    version = integer(value) if value and value.kind == "scalar" else None
+    if value is None:
+        fields.findings.add(fields.key("configVersion"), "`configVersion` is required", "write `configVersion: 1`")
+    elif version != 1:
+        message = f"`configVersion` must be 1, not {describe(value)}"
+        fields.findings.add(value, message, "" if value.plain else "write `configVersion: 1`, without quotes")
+
+
+def _name(fields: Fields) -> str:
+    value = fields.value("project")
+    name = fields.text("project")
+    if value is None:
+        hint = "write `project: NAME`; the name stands in the names of everything that is stored"
+        fields.findings.add(fields.key("project"), "`project` is required", hint)
+    elif value.kind == "scalar" and not _NAME.fullmatch(name):
+        better = re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")[:_LONGEST_NAME].strip("-")
+        hint = f"write `{better}`" if better else ""
+        message = f"`project: {name}` must consist of a-z, 0-9 and `-`, without `-` at its ends"
+        fields.findings.add(value, message, hint)
+    elif len(name) > _LONGEST_NAME:
+        fields.findings.add(value, f"`project: {name}` is longer than {_LONGEST_NAME} characters")
+    return name
+
+
+def _git_worktree(fields: Fields) -> GitWorktree:
+    node = fields.map_node("gitWorktree")
+    if node is None:
+        return GitWorktree()
+    known = ("forceShallowClone", "allowUnshallow", "allowFetchOriginBranchesAndTags")
+    worktree = Fields(fields.findings, node, "`gitWorktree`", known)
+    return GitWorktree(worktree.flag(known[0]), worktree.flag(known[1], True), worktree.flag(known[2], True))
+
+
+def _check_deploy(findings: Findings, node: Node) -> None:
+    texts, flags = ("helmChartDir", "helmRelease", "namespace"), ("helmReleaseSlug", "namespaceSlug")
+    deploy = Fields(findings, node, "`deploy`", (*texts, *flags, "helmChartConfig"))
+    for name in texts:
+        if deploy.has(name) and not deploy.text(name, "-"):
+            findings.add(deploy.key(name), f"`{name}` is empty", "remove it")
+    for name in flags:
+        deploy.flag(name)
+    if chart := deploy.map_node("helmChartConfig"):
+        Fields(findings, chart, "`helmChartConfig`", ("appVersion",)).text("appVersion")
+
+
+def _check_cleanup(findings: Findings, node: Node) -> None:
+    flags = (
+        "disable",
+        "disableKubernetesBasedPolicy",
+        "disableGitHistoryBasedPolicy",
+        "disableBuiltWithinLastNHoursPolicy",
+    )
+    cleanup = Fields(findings, node, "`cleanup`", (*flags, "keepImagesBuiltWithinLastNHours", "keepPolicies"))
+    for name in flags:
+        cleanup.flag(name)
+    cleanup.whole("keepImagesBuiltWithinLastNHours", 2, least=0)
+    for item in cleanup.map_nodes("keepPolicies"):
+        policy = Fields(findings, item, "`keepPolicies`", ("references", "imagesPerReference"))
+        references = policy.map_node("references")
+        if references:
+            fields = Fields(findings, references, "`references`", ("tag", "branch", "limit"))
+            if given := fields.exactly_one(("tag", "branch"), "`references`"):
+                fields.text(given)
+            _check_limit(findings, fields.map_node("limit"), "`limit`")
+        elif not policy.has("references"):
+            findings.add(item, "`references` is required in `keepPolicies`")
+        _check_limit(findings, policy.map_node("imagesPerReference"), "`imagesPerReference`")
+
+
+def _check_limit(findings: Findings, node: Node | None, title: str) -> None:
+    if node is None:
+        return
+    fields = Fields(findings, node, title, ("last", "in", "operator"))
+    fields.whole("last", -1, least=-1)
+    fields.choice("operator", ("And", "Or"))
+    duration = fields.value("in")
+    if duration and duration.kind == "scalar" and not _DURATION.fullmatch(duration.text):
+        findings.add(duration, f"`in: {duration.text}` is not a duration", "write `168h` or `30m`")
+    elif duration:
+        fields.text("in")

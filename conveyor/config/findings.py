@@ -1,0 +1,48 @@
+"""The mistakes of one file, gathered so that a person sees all of them at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from conveyor.config.nodes import Node
+from conveyor.config.source import Source
+from conveyor.config.suggestions import did_you_mean
+from conveyor.errors import ConfigError, Place, Problem
+
+_MOST_SUGGESTIONS = 50  # each one compares with every candidate
+
+
+class Findings:
+    """Takes problems in any order. The same problem found twice (a shared anchor) counts once."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._problems: dict[tuple[Place, str], Problem] = {}
+        self._suggestions = 0
+
+    def add(self, at: Node | Place | int, message: str, hint: str = "") -> None:
+        """Note a problem at a node, a place or an offset."""
+        place = at if isinstance(at, Place) else self.place(at)
+        self._problems.setdefault((place, message), Problem(place, message, hint))
+
+    def place(self, at: Node | int) -> Place:
+        """Where a node or a character stands."""
+        return self._source.place(at if isinstance(at, int) else at.offset)
+
+    def whole_file(self) -> Place:
+        """The place of what is missing altogether."""
+        return Place(self._source.file)
+
+    def suggest(self, word: str, candidates: Iterable[str], otherwise: str = "") -> str:
+        """A did-you-mean hint, or `otherwise`. Bounded: a file of nothing but mistakes costs little."""
+        self._suggestions += 1
+        if self._suggestions > _MOST_SUGGESTIONS:
+            return otherwise
+        return did_you_mean(word, candidates) or otherwise
+
+    def raise_any(self) -> None:
+        """`ConfigError` with everything that was noted, in order of place."""
+        if self._problems:
+            raise ConfigError(
+                sorted(self._problems.values(), key=lambda problem: (problem.place.line, problem.place.column))
+            )

@@ -1,0 +1,18 @@
+"""`werf.yaml` -> `Project`, or everything that is wrong with it."""
+
+from __future__ import annotations
+
+from conveyor.config.models import Project
+
+CONFIG_NAMES = ("werf.yaml", "werf.yml", "conveyor.yaml", "conveyor.yml")  # the first one that is there is read
+
+
+def parse_project(content: bytes, file: str) -> Project:
+    """The project that a configuration describes; `file` is its path for messages and `Project.file`.
+
+    `ConfigError` with every mistake of the file: where (line and column over all documents), what, how to mend it. What
+    stops everything (not UTF-8, template actions, an empty file) comes alone.
+    """
+    from conveyor.config.assembly import assemble
+
+    return assemble(content, file)

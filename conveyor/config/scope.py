@@ -1,0 +1,34 @@
+"""What a document must know of the others while it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from conveyor.config.findings import Findings
+from conveyor.config.nodes import Node
+from conveyor.errors import Place
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """All images of the file by name, and the defaults of `build`.
+
+    `complete` is false where a document could not be read: then nobody can say that an image does not exist.
+    """
+
+    findings: Findings
+    names: Mapping[str, Place]
+    complete: bool
+    cache_version: str
+    platform: str
+
+    def require_image(self, node: Node, name: str) -> str:
+        """`name`, noted where no image of the project has it."""
+        if not name:
+            self.findings.add(node, "the name of an image is missing")
+        elif name not in self.names and self.complete:
+            others = ", ".join(sorted(filter(None, self.names))[:10]) or "none"
+            hint = self.findings.suggest(name, filter(None, self.names), f"images of the project: {others}")
+            self.findings.add(node, f'image "{name}" not found!', hint)
+        return name

@@ -1,0 +1,65 @@
+"""The text of a configuration: bytes -> characters, and where each of them stands."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from dataclasses import dataclass
+
+from conveyor.errors import ConfigError, Place, Problem
+
+_FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
+_MINIMAL = "a configuration starts with a document that holds `configVersion: 1` and `project: NAME`"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A configuration as text. `line_starts` holds the offset (in characters) of every line."""
+
+    file: str
+    text: str
+    line_starts: tuple[int, ...]
+
+    def place(self, offset: int) -> Place:
+        """The place of a character; offsets count from 0, over all documents."""
+        line = bisect_right(self.line_starts, offset)
+        return Place(self.file, line, offset - self.line_starts[line - 1] + 1)
+
+
+def read_source(content: bytes, file: str) -> Source:
+    """The text of `content`, a leading byte order mark removed.
+
+    `ConfigError` where it is not UTF-8 or holds characters that YAML forbids, where it is empty, and where it holds
+    template actions (`{{`).
+    """
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise _error(Place(file), "the file is UTF-16", "save it as UTF-8")
+    content = content.removeprefix(b"\xef\xbb\xbf")
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        good = content[: error.start].decode()
+        message = f"the file is not UTF-8: byte 0x{content[error.start]:02x} cannot stand here"
+        raise _error(_source(file, good).place(len(good)), message, "save it as UTF-8") from None
+    source = _source(file, text)
+    forbidden = _FORBIDDEN.search(text)
+    if forbidden:
+        message = f"the character U+{ord(forbidden[0]):04X} is not allowed in YAML"
+        raise _error(source.place(forbidden.start()), message, "remove it, or write it as an escape in double quotes")
+    if not text.strip():
+        raise _error(Place(file), "the file is empty", _MINIMAL)
+    action = text.find("{{")
+    if action >= 0:
+        hint = "write the value itself; `{{` cannot stand anywhere in the file, comments included"
+        raise _error(source.place(action), "template actions (`{{`) are not supported yet", hint)
+    return source
+
+
+def _source(file: str, text: str) -> Source:
+    starts = [0]
+    starts += [match.end() for match in re.finditer("\n", text)]
+    return Source(file, text, tuple(starts))
+
+
+def _error(place: Place, message: str, hint: str) -> ConfigError:
+    return ConfigError([Problem(place, message, hint)])
