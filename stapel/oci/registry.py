@@ -1,0 +1,415 @@
+"""A repository of a registry as an `ImageStore`.
+
+Who can write to the repository can run code in every image that is built with it: a stage found there is built upon.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, BinaryIO
+
+from stapel.oci.api import Description, Descriptor, ImageConfig, ImageView
+from stapel.oci.errors import BadReference, Broken, NotFound, StapelError
+from stapel.oci.manifest import (
+    INDEXES,
+    Manifest,
+    build_manifest,
+    choose_platform,
+    digest_bytes,
+    media_type_of,
+    parse_document,
+    parse_manifest,
+)
+from stapel.oci.reference import DEFAULT_TAG, Reference, is_digest, is_tag, parse_reference
+from stapel.oci.repository import BlobMissing, Document, ManifestInvalid, Repository
+from stapel.oci.retries import Retries
+from stapel.oci.transport import Transport
+
+if TYPE_CHECKING:
+    from stapel.oci.uploads import Upload
+
+RECORD_CONFIG = b'{"architecture":"amd64","config":{},"os":"linux","rootfs":{"diff_ids":[],"type":"layers"}}'
+# An empty tar, compressed: for registries that take no manifest without layers.
+_EMPTY_LAYER_CONFIG = (
+    b'{"architecture":"amd64","config":{},"os":"linux","rootfs":{"diff_ids":'
+    b'["sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef"],"type":"layers"}}'
+)
+_KEPT_MANIFESTS = 4096
+
+
+class RegistryImage:
+    """An image of a registry: its manifest is here, everything else is read when it is asked for."""
+
+    def __init__(self, store: RegistryStore, manifest: Manifest) -> None:
+        self.store = store
+        self.manifest = manifest
+        self._config: ImageConfig | None = None
+
+    @property
+    def descriptor(self) -> Descriptor:
+        """Media type, digest and size of the manifest."""
+        return self.manifest.descriptor
+
+    @property
+    def manifest_bytes(self) -> bytes:
+        """The manifest as it is stored: a copy made with it has the same digest."""
+        return self.manifest.data
+
+    @property
+    def config(self) -> ImageConfig:
+        """The whole configuration. `Broken`, `NotFound`."""
+        if self._config is None:
+            self._config = self.store.read_config(self.manifest)
+        return self._config
+
+    def layers(self) -> tuple[Descriptor, ...]:
+        """The layers, lowest first."""
+        return self.manifest.layers
+
+    def open(self, blob: Descriptor) -> BinaryIO:
+        """The bytes of a layer (or of the configuration), verified while they are read. `Broken`, `NotFound`."""
+        return self.store.open_blob(blob, self.manifest.descriptor.digest)
+
+
+class RegistryStore:
+    """The repository `reference_text` (`HOST[:PORT]/NAME`) of a registry, with the credentials that docker has for it.
+
+    `insecure` permits plain http (this machine needs no permission), `skip_tls_verify` any certificate of this host.
+    `on_retry` is told of every wait, and of credentials that could not be had; it may be called from any thread.
+    `mount_from`: repositories of the same host where blobs may be found. Errors: `BadReference` here, else as `ImageStore`.
+    """
+
+    def __init__(
+        self,
+        reference_text: str,
+        *,
+        docker_config: str | None = None,
+        insecure: bool = False,
+        skip_tls_verify: bool = False,
+        on_retry: Callable[[str], None] | None = None,
+        mount_from: Sequence[str] = (),
+        retries: Retries | None = None,
+    ) -> None:
+        self.repository = _parse_repository(reference_text)
+        self._repo = Repository(
+            self.repository,
+            Transport(
+                self.repository.api_host,
+                docker_config=docker_config,
+                insecure=insecure,
+                skip_tls_verify=skip_tls_verify,
+                on_retry=on_retry,
+                retries=retries,
+            ),
+        )
+        sources = [parse_reference(text) for text in mount_from]
+        self._mount_from = [source.repository for source in sources if source.registry == self.repository.registry]
+        self._lock = threading.Lock()
+        self._listing = threading.Lock()
+        self._list: frozenset[str] | None = None
+        self._list_began_s = 0.0
+        self._given: dict[str, tuple[float, str]] = {}  # name -> when and to what digest we gave it
+        self._manifests: dict[str, Manifest] = {}
+        self._blobs: set[str] = set()  # known to be in the repository
+        self._uploads: dict[str, threading.Lock] = {}
+        self._record: Manifest | None = None
+
+    @property
+    def address(self) -> str:
+        """`HOST[:PORT]/NAME`, normalised: equal for all who mean the same repository."""
+        return self.repository.repository_text
+
+    def reference(self, name: str) -> str:
+        """`HOST[:PORT]/NAME:TAG`, or `...@sha256:...` for a digest."""
+        return f"{self.address}{'@' if is_digest(name) else ':'}{name}"
+
+    def clock_skew_ms(self) -> int:
+        """The registry's clock minus ours, by the last Date header; 0 where unknown or below what that header tells."""
+        return self._repo.transport.skew_ms
+
+    # -- names
+
+    def names(self, *, fresh: bool = False, prefix: str = "") -> Iterator[str]:
+        """See `ImageStore`. The list is kept; what we name ourselves is added to it. A repository not made yet has none."""
+        names = self._list_fresh() if fresh else self._list_kept()
+        return iter([name for name in names if name.startswith(prefix)])
+
+    def _list_kept(self) -> frozenset[str]:
+        with self._listing:  # one request serves all who wait for a first list
+            kept = self._list
+            return self._request_list(fresh=False) if kept is None else kept
+
+    def _list_fresh(self) -> frozenset[str]:
+        # No lock: a list that somebody else asked for may have begun before this call.
+        return self._request_list(fresh=True)
+
+    def _request_list(self, *, fresh: bool) -> frozenset[str]:
+        began_s = time.monotonic()
+        listed = self._repo.tags(fresh=fresh)
+        with self._lock:
+            # What was given while the list was on its way may or may not be in it.
+            names = frozenset(listed) | {name for name, (when_s, _) in self._given.items() if when_s >= began_s}
+            if self._list is None or began_s >= self._list_began_s:
+                self._list, self._list_began_s = names, began_s
+            return names
+
+    def _note_name(self, name: str, digest: str) -> None:
+        with self._lock:
+            self._given[name] = (time.monotonic(), digest)
+            if self._list is not None:
+                self._list |= {name}
+
+    # -- reading
+
+    def describe(self, name: str) -> Description:
+        """See `ImageStore`: the manifest of the tag and its configuration, both verified."""
+        _check_name(name)
+        manifest = self._manifest(self._repo.manifest(name), self.reference(name))
+        config = self.read_config(manifest)
+        sizes = [layer.size_bytes for layer in manifest.layers]
+        return Description(
+            descriptor=manifest.descriptor,
+            labels=config.labels,
+            size_bytes=sum(sizes),
+            created_ms=parse_time_ms(config.document.get("created")),
+            image_id=manifest.config.digest,
+            parent_size_bytes=sum(sizes[:-1]) if sizes else -1,
+        )
+
+    def get(self, reference: str, platform: str = "") -> RegistryImage:
+        """The image of a tag or digest; of an index the one for `platform` (default: this machine's). See `ImageStore`."""
+        if not is_digest(reference):
+            _check_name(reference)
+        kept = self._manifests.get(reference)
+        if kept is not None:
+            # Bytes of a digest never change, but they can be deleted: whoever asks wants to use the image.
+            self._repo.manifest_digest(reference)
+            return RegistryImage(self, kept)
+        where = self.reference(reference)
+        document = self._repo.manifest(reference)
+        parsed = parse_document(document.data, where)
+        if media_type_of(parsed, document.media_type) in INDEXES:
+            chosen = choose_platform(parsed, platform or own_platform(), where)
+            document, where = self._repo.manifest(chosen.digest), self.reference(chosen.digest)
+        return RegistryImage(self, self._manifest(document, where))
+
+    def digest_of(self, reference: str) -> str:
+        """The digest of a tag's manifest or index, by one request that moves no image. `NotFound`."""
+        return self._repo.manifest_digest(reference) or self._repo.manifest(reference, fresh=True).digest
+
+    def read_config(self, manifest: Manifest) -> ImageConfig:
+        """The configuration that a manifest names. `Broken`, `NotFound`."""
+        where = f"the configuration of {self.reference(manifest.descriptor.digest)}"
+        document = parse_document(self._repo.read(manifest.config, manifest.descriptor.digest), where)
+        run = document.get("config")
+        if not isinstance(run if run is not None else {}, dict):
+            raise Broken(f"{where} makes no sense: its part config is no object")
+        labels = (run or {}).get("Labels") or {}
+        if not isinstance(labels, dict) or not all(isinstance(value, str) for value in labels.values()):
+            raise Broken(f"{where} makes no sense: its labels are no texts")
+        return ImageConfig(document)
+
+    def open_blob(self, blob: Descriptor, manifest_digest: str) -> BinaryIO:
+        """The bytes of a blob that the manifest `manifest_digest` names, verified while they are read."""
+        return self._repo.open(blob, manifest_digest)
+
+    def _manifest(self, document: Document, where: str) -> Manifest:
+        manifest = parse_manifest(document.data, document.media_type, where)
+        if document.digest != manifest.descriptor.digest:  # a sha512 that was asked for
+            descriptor = manifest.descriptor
+            descriptor = Descriptor(descriptor.media_type, document.digest, descriptor.size_bytes)
+            manifest = Manifest(descriptor, manifest.data, manifest.config, manifest.layers)
+        self._keep(manifest)
+        return manifest
+
+    def _keep(self, manifest: Manifest) -> None:
+        with self._lock:
+            if len(self._manifests) >= _KEPT_MANIFESTS:
+                self._manifests.pop(next(iter(self._manifests)))
+            self._manifests[manifest.descriptor.digest] = manifest
+
+    # -- writing
+
+    def put(self, image: ImageView) -> Descriptor:
+        """See `ImageStore`. The manifest of an image that has one is kept byte for byte, so its digest stays.
+
+        Blobs that this repository lacks are mounted from another one of the host where possible, else uploaded, streamed.
+        """
+        from stapel.oci.uploads import uploads_of
+
+        with uploads_of(image) as (manifest, uploads):
+            sources = self._sources(image)
+
+            def put_blobs() -> None:
+                for upload in uploads:
+                    self._put_blob(upload, sources)
+
+            put_blobs()
+            try:
+                self._put_manifest(manifest)
+            except BlobMissing:
+                # What we knew is no more: somebody has cleaned up.
+                self._blobs.difference_update(upload.blob.digest for upload in uploads)
+                put_blobs()
+                try:
+                    self._put_manifest(manifest)
+                except BlobMissing as error:
+                    raise StapelError(
+                        f"putting an image into {self.address}: the registry loses blobs that it has accepted: {error}",
+                        temporary=True,
+                    ) from error
+        return manifest.descriptor
+
+    def put_record(self, name: str) -> None:
+        """See `ImageStore`. All records of a repository are one image: deleting it deletes them all."""
+        _check_name(name)
+        if self._record is None:
+            self._record = self._put_record_image()
+        self.name(name, self._record.descriptor)
+
+    def name(self, name: str, image: Descriptor) -> None:
+        """See `ImageStore`. `NotFound` too where the registry lacks a blob of the image: put it again."""
+        _check_name(name)
+        manifest = self._manifests.get(image.digest)
+        if manifest is None:
+            manifest = self._manifest(self._repo.manifest(image.digest), self.reference(image.digest))
+        try:
+            self._repo.put_manifest(name, manifest.descriptor.media_type, manifest.data)
+        except BlobMissing as error:
+            with self._lock:
+                self._blobs.clear()
+                self._manifests.pop(image.digest, None)
+                self._record = None
+            raise NotFound(f"{self.reference(image.digest)} is not complete: {error}", temporary=True) from error
+        self._note_name(name, image.digest)
+
+    def delete(self, image: Descriptor) -> None:
+        """See `ImageStore`. `StapelError` with a hint where the registry does not delete."""
+        self._repo.delete_manifest(image.digest)
+        with self._lock:
+            self._manifests.pop(image.digest, None)
+            self._given = {name: given for name, given in self._given.items() if given[1] != image.digest}
+            self._list = None
+            self._blobs.clear()  # the registry may collect them any time from now on
+            if self._record is not None and self._record.descriptor.digest == image.digest:
+                self._record = None
+
+    def unname(self, name: str) -> None:
+        """Registries delete images, not names: always `StapelError`."""
+        raise StapelError(
+            f"{self.reference(name)}: a registry cannot remove one name and keep its image",
+            hint="delete the image by its digest: all its names go with it",
+        )
+
+    def _put_manifest(self, manifest: Manifest) -> None:
+        self._repo.put_manifest(manifest.descriptor.digest, manifest.descriptor.media_type, manifest.data)
+        self._keep(manifest)
+
+    def _put_record_image(self) -> Manifest:
+        import gzip
+
+        from stapel.oci.manifest import OCI_LAYER_GZIP
+        from stapel.oci.uploads import upload_bytes
+
+        manifest = build_manifest(RECORD_CONFIG, ())
+        self._put_blob(upload_bytes(manifest.config, RECORD_CONFIG), ())
+        try:
+            self._put_manifest(manifest)
+        except ManifestInvalid:
+            layer = gzip.compress(bytes(1024), mtime=0)
+            manifest = build_manifest(_EMPTY_LAYER_CONFIG, [Descriptor(OCI_LAYER_GZIP, digest_bytes(layer), len(layer))])
+            self._put_blob(upload_bytes(manifest.layers[0], layer), ())
+            self._put_blob(upload_bytes(manifest.config, _EMPTY_LAYER_CONFIG), ())
+            self._put_manifest(manifest)
+        return manifest
+
+    def _put_blob(self, upload: Upload, sources: Sequence[str]) -> None:
+        blob = upload.blob
+        if blob.digest in self._blobs:
+            return
+        with self._lock:
+            uploading = self._uploads.setdefault(blob.digest, threading.Lock())
+        with uploading:  # images that are saved at once share their lower layers
+            if blob.digest in self._blobs:
+                return
+            if not self._repo.has_blob(blob) and not any(self._repo.mount(blob, source) for source in sources):
+                self._repo.upload(blob, upload.open)
+            self._blobs.add(blob.digest)
+        with self._lock:
+            self._uploads.pop(blob.digest, None)
+
+    def _sources(self, image: ImageView) -> list[str]:
+        sources = list(self._mount_from)
+        if isinstance(image, RegistryImage) and image.store.repository.registry == self.repository.registry:
+            sources.insert(0, image.store.repository.repository)
+        return [source for source in dict.fromkeys(sources) if source != self.repository.repository]
+
+
+def resolve_digest(
+    reference_text: str,
+    *,
+    docker_config: str | None = None,
+    insecure: bool = False,
+    skip_tls_verify: bool = False,
+    platform: str = "",
+    on_retry: Callable[[str], None] | None = None,
+    retries: Retries | None = None,
+) -> str:
+    """What digest a reference has in its registry now (`:latest` where nothing is written).
+
+    With `platform` the digest of that platform's manifest where the registry has an index. `NotFound`, `Unreachable`,
+    `BadReference`. A digest written in the text is returned as it is, and nobody asked, where no platform is given.
+    """
+    reference = parse_reference(reference_text)
+    if reference.digest and not platform:
+        return reference.digest
+    store = RegistryStore(
+        reference.repository_text,
+        docker_config=docker_config,
+        insecure=insecure,
+        skip_tls_verify=skip_tls_verify,
+        on_retry=on_retry,
+        retries=retries,
+    )
+    wanted = reference.digest or reference.tag or DEFAULT_TAG
+    return store.get(wanted, platform).descriptor.digest if platform else store.digest_of(wanted)
+
+
+def own_platform() -> str:
+    """`linux/ARCHITECTURE` of this machine, in Go's words."""
+    import os
+
+    machine = os.uname().machine
+    known = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm/v7", "armv6l": "arm/v6", "i386": "386", "i686": "386"}
+    return f"linux/{known.get(machine, machine)}"
+
+
+def parse_time_ms(value: object) -> int:
+    """An RFC 3339 time as milliseconds since the epoch; 0 for nonsense and for times before it."""
+    from datetime import datetime
+
+    try:
+        seconds = datetime.fromisoformat(value).timestamp() if isinstance(value, str) else 0.0
+    except (ValueError, OverflowError):
+        return 0
+    return max(0, int(seconds * 1000))
+
+
+def _parse_repository(text: str) -> Reference:
+    reference = parse_reference(text)
+    if reference.tag or reference.digest:
+        raise BadReference(
+            f"{text!r} is no repository: it has a tag or a digest", hint="a repository is named HOST[:PORT]/NAME"
+        )
+    if "/" not in text:
+        raise BadReference(f"{text!r} names no repository of a registry", hint="a repository is named HOST[:PORT]/NAME")
+    return reference
+
+
+def _check_name(name: str) -> None:
+    if not is_tag(name):
+        raise BadReference(
+            f"{name!r} is no tag", hint="letters, digits, `_`, `.`, `-`; at most 128; not starting with . or -"
+        )

@@ -1,0 +1,399 @@
+"""The calls of the OCI distribution protocol on one repository: tags, manifests, blobs, uploads. Keeps nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, BinaryIO
+from urllib.parse import quote, urlsplit
+
+from stapel.oci.api import Descriptor
+from stapel.oci.blobs import BUFFER_BYTES, open_blob
+from stapel.oci.errors import Broken, NotFound, StapelError, Unreachable
+from stapel.oci.manifest import INDEXES, MANIFESTS, digest_bytes, matches
+from stapel.oci.reference import Reference, is_digest
+from stapel.oci.retries import Passing
+from stapel.oci.transport import Call, Response, Transport, scopes_for
+
+if TYPE_CHECKING:
+    from urllib3 import BaseHTTPResponse
+
+PAGE_LENGTH = 1000  # more is refused by some registries
+ASKS_BEFORE_BROKEN = 3
+MOST_DOCUMENT_BYTES = 64 << 20
+
+_ACCEPTED = ", ".join((*MANIFESTS, *INDEXES))
+_NO_CACHE = {"Cache-Control": "no-cache"}
+_NO_REPOSITORY = ("NAME_UNKNOWN", "NOT_FOUND", "NAME_INVALID", "REPOSITORY_NOT_FOUND")
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A manifest or an index as the registry gave it, verified."""
+
+    media_type: str  # of the answer's header; the document may say otherwise
+    digest: str
+    data: bytes
+
+
+class BlobMissing(Exception):
+    """The registry refuses a manifest because it does not hold all its blobs."""
+
+
+class ManifestInvalid(StapelError):
+    """The registry refuses a manifest as invalid."""
+
+    reason = "manifest_invalid"
+
+
+class Repository:
+    """One repository on one host."""
+
+    def __init__(self, reference: Reference, transport: Transport) -> None:
+        self.path = reference.repository
+        self.text = reference.repository_text
+        self.transport = transport
+
+    # -- tags
+
+    def tags(self, *, fresh: bool) -> list[str]:
+        """All tags, over all pages; [] where the repository does not exist yet."""
+        tags = dict[str, None]()
+        target: str | None = f"/v2/{self.path}/tags/list?n={PAGE_LENGTH}"
+        seen = set[str]()
+        while target is not None:
+            if target in seen:
+                raise Unreachable(f"listing the names of {self.text}: the registry's pages go round in a circle at {target}")
+            seen.add(target)
+            page = self._tag_page(target, fresh)
+            if page is None:
+                break
+            listed, target = page
+            tags.update(dict.fromkeys(listed))
+        return list(tags)
+
+    def _tag_page(self, target: str, fresh: bool) -> tuple[list[str], str | None] | None:
+        doing = f"listing the names of {self.text}"
+        call = Call("GET", target, _NO_CACHE if fresh else {}, scopes=self._pull())
+        response = self.transport.request(doing, call)
+        if response.status == 400 and response.says("PAGINATION_NUMBER_INVALID"):
+            response = self.transport.request(doing, replace(call, target=target.partition("?")[0]))
+        if response.status == 404:
+            if not response.says(*_NO_REPOSITORY):
+                self._check_protocol(doing)
+            return None
+        if response.status != 200:
+            raise self._unexpected(doing, response)
+        return _parse_tags(response.body, doing), self._next_page(doing, response)
+
+    def _next_page(self, doing: str, response: Response) -> str | None:
+        link = next_link(response.headers.get("link") or "")
+        if link is None:
+            return None
+        target = self.transport.own_target(link, response.url)
+        if target is None:
+            raise Unreachable(f"{doing}: the next page is said to be on another host: {link[:200]}")
+        return target
+
+    def _check_protocol(self, doing: str) -> None:
+        """A 404 of something that is no registry must not pass for an empty repository."""
+        response = self.transport.request(doing, Call("GET", "/v2/", expected=frozenset({401, 403})))
+        if response.status not in (200, 401, 403):
+            raise Unreachable(
+                f"{doing}: {self.transport.host} does not speak the registry protocol: {response.complaint()}",
+                hint="check the host and port of the repository",
+            )
+
+    # -- manifests
+
+    def manifest(self, reference: str, *, fresh: bool = False) -> Document:
+        """The manifest or index of a tag or digest. `NotFound`; `Broken` where its bytes belie their digest three times."""
+        doing = f"reading the manifest of {self._name(reference)}"
+        for ask in range(ASKS_BEFORE_BROKEN):
+            headers = {"Accept": _ACCEPTED, **(_NO_CACHE if fresh or ask else {})}
+            response = self.transport.request(
+                doing, Call("GET", f"/v2/{self.path}/manifests/{reference}", headers, scopes=self._pull())
+            )
+            if response.status == 404:
+                raise NotFound(f"there is no {self._name(reference)}: {response.complaint()}")
+            if response.status != 200:
+                raise self._unexpected(doing, response)
+            said = reference if is_digest(reference) else (response.headers.get("docker-content-digest") or "").strip()
+            if not is_digest(said):
+                said = digest_bytes(response.body)
+            if matches(response.body, said):
+                return Document(response.headers.get("content-type") or "", said, response.body)
+        raise Broken(f"{self._name(reference)} is damaged: the manifest's bytes are not what {said} says")
+
+    def manifest_digest(self, reference: str) -> str | None:
+        """The digest of a tag by HEAD, of a digest whether it is here; None: the registry does not say. `NotFound`."""
+        doing = f"asking for the digest of {self._name(reference)}"
+        response = self.transport.request(
+            doing,
+            Call("HEAD", f"/v2/{self.path}/manifests/{reference}", {"Accept": _ACCEPTED, **_NO_CACHE}, scopes=self._pull()),
+        )
+        if response.status == 404:
+            raise NotFound(f"there is no {self._name(reference)}")
+        if response.status != 200:
+            return None
+        said = (response.headers.get("docker-content-digest") or "").strip()
+        return said if is_digest(said) else None
+
+    def put_manifest(self, reference: str, media_type: str, data: bytes) -> None:
+        """Store a manifest under a digest or a tag. `BlobMissing`, `ManifestInvalid`."""
+        doing = f"writing the manifest {self._name(reference)}"
+        call = Call(
+            "PUT",
+            f"/v2/{self.path}/manifests/{reference}",
+            {"Content-Type": media_type},
+            body=data,
+            scopes=self._push(),
+            slow=True,
+        )
+        response = self.transport.request(doing, call)
+        if response.status in (200, 201, 202):
+            said = (response.headers.get("docker-content-digest") or "").strip()
+            if is_digest(said) and said.startswith("sha256:") and said != digest_bytes(data):
+                raise Unreachable(f"{doing}: the registry has stored something else ({said})", temporary=True)
+            return
+        if response.says("MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"):
+            raise BlobMissing(response.complaint())
+        if response.status == 400:
+            raise ManifestInvalid(f"{doing}: the registry refuses it: {response.complaint()}")
+        raise self._unexpected(doing, response)
+
+    def delete_manifest(self, digest: str) -> None:
+        """Delete a manifest and all its tags; one that is not there is deleted."""
+        doing = f"deleting {self._name(digest)}"
+        response = self.transport.request(
+            doing, Call("DELETE", f"/v2/{self.path}/manifests/{digest}", scopes=self._scopes("delete,pull,push"))
+        )
+        if response.status in (200, 202, 204, 404):
+            return
+        if response.status in (405, 501) or response.says("UNSUPPORTED"):
+            raise StapelError(
+                f"{doing}: the registry does not delete: {response.complaint()}",
+                hint="switch deletion on in the registry (docker-registry: REGISTRY_STORAGE_DELETE_ENABLED=true)",
+            )
+        raise self._unexpected(doing, response)
+
+    # -- blobs
+
+    def open(self, blob: Descriptor, manifest_digest: str) -> BinaryIO:
+        """The bytes of a blob of an existing manifest, verified while they are read. `Broken`, `NotFound`."""
+        where = f"blob {blob.digest} of {self.text}"
+        waiting = [self._get_blob(blob, manifest_digest, 0, fresh=False)]
+
+        def fetch(offset: int) -> tuple[int, BaseHTTPResponse]:
+            begins, response = (0, waiting.pop()) if waiting else self._resume(blob, manifest_digest, offset)
+            assert response.raw is not None
+            return begins, response.raw
+
+        def confirm() -> bool:
+            response = self._get_blob(blob, manifest_digest, 0, fresh=True)
+            return not _stream_matches(response, blob.digest)
+
+        return open_blob(blob, where, fetch, confirm, self.transport.retries, self.transport.on_retry)
+
+    def read(self, blob: Descriptor, manifest_digest: str) -> bytes:
+        """A small blob (a configuration), whole and verified; asked for up to three times. `Broken`, `NotFound`."""
+        if blob.size_bytes > MOST_DOCUMENT_BYTES:
+            raise Broken(f"blob {blob.digest} of {self.text} is said to be a document of {blob.size_bytes} bytes")
+        for ask in range(ASKS_BEFORE_BROKEN):
+            response = self._get_blob(blob, manifest_digest, 0, fresh=ask > 0, whole=True)
+            if len(response.body) == blob.size_bytes and matches(response.body, blob.digest):
+                return response.body
+        raise Broken(f"blob {blob.digest} of {self.text} is damaged: it has other bytes than its digest says")
+
+    def _get_blob(
+        self, blob: Descriptor, manifest_digest: str, offset: int, *, fresh: bool, whole: bool = False
+    ) -> Response:
+        doing = f"downloading blob {blob.digest} of {self.text}"
+        for ask in range(ASKS_BEFORE_BROKEN):
+            headers = dict(_NO_CACHE) if fresh or ask else {}
+            if offset:
+                headers["Range"] = f"bytes={offset}-"
+            call = Call("GET", f"/v2/{self.path}/blobs/{blob.digest}", headers, scopes=self._pull(), stream=not whole)
+            response = self.transport.request(doing, call)
+            if response.status in (200, 206):
+                return response
+            if response.status != 404:
+                raise self._unexpected(doing, response)
+            if ask + 1 < ASKS_BEFORE_BROKEN:
+                time.sleep(min(self.transport.retries.first_s, 0.2) * (ask + 1))
+        # A manifest that is gone takes its blobs with it: that is a fact about the image, not damage. Raises NotFound.
+        self.manifest_digest(manifest_digest)
+        raise Broken(f"blob {blob.digest} of {self._name(manifest_digest)} is not in the registry: {response.complaint()}")
+
+    def _resume(self, blob: Descriptor, manifest_digest: str, offset: int) -> tuple[int, Response]:
+        response = self._get_blob(blob, manifest_digest, offset, fresh=False)
+        if response.status == 206:
+            begins = (response.headers.get("content-range") or "").removeprefix("bytes").strip().partition("-")[0]
+            if begins.isdigit() and int(begins) <= offset:
+                return int(begins), response
+            if response.raw is not None:
+                response.raw.close()
+            raise Unreachable(
+                f"downloading blob {blob.digest} of {self.text}: the registry goes on at another place than asked"
+            )
+        return 0, response
+
+    def has_blob(self, blob: Descriptor) -> bool:
+        """Whether a blob is here, with the size that it should have."""
+        doing = f"looking for blob {blob.digest} in {self.text}"
+        call = Call("HEAD", f"/v2/{self.path}/blobs/{blob.digest}", scopes=self._push())
+        response = self.transport.request(doing, call)
+        length = response.headers.get("content-length") or ""
+        return response.status == 200 and (not length.isdigit() or blob.size_bytes < 0 or int(length) == blob.size_bytes)
+
+    def mount(self, blob: Descriptor, source: str) -> bool:
+        """Take a blob over from the repository `source` of the same host without moving it; False: it has to be uploaded."""
+        doing = f"mounting blob {blob.digest} from {source} into {self.text}"
+        call = Call(
+            "POST",
+            f"/v2/{self.path}/blobs/uploads/?mount={quote(blob.digest)}&from={quote(source)}",
+            scopes=scopes_for(self.path, "pull,push", also=source),
+            expected=frozenset({401, 403}),  # not allowed to read there: no reason to fail
+        )
+        response = self.transport.request(doing, call)
+        if response.status == 202:
+            self._abandon(response)
+        return response.status == 201
+
+    def upload(self, blob: Descriptor, source: Callable[[], BinaryIO]) -> None:
+        """Upload a blob, streamed; from its begin again where the connection breaks."""
+        doing = f"uploading blob {blob.digest} ({blob.size_bytes} bytes) to {self.text}"
+        tries = 0
+
+        def once() -> None:
+            nonlocal tries
+            tries += 1
+            if tries > 1 and self._is_there(doing, blob):
+                return  # the answer was lost, not the blob
+            self._upload_once(doing, blob, source)
+
+        self.transport.retrying(doing, once)
+
+    def _is_there(self, doing: str, blob: Descriptor) -> bool:
+        call = Call("HEAD", f"/v2/{self.path}/blobs/{blob.digest}", scopes=self._push())
+        return self.transport.attempt(doing, call).status == 200
+
+    def _upload_once(self, doing: str, blob: Descriptor, source: Callable[[], BinaryIO]) -> None:
+        call = Call("POST", f"/v2/{self.path}/blobs/uploads/", body=b"", scopes=self._push())
+        began = self.transport.attempt(doing, call)
+        if began.status == 201 and began.headers.get("docker-content-digest") == blob.digest:
+            return
+        if began.status != 202 or "location" not in began.headers:
+            raise self._unexpected(doing, began)
+        location = self._upload_address(began)
+        # The address has a query of its own on some registries, and it must be kept as it is.
+        target = location + ("&" if "?" in location else "?") + f"digest={quote(blob.digest)}"
+        headers = {"Content-Type": "application/octet-stream"}
+        put = Call("PUT", target, headers, source=source, length=blob.size_bytes, scopes=self._push(), slow=True)
+        response = self.transport.attempt(doing, put)
+        if response.status in (200, 201, 202, 204):
+            return
+        if response.status in (404, 416) or response.says("BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID", "DIGEST_INVALID"):
+            raise Passing(f"the upload was lost: {response.complaint()}", at_most=4)
+        if response.status == 413:
+            raise StapelError(
+                f"{doing}: too large for the registry or a proxy before it: {response.complaint()}",
+                hint="raise the limit there (nginx: client_max_body_size 0)",
+            )
+        raise self._unexpected(doing, response)
+
+    def _abandon(self, began: Response) -> None:
+        """An upload that the registry began instead of mounting: it need not wait for us. Nothing depends on this."""
+        if "location" not in began.headers:
+            return
+        try:
+            call = Call("DELETE", self._upload_address(began), scopes=self._push(), expected=frozenset({401, 403}))
+            self.transport.attempt("ending an upload", call)
+        except (Passing, StapelError):
+            return
+
+    def _upload_address(self, began: Response) -> str:
+        from urllib.parse import urljoin
+
+        address = urljoin(began.url, began.headers["location"])
+        own = self.transport.own_target(address, began.url)
+        if own is not None:
+            return own
+        if not urlsplit(address).scheme.startswith("http"):
+            raise Unreachable(f"uploading to {self.text}: the registry gives no web address to upload to: {address[:200]}")
+        return address
+
+    # -- words
+
+    def _pull(self) -> tuple[str, ...]:
+        return self._scopes("pull")
+
+    def _push(self) -> tuple[str, ...]:
+        return self._scopes("pull,push")
+
+    def _scopes(self, actions: str) -> tuple[str, ...]:
+        return scopes_for(self.path, actions)
+
+    def _name(self, reference: str) -> str:
+        return f"{self.text}{'@' if is_digest(reference) else ':'}{reference}"
+
+    def _unexpected(self, doing: str, response: Response) -> StapelError:
+        return Unreachable(
+            f"{doing}: {self.transport.host} answers {response.complaint()}", hint=_HINTS.get(response.status, "")
+        )
+
+
+_HINTS: Mapping[int, str] = {
+    404: "does the repository exist, and may it be created by a push?",
+    405: "is this registry read-only, or a mirror?",
+}
+
+
+def _stream_matches(response: Response, digest: str) -> bool:
+    """Whether a streamed answer has this digest; True too where it breaks off: nothing is known then."""
+    import hashlib
+
+    from urllib3.exceptions import HTTPError
+
+    assert response.raw is not None
+    seen = hashlib.new(digest.partition(":")[0])
+    try:
+        for piece in response.raw.stream(BUFFER_BYTES, decode_content=False):
+            seen.update(piece)
+    except (HTTPError, OSError):
+        return True
+    finally:
+        response.raw.close()
+    return seen.hexdigest() == digest.partition(":")[2]
+
+
+def next_link(header: str) -> str | None:
+    """The target of `rel="next"` in a Link header; None: there is no next page."""
+    at = 0
+    while (start := header.find("<", at)) >= 0:
+        end = header.find(">", start)
+        if end < 0:
+            return None
+        following = header.find("<", end)
+        parameters = header[end + 1 : following if following >= 0 else None]
+        for parameter in parameters.replace(",", ";").split(";"):
+            name, _, value = parameter.strip().partition("=")
+            if name.strip().lower() == "rel" and "next" in value.strip().strip('"').lower().split():
+                return header[start + 1 : end].strip()
+        at = end + 1
+    return None
+
+
+def _parse_tags(body: bytes, doing: str) -> list[str]:
+    import json
+
+    try:
+        tags = json.loads(body)["tags"]
+    except (ValueError, KeyError, TypeError):
+        tags = 0
+    if tags is None:
+        return []
+    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+        raise Unreachable(f"{doing}: the registry answers something that is no list of tags: {body[:100]!r}")
+    return tags

@@ -1,0 +1,526 @@
+"""HTTP to one registry host: TLS, credentials, redirects, retries. Thread-safe.
+
+The rules that make it safe stand here and in `stapel.oci.tokens`:
+
+- an Authorization header goes to the configured host (scheme, name and port) and never along a redirect to another;
+- TLS is verified; plain http is spoken only to this machine, or where `insecure` permits it, and then only if nothing
+  there speaks TLS;
+- a redirect or an upload address never leads from TLS to plain http.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from urllib.parse import urljoin, urlsplit
+
+from stapel.oci.auth import Credentials, credentials_for
+from stapel.oci.errors import StapelError, Unreachable
+from stapel.oci.reference import DOCKER_HUB, DOCKER_HUB_API, is_loopback
+from stapel.oci.retries import Passing, Retries, http_date_s, retry_after_s, with_retries
+from stapel.oci.tokens import (
+    Authorisation,
+    TokenAnswer,
+    TokenRequest,
+    format_scopes,
+    login_hint,
+    parse_challenges,
+    parse_scopes,
+)
+
+if TYPE_CHECKING:
+    import ssl
+
+    from urllib3 import BaseHTTPResponse, PoolManager
+
+T = TypeVar("T")
+
+CONNECT_TIMEOUT_S = 10.0
+READ_TIMEOUT_S = 60.0
+SLOW_TIMEOUT_S = 300.0  # for answers that a registry gives after it has moved a whole blob
+PROBE_TIMEOUT_S = 3.0
+MOST_REDIRECTS = 6
+MOST_BODY_BYTES = 256 << 20
+BLOCK_BYTES = 1 << 18
+
+_PASSING_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_NOT_SKEWED_MS = 1500  # the Date header has whole seconds: less than this is noise
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request. `target` is a path on the registry's host, or a URL that it gave us."""
+
+    method: str
+    target: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | None = None
+    source: Callable[[], BinaryIO] | None = None  # a body of `length` bytes, opened anew for every try
+    length: int = 0
+    scopes: tuple[str, ...] = ()
+    stream: bool = False  # the body of a 200 or 206 is left to be read from `Response.raw`
+    slow: bool = False
+    expected: frozenset[int] = frozenset()  # statuses handed to the caller that otherwise are errors here
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An answer that is neither a redirect nor a failure of transport or permission."""
+
+    status: int
+    headers: Mapping[str, str]  # names in any case
+    url: str
+    body: bytes = b""
+    raw: BaseHTTPResponse | None = None
+
+    def errors(self) -> list[tuple[str, str]]:
+        """(code, message) of the registry's own error document; [] where the body is none."""
+        import json
+
+        try:
+            listed = json.loads(self.body)["errors"]
+            return [(str(one.get("code", "")), str(one.get("message") or "")) for one in listed]
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return []
+
+    def says(self, *codes: str) -> bool:
+        """Whether the registry gives one of these error codes."""
+        return any(code in codes for code, _ in self.errors())
+
+    def complaint(self) -> str:
+        """Status and what the registry says about it, in one printable line."""
+        said = "; ".join(f"{code}: {message}" if message else code for code, message in self.errors())
+        if not said:
+            said = self.body[:200].decode("utf-8", "replace").strip()
+        said = "".join(letter if letter.isprintable() else " " for letter in said)[:300]
+        return f"status {self.status}" + (f" ({said})" if said else "")
+
+
+class Transport:
+    """Requests to `host` (host[:port]). `on_retry` is told of every wait and of credentials that could not be had."""
+
+    def __init__(
+        self,
+        host: str,
+        *,
+        docker_config: str | None = None,
+        insecure: bool = False,
+        skip_tls_verify: bool = False,
+        on_retry: Callable[[str], None] | None = None,
+        retries: Retries | None = None,
+    ) -> None:
+        self.host = host
+        self.retries = retries or Retries()
+        self.on_retry = on_retry
+        self.skew_ms = 0
+        self._docker_config = docker_config
+        self._may_be_plain = insecure or is_loopback(host)
+        self._insecure = insecure
+        self._skip_tls_verify = skip_tls_verify
+        self._scheme = "" if self._may_be_plain else "https"
+        self._lock = threading.Lock()
+        self._probe_lock = threading.Lock()
+        self._pools: dict[tuple[str, bool, str], PoolManager] = {}
+        self._notes: list[str] = []
+        self._authorisation = Authorisation(host, self._credentials, self._fetch_token, lambda: self._scheme)
+
+    def request(self, doing: str, call: Call) -> Response:
+        """Send until an answer comes. `doing` begins the message of an error.
+
+        `Unreachable`: no answer after the retries, 401, 403, or a TLS failure. Every other status is the caller's.
+        """
+        return self.retrying(doing, lambda: self.attempt(doing, call))
+
+    def retrying(self, doing: str, once: Callable[[], T]) -> T:
+        """`once`, made of attempts, with this transport's retries."""
+        return with_retries(doing, once, self.retries, self.on_retry)
+
+    def own_target(self, link: str, base: str) -> str | None:
+        """`link` (found in an answer from `base`) as a path on our host; None where it leads to another host.
+
+        Registries behind a proxy that ends TLS name themselves with http: the name counts, the scheme stays ours.
+        """
+        url = urlsplit(urljoin(base, link))
+        if _place(url.scheme, url.netloc) != _place(url.scheme, self.host):
+            return None
+        return url.path + (f"?{url.query}" if url.query else "")
+
+    def attempt(self, doing: str, call: Call) -> Response:
+        """One try, redirects and a renewal of credentials included. `Passing` where another may help; see `request`."""
+        self._settle_scheme(doing)
+        url = self._url(call.target)
+        method, scopes, renewed = call.method, parse_scopes(call.scopes), False
+        for _ in range(MOST_REDIRECTS):
+            own = self._is_own(url)
+            headers = dict(call.headers)
+            authorisation = self._authorisation.header(scopes) if own else None
+            if authorisation is not None:
+                headers["Authorization"] = authorisation
+            response = self._send(doing, call, method, url, headers)
+            if response.status in _REDIRECTS and "location" in response.headers:
+                if response.status == 303:
+                    method = "GET"
+                url = self._redirected(doing, url, response.headers["location"])
+                continue
+            if response.status == 401 and own and not renewed:
+                renewed = True
+                challenges = parse_challenges(_all(response.headers, "www-authenticate"))
+                if self._authorisation.learn(challenges, scopes, authorisation):
+                    continue
+            return self._judge(doing, call, response, own)
+        raise Unreachable(f"{doing}: {self.host} redirects more than {MOST_REDIRECTS} times")
+
+    def _judge(self, doing: str, call: Call, response: Response, own: bool) -> Response:
+        if response.status in call.expected:
+            return response
+        if response.status in _PASSING_STATUSES:
+            asked_s = retry_after_s(response.headers.get("retry-after"), time.time())
+            raise Passing(f"{self._who(response, own)} answers {response.complaint()}", asked_s=asked_s)
+        if response.status == 401 and own:
+            who = "refuses our credentials" if self._authorisation.known else "wants a login"
+            raise Unreachable(f"{doing}: {self.host} {who}: {response.complaint()}", hint=self._login_hint())
+        if response.status in (401, 403):
+            raise Unreachable(
+                f"{doing}: {self._who(response, own)} refuses it: {response.complaint()}", hint=self._login_hint()
+            )
+        return response
+
+    def _login_hint(self) -> str:
+        # Docker Hub is logged in to by its one name.
+        host = DOCKER_HUB if self.host == DOCKER_HUB_API else self.host
+        return "; ".join([login_hint(host), *self._notes])
+
+    def _who(self, response: Response, own: bool) -> str:
+        return self.host if own else f"{urlsplit(response.url).netloc}, to which {self.host} redirects,"
+
+    def _send(self, doing: str, call: Call, method: str, url: str, headers: dict[str, str]) -> Response:
+        """One request on the wire; redirects and refusals are given back as they are."""
+        from urllib3.exceptions import HTTPError
+
+        body: Any = call.body if method == call.method else None
+        source: _Source | None = None
+        if call.source is not None and method == call.method:
+            source = body = _Source(call.source(), call.length)
+        if body is not None:
+            headers["Content-Length"] = str(call.length if source is not None else len(body))
+        # A blob in another coding would not have its digest.
+        headers.setdefault("Accept-Encoding", "identity")
+        began_s = time.time()
+        try:
+            raw = self._open(method, url, headers, body, SLOW_TIMEOUT_S if call.slow else READ_TIMEOUT_S)
+            if self._is_own(url):
+                self._note_date(raw.headers.get("date"), raw.headers.get("age"), began_s)
+            if call.stream and raw.status in (200, 206):
+                return Response(raw.status, raw.headers, url, raw=raw)
+            return Response(raw.status, raw.headers, url, _read_body(raw, self.host))
+        except (HTTPError, OSError) as error:
+            if source is not None and source.error is not None:
+                raise source.error from None
+            raise self._failure(doing, url, error) from error
+        finally:
+            if source is not None:
+                source.close()
+
+    def _open(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: Any,  # noqa: ANN401 -- bytes or a reader
+        read_s: float,
+    ) -> BaseHTTPResponse:
+        from urllib3 import Timeout
+
+        return self._pool(url).request(
+            method,
+            url,
+            headers={"User-Agent": _user_agent(), **headers},
+            body=body,
+            timeout=Timeout(connect=min(CONNECT_TIMEOUT_S, read_s), read=read_s),
+            retries=False,
+            redirect=False,
+            preload_content=False,
+            decode_content=False,
+        )
+
+    def _failure(self, doing: str, url: str, error: Exception) -> Exception:
+        """What an exception of urllib3 means: `Passing`, or an `Unreachable` that no retry mends."""
+        import ssl
+
+        from urllib3.exceptions import NameResolutionError, NewConnectionError, ProxyError, SSLError, TimeoutError
+
+        netloc = urlsplit(url).netloc
+        cause = error
+        if isinstance(error, ProxyError):
+            cause = error.original_error
+            netloc = f"{netloc} (by the proxy of the environment)"
+        inner = cause.args[0] if isinstance(cause, SSLError) and cause.args else cause
+        if _is_distrust(cause):
+            return Unreachable(
+                f"{doing}: the certificate of {netloc} is not trusted: {getattr(inner, 'verify_message', inner)}",
+                hint="install its authority on this machine (or in /etc/docker/certs.d/HOST/ca.crt), "
+                "or give --skip-tls-verify-registry",
+            )
+        if isinstance(inner, ssl.SSLError) and _speaks_no_tls(inner):
+            return Unreachable(
+                f"{doing}: {netloc} does not speak TLS: {inner.reason or inner}",
+                hint="if this registry has plain http only, give --insecure-registry",
+            )
+        if isinstance(cause, NameResolutionError):
+            return Passing(
+                f"there is no host {netloc}", at_most=3, hint="check the name of the registry, and this machine's DNS"
+            )
+        if isinstance(cause, NewConnectionError):
+            reason = str(cause.__cause__ or cause).rpartition("] ")[2]
+            return Passing(f"{netloc} cannot be connected to: {reason}", at_most=4, hint="is the registry running?")
+        if isinstance(cause, (TimeoutError, OSError)) and "timed out" in str(cause):
+            return Passing(f"{netloc} does not answer: {_plain(cause)}", at_most=3)
+        return Passing(f"the connection to {netloc} broke: {_plain(cause)}")
+
+    def _redirected(self, doing: str, url: str, location: str) -> str:
+        target = urlsplit(urljoin(url, location))
+        if target.scheme not in ("http", "https") or not target.hostname:
+            raise Unreachable(f"{doing}: {urlsplit(url).netloc} redirects to {location[:200]!r}, which is no web address")
+        self._check_downgrade(doing, target.scheme, target.netloc)
+        return target._replace(netloc=target.netloc.rpartition("@")[2], fragment="").geturl()
+
+    def _check_downgrade(self, doing: str, scheme: str, netloc: str) -> None:
+        if scheme == "http" and self._scheme == "https" and not self._insecure:
+            raise Unreachable(
+                f"{doing}: {self.host} leads from TLS to plain http ({netloc})",
+                hint="mend the registry's external address, or give --insecure-registry",
+            )
+
+    def _url(self, target: str) -> str:
+        if target.startswith("/"):
+            return f"{self._scheme}://{self.host}{target}"
+        own = self.own_target(target, target)
+        if own is not None:
+            return f"{self._scheme}://{self.host}{own}"
+        self._check_downgrade("following an address", urlsplit(target).scheme, urlsplit(target).netloc)
+        return target
+
+    def _is_own(self, url: str) -> bool:
+        parts = urlsplit(url)
+        return _place(parts.scheme, parts.netloc) == _place(self._scheme, self.host)
+
+    def _settle_scheme(self, doing: str) -> None:
+        """Find out whether a host that may speak plain http does: TLS first. Nothing secret is sent."""
+        if self._scheme:
+            return
+        with self._probe_lock:
+            if self._scheme:
+                return
+            from urllib3.exceptions import HTTPError, NameResolutionError
+
+            for scheme in ("https", "http"):
+                url = f"{scheme}://{self.host}/v2/"
+                try:
+                    raw = self._open("GET", url, {}, None, PROBE_TIMEOUT_S)
+                    body = _read_body(raw, self.host)
+                except (HTTPError, OSError) as error:
+                    failure = self._failure(doing, url, error)
+                    if scheme == "https" and not isinstance(error, NameResolutionError) and not _is_distrust(error):
+                        continue
+                    raise failure from error
+                if scheme == "http" and raw.status == 400 and b"HTTPS" in body:
+                    raise Passing(f"{self.host} speaks TLS, and broke it off")
+                self._scheme = scheme
+                return
+
+    def _pool(self, url: str) -> PoolManager:
+        parts = urlsplit(url)
+        name = parts.hostname or ""
+        verify = not (self._skip_tls_verify and name == urlsplit(f"//{self.host}").hostname)
+        proxy = "" if is_loopback(parts.netloc) else _proxy(parts.scheme, parts.netloc)
+        # Plain http shares one pool; certificates are a matter of the host.
+        key = (proxy, verify, parts.netloc if parts.scheme == "https" else "")
+        with self._lock:
+            if key not in self._pools:
+                self._pools[key] = _new_pool(proxy, verify, key[2])
+            return self._pools[key]
+
+    def _credentials(self) -> Credentials | None:
+        def warn(note: str) -> None:
+            if note not in self._notes:
+                self._notes.append(note)
+                if self.on_retry is not None:
+                    self.on_retry(note)
+
+        return credentials_for(self.host, self._docker_config, warn=warn)
+
+    def _fetch_token(self, request: TokenRequest) -> TokenAnswer:
+        from urllib3.exceptions import HTTPError
+
+        doing = f"asking the token server of {self.host}"
+        try:
+            raw = self._open(
+                "GET" if request.form is None else "POST", request.url, request.headers, request.form, READ_TIMEOUT_S
+            )
+            body = _read_body(raw, self.host)
+        except (HTTPError, OSError) as error:
+            raise self._failure(doing, request.url, error) from error
+        if raw.status in _PASSING_STATUSES:
+            asked_s = retry_after_s(raw.headers.get("retry-after"), time.time())
+            raise Passing(f"the token server {urlsplit(request.url).netloc} answers status {raw.status}", asked_s=asked_s)
+        return TokenAnswer(raw.status, body)
+
+    def _note_date(self, date: str | None, age: str | None, began_s: float) -> None:
+        """Keep how far the registry's clock is before ours."""
+        if date is None or age not in (None, "0"):
+            return
+        date_s = http_date_s(date)
+        if date_s is None:
+            return
+        ours_s = (began_s + time.time()) / 2
+        skew_ms = round((date_s + 0.5 - ours_s) * 1000)
+        self.skew_ms = skew_ms if abs(skew_ms) > _NOT_SKEWED_MS else 0
+
+
+def scopes_for(repository: str, actions: str, *, also: str = "") -> tuple[str, ...]:
+    """Token scopes: `actions` (`pull`, `pull,push`) on a repository, and pull on another one to mount from."""
+    scopes = [f"repository:{repository}:{actions}"] + ([f"repository:{also}:pull"] if also else [])
+    return tuple(format_scopes(parse_scopes(scopes)))
+
+
+class _Source:
+    """A request's body, read once. Its own failures are kept apart from those of the connection."""
+
+    def __init__(self, stream: BinaryIO, length: int) -> None:
+        self._stream = stream
+        self._left = length
+        self.error: Exception | None = None
+
+    def read(self, size: int = -1) -> bytes:
+        try:
+            data = self._stream.read(self._left if size < 0 else min(size, self._left))
+            if not data and self._left:
+                raise StapelError(f"a blob that is being uploaded ends {self._left} bytes too early")
+        except Exception as error:
+            self.error = error
+            raise
+        self._left -= len(data)
+        return data
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+def _read_body(raw: BaseHTTPResponse, host: str) -> bytes:
+    data = raw.read(MOST_BODY_BYTES + 1, decode_content=False)
+    if len(data) > MOST_BODY_BYTES:
+        raw.close()
+        raise Unreachable(f"{host} answers with more than {MOST_BODY_BYTES >> 20} MiB where a document was asked for")
+    raw.release_conn()
+    return data
+
+
+def _place(scheme: str, netloc: str) -> tuple[str, str, int]:
+    parts = urlsplit(f"//{netloc}")
+    try:
+        port = parts.port
+    except ValueError:
+        port = -1
+    return scheme, parts.hostname or "", port or (443 if scheme == "https" else 80)
+
+
+def _all(headers: Mapping[str, str], name: str) -> list[str]:
+    getlist = getattr(headers, "getlist", None)
+    return list(getlist(name)) if getlist is not None else [headers[name]] if name in headers else []
+
+
+def _plain(error: BaseException) -> str:
+    """The innermost text of urllib3's nested errors."""
+    if (
+        isinstance(error.args[0] if error.args else None, str)
+        and len(error.args) > 1
+        and isinstance(error.args[1], Exception)
+    ):
+        return f"{error.args[0]} {error.args[1]}".rstrip(".")
+    text = str(error)
+    return text.partition("): ")[2] or text or type(error).__name__
+
+
+def _is_distrust(error: Exception) -> bool:
+    import ssl
+
+    return any(isinstance(one, ssl.SSLCertVerificationError) for one in (error, *error.args))
+
+
+def _speaks_no_tls(error: Any) -> bool:  # noqa: ANN401 -- ssl.SSLError, imported late
+    return (error.reason or "") in {
+        "WRONG_VERSION_NUMBER",
+        "HTTP_REQUEST",
+        "RECORD_LAYER_FAILURE",
+        "PACKET_LENGTH_TOO_LONG",
+        "UNKNOWN_PROTOCOL",
+        "UNSUPPORTED_PROTOCOL",
+    }
+
+
+def _proxy(scheme: str, netloc: str) -> str:
+    from urllib import request
+
+    proxies: dict[str, str] = request.getproxies_environment()
+    proxy = proxies.get(scheme) or proxies.get("all") or ""
+    bypassed = request.proxy_bypass_environment(netloc, proxies)  # type: ignore[attr-defined]  # typeshed lacks it
+    if not proxy or bypassed or proxy.startswith("socks"):
+        return ""
+    return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def _new_pool(proxy: str, verify: bool, netloc: str) -> PoolManager:
+    from urllib3 import PoolManager, ProxyManager
+
+    # 16 threads look and 4 save; a pool that is too small throws connections away.
+    options: dict[str, Any] = {"num_pools": 8, "maxsize": 24, "blocksize": BLOCK_BYTES}
+    if netloc:
+        options["ssl_context"] = _tls(verify, netloc)
+    return ProxyManager(proxy, **options) if proxy else PoolManager(**options)
+
+
+def _tls(verify: bool, netloc: str) -> ssl.SSLContext:
+    import ssl
+
+    context = ssl.create_default_context()
+    if verify:
+        _load_docker_certificates(context, netloc)
+    else:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _load_docker_certificates(context: ssl.SSLContext, netloc: str) -> None:
+    """What Docker trusts for this host: /etc/docker/certs.d/HOST/*.crt, and *.cert with *.key as our own."""
+    from pathlib import Path
+
+    directory = Path("/etc/docker/certs.d") / netloc
+    if netloc in ("", ".", "..") or not directory.is_dir():
+        return
+    for path in sorted(directory.iterdir()):
+        try:
+            if path.suffix == ".crt":
+                context.load_verify_locations(path)
+            elif path.suffix == ".cert" and path.with_suffix(".key").exists():
+                context.load_cert_chain(path, path.with_suffix(".key"))
+        except OSError as error:  # ssl.SSLError is one
+            raise StapelError(f"{path} cannot be used: {error}") from error
+
+
+_agent: list[str] = []
+
+
+def _user_agent() -> str:
+    if not _agent:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            _agent.append(f"conveyor/{version('conveyor-build')}")
+        except PackageNotFoundError:
+            _agent.append("conveyor")
+    return _agent[0]

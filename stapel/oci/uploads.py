@@ -1,0 +1,108 @@
+"""What has to be in a registry before an image's manifest can be: the manifest, and the bytes of each blob."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import IO, BinaryIO
+
+from stapel.oci.api import Descriptor, ImageView
+from stapel.oci.manifest import (
+    OCI_LAYER_GZIP,
+    Manifest,
+    build_manifest,
+    digest_bytes,
+    is_foreign,
+    parse_manifest,
+)
+
+_COMPRESSION_LEVEL = 4
+_PIECE_BYTES = 1 << 18
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A blob and how to open its bytes; that may be done several times."""
+
+    blob: Descriptor
+    open: Callable[[], BinaryIO]
+
+
+def upload_bytes(blob: Descriptor, data: bytes) -> Upload:
+    """An upload of bytes in memory."""
+    return Upload(blob, lambda: io.BytesIO(data))
+
+
+@contextmanager
+def uploads_of(image: ImageView) -> Iterator[tuple[Manifest, list[Upload]]]:
+    """The manifest for an image, and its blobs: layers, lowest first, then the configuration.
+
+    A view with `manifest_bytes` keeps its manifest. For others one is built; layers whose size is not known (Docker's own
+    images) are compressed into files without a name that live as long as the context.
+    """
+    with ExitStack() as files:
+        data = getattr(image, "manifest_bytes", None)
+        if isinstance(data, bytes):
+            manifest = parse_manifest(data, image.descriptor.media_type, f"image {image.descriptor.digest}")
+            uploads = [_layer(image, layer) for layer in manifest.layers]
+            config = image.config.to_bytes()
+            if digest_bytes(config) == manifest.config.digest:
+                uploads.append(upload_bytes(manifest.config, config))
+            else:
+                uploads.append(_layer(image, manifest.config))
+        else:
+            uploads = [
+                _layer(image, layer) if layer.size_bytes >= 0 else _compressed(image, layer, files)
+                for layer in image.layers()
+            ]
+            config = image.config.to_bytes()
+            manifest = build_manifest(config, [upload.blob for upload in uploads])
+            uploads.append(upload_bytes(manifest.config, config))
+        yield manifest, [one for one in {one.blob.digest: one for one in uploads}.values() if not is_foreign(one.blob)]
+
+
+def _layer(image: ImageView, layer: Descriptor) -> Upload:
+    return Upload(layer, lambda: image.open(layer))
+
+
+def _compressed(image: ImageView, layer: Descriptor, files: ExitStack) -> Upload:
+    import gzip
+    import hashlib
+    import shutil
+
+    file = files.enter_context(_nameless_file())
+    docker = layer.media_type.startswith("application/vnd.docker.")
+    media_type = "application/vnd.docker.image.rootfs.diff.tar.gzip" if docker else OCI_LAYER_GZIP
+    with image.open(layer) as source:
+        if layer.media_type.endswith("gzip"):
+            shutil.copyfileobj(source, file, _PIECE_BYTES)
+        else:
+            # No time and no name in the header: equal layers become equal blobs.
+            with gzip.GzipFile("", "wb", _COMPRESSION_LEVEL, file, mtime=0) as target:
+                shutil.copyfileobj(source, target, _PIECE_BYTES)
+    file.flush()
+    size_bytes, digest = file.tell(), hashlib.sha256()
+    file.seek(0)
+    while piece := file.read(_PIECE_BYTES):
+        digest.update(piece)
+    return Upload(Descriptor(media_type, f"sha256:{digest.hexdigest()}", size_bytes), lambda: _reopened(file))
+
+
+@contextmanager
+def _nameless_file() -> Iterator[IO[bytes]]:
+    """A file that is gone with this process, however it ends."""
+    import tempfile
+
+    with tempfile.TemporaryFile() as file:
+        yield file
+
+
+def _reopened(file: IO[bytes]) -> BinaryIO:
+    import os
+
+    # Closing the duplicate leaves the file; they share a position, and one upload is under way at a time.
+    duplicate = os.fdopen(os.dup(file.fileno()), "rb")
+    duplicate.seek(0)
+    return duplicate
