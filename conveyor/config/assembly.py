@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from conveyor.config.checks import check_images
-from conveyor.config.decode_image import decode_images, read_names
+from conveyor.config.decode_image import decode_images
 from conveyor.config.decode_project import Settings, decode_project
 from conveyor.config.documents import Document, split_documents
 from conveyor.config.fields import describe, keys_of, merged_entries
 from conveyor.config.findings import Findings
-from conveyor.config.models import GitWorktree, Image, Project
+from conveyor.config.image_names import read_names
+from conveyor.config.models import GitWorktree, Project
 from conveyor.config.naming import display_name
 from conveyor.config.nodes import DocumentError, Node, compose
 from conveyor.config.scope import Scope
@@ -27,6 +28,7 @@ class _Sections:
 
     projects: list[Node]
     images: list[Node]
+    dockerfiles: list[Node]
     complete: bool = True
 
 
@@ -36,19 +38,18 @@ def assemble(content: bytes, file: str) -> Project:
     findings = Findings(source)
     sections = _read_sections(findings, source.text)
     settings = _settings(findings, sections)
-    named = [(node, read_names(findings, node)) for node in sections.images]
+    documents = [read_names(findings, node) for node in sections.images]
+    unsupported = [read_names(findings, node) for node in sections.dockerfiles]
     names: dict[str, Place] = {}
-    for _, own in named:
-        for name, place in own or ():
+    for document in (*documents, *unsupported):
+        for name, place in document.names:
             if name in names:
                 message = f'conflict between image names! "{display_name(name)}" is used twice'
                 findings.add(place, message, f"the first one is in line {names[name].line}")
             names.setdefault(name, place)
-    complete = sections.complete and all(own is not None for _, own in named)
+    complete = sections.complete and all(document.complete for document in (*documents, *unsupported))
     scope = Scope(findings, names, complete, settings.cache_version, settings.platform)
-    images: list[Image] = []
-    for node, own in named:
-        images.extend(decode_images(scope, node, own))
+    images = [image for document in documents for image in decode_images(scope, document)]
     check_images(findings, images)
     findings.raise_any()
     return Project(settings.name, file, tuple(images), settings.git_worktree)
@@ -62,13 +63,13 @@ def image_documents(content: bytes, file: str) -> Iterator[tuple[Document, tuple
     for document in split_documents(source.text):
         node = _compose(findings, document)
         if node and node.kind == "map" and not {"image", "artifact"}.isdisjoint(keys_of(node)):
-            found.append((document, tuple(name for name, _ in read_names(findings, node) or ())))
+            found.append((document, tuple(name for name, _ in read_names(findings, node).names)))
     findings.raise_any()
     return iter(found)
 
 
 def _read_sections(findings: Findings, text: str) -> _Sections:
-    sections = _Sections([], [])
+    sections = _Sections([], [], [])
     for document in split_documents(text):
         node = _compose(findings, document)
         if node is None:
@@ -83,10 +84,9 @@ def _read_sections(findings: Findings, text: str) -> _Sections:
             sections.projects.append(node)
         elif "dockerfile" in keys:
             key = merged_entries(findings, node)["dockerfile"][0]
-            findings.add(
-                key, "`dockerfile` (an image with a Dockerfile) is not supported yet", "describe it with `from` and `shell`"
-            )
-            sections.complete = False
+            message = "`dockerfile` (an image with a Dockerfile) is not supported yet"
+            findings.add(key, message, "describe it with `from` and `shell`")
+            sections.dockerfiles.append(node)
         elif "image" in keys or "artifact" in keys:
             sections.images.append(node)
         else:

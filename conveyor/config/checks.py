@@ -39,9 +39,10 @@ def _check_import_stages(findings: Findings, image: Image, by_name: Mapping[str,
             continue
         shell = source.shell
         there = (*shell.commands, *shell.stage_cache_versions)
-        if item.from_stage not in there and not (shell.cache_version or source.cache_version):
+        if item.from_stage not in there and not shell.cache_version:
             message = f'image "{item.image}" has no stage `{item.from_stage}`: it has no commands there'
-            findings.add(item.place, message, f"it has: {', '.join(dict.fromkeys(there))}" if there else "remove `stage`")
+            listed = ", ".join(f"`{stage}`" for stage in dict.fromkeys(there))
+            findings.add(item.place, message, f"it has {listed}" if there else "remove `stage`")
 
 
 def _check_platforms(findings: Findings, image: Image, by_name: Mapping[str, Image]) -> None:

@@ -8,15 +8,12 @@ from dataclasses import replace
 from conveyor.config.decode_docker import decode_docker
 from conveyor.config.decode_git import decode_git
 from conveyor.config.decode_links import decode_dependency, decode_import, decode_mount
-from conveyor.config.fields import Fields, describe
-from conveyor.config.findings import Findings
+from conveyor.config.fields import Fields
+from conveyor.config.image_names import NamedDocument
 from conveyor.config.models import USER_STAGES, Base, Image, MountPoint, Shell, UserStageName
-from conveyor.config.nodes import Node
 from conveyor.config.overlap import exclude_overlaps
 from conveyor.config.references import reference_mistake
-from conveyor.config.scalars import scalar_type
 from conveyor.config.scope import Scope
-from conveyor.errors import Place
 
 _COMMON = (
     "from", "fromImage", "fromArtifact", "fromLatest", "fromCacheVersion", "cacheVersion", "platform", "network",
@@ -27,60 +24,20 @@ _UNSUPPORTED = ("ansible", "imageSpec", "secrets", "includes")
 _PLATFORM = re.compile(r"[a-z0-9_.-]+/[a-z0-9_.-]+(?:/[a-z0-9_.-]+)?")
 
 
-def read_names(findings: Findings, document: Node) -> list[tuple[str, Place]] | None:
-    """The names that a document gives to its images, with their places; None where they cannot be read."""
-    node = next(
-        (value for key, value in document.pairs if key.kind == "scalar" and key.text in ("image", "artifact")), None
-    )  # a merged name would be the same in two documents never: anchors end with the document
-    if node is None:
-        return None
-    is_artifact = any(key.text == "artifact" for key, value in document.pairs if value is node)
-    if node.is_null:
-        if is_artifact:
-            findings.add(node, "an artifact needs a name")
-            return None
-        return [("", findings.place(node))]
-    if node.kind == "list" and not is_artifact:
-        if not node.items:
-            findings.add(node, "invalid image name: the list is empty", "write at least one name")
-        names = [(item.text, findings.place(item)) for item in node.items if _is_name(findings, item, is_artifact)]
-        return names if names and len(names) == len(node.items) else None
-    return [(node.text, findings.place(node))] if _is_name(findings, node, is_artifact) else None
-
-
-def _is_name(findings: Findings, node: Node, is_artifact: bool) -> bool:
-    kind = "artifact" if is_artifact else "image"
-    if node.kind != "scalar" or (scalar_type(node) != "text" and not is_artifact):
-        hint = "quote it" if node.kind == "scalar" and not node.is_null else "write a text or a list of texts"
-        findings.add(node, f"invalid {kind} name: text expected, got {describe(node)}", hint)
-    elif not node.text.strip():
-        findings.add(
-            node, f"invalid {kind} name: it is empty", "" if is_artifact else "an image without a name is `image: ~`"
-        )
-    elif node.text != node.text.strip() or not node.text.isprintable():
-        findings.add(node, f"invalid {kind} name: white space around it, or characters that cannot be shown")
-    elif node.text == "scratch":
-        findings.add(node, f"invalid {kind} name: `scratch` means no base at all", "give it another name")
-    else:
-        return True
-    return False
-
-
-def decode_images(scope: Scope, document: Node, names: list[tuple[str, Place]] | None) -> tuple[Image, ...]:
-    """The images of one document; `names` as `read_names` gave them."""
+def decode_images(scope: Scope, document: NamedDocument) -> tuple[Image, ...]:
+    """The images of one document."""
     findings = scope.findings
-    is_artifact = any(key.kind == "scalar" and key.text == "artifact" for key, _ in document.pairs)
-    kind = "artifact" if is_artifact else "image"
-    known = ("artifact", "image", *_COMMON) if is_artifact else ("image", "artifact", *_COMMON, *_IMAGE_ONLY)
+    kind = document.kind
+    is_artifact = kind == "artifact"
+    known = ("image", "artifact", *_COMMON, *_IMAGE_ONLY)
     title = "an artifact" if is_artifact else "an image"
-    fields = Fields(findings, document, title, (*known, *_IMAGE_ONLY), _UNSUPPORTED)
+    fields = Fields(findings, document.node, title, known, _UNSUPPORTED)
     if fields.has("image") and fields.has("artifact"):
         findings.add(fields.key("artifact"), "a document is an image or an artifact, not both", "remove one of the names")
     if is_artifact:
         for name in _IMAGE_ONLY:
             if fields.has(name):
                 findings.add(fields.key(name), f"`{name}` is not allowed in an artifact", "remove it, or make it an `image`")
-    own_names = names or []
     mounts = _mounts(scope, fields)
     mappings = [mapping for node in fields.map_nodes("git") if (mapping := decode_git(findings, node))]
     imports = [item for node in fields.map_nodes("import") if (item := decode_import(scope, node))]
@@ -89,7 +46,7 @@ def decode_images(scope: Scope, document: Node, names: list[tuple[str, Place]] |
     image = Image(
         place=findings.place(fields.key(kind)),
         name="",
-        base=_base(scope, fields, [name for name, _ in own_names]),
+        base=_base(scope, fields, [name for name, _ in document.names]),
         artifact=is_artifact,
         final=not is_artifact and fields.flag("final", True),
         from_latest=fields.flag("fromLatest"),
@@ -107,7 +64,7 @@ def decode_images(scope: Scope, document: Node, names: list[tuple[str, Place]] |
     )
     if image.from_latest and image.base.kind != "external" and (fields.has("from") or fields.has("fromImage")):
         findings.add(fields.key("fromLatest"), "`fromLatest` needs a base from outside of the project", "remove it")
-    return tuple(replace(image, name=name, place=place if len(own_names) > 1 else image.place) for name, place in own_names)
+    return tuple(replace(image, name=name, place=place) for name, place in document.names)
 
 
 def one_platform(fields: Fields) -> str:

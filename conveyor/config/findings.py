@@ -10,6 +10,7 @@ from conveyor.config.suggestions import did_you_mean
 from conveyor.errors import ConfigError, Place, Problem
 
 _MOST_SUGGESTIONS = 50  # each one compares with every candidate
+_MOST_PROBLEMS = 1000  # a file with more is no configuration
 
 
 class Findings:
@@ -42,7 +43,9 @@ class Findings:
 
     def raise_any(self) -> None:
         """`ConfigError` with everything that was noted, in order of place."""
-        if self._problems:
-            raise ConfigError(
-                sorted(self._problems.values(), key=lambda problem: (problem.place.line, problem.place.column))
-            )
+        problems = sorted(self._problems.values(), key=lambda problem: (problem.place.line, problem.place.column))
+        left_out = problems[_MOST_PROBLEMS:]
+        if left_out:
+            problems[_MOST_PROBLEMS:] = [Problem(self.whole_file(), f"{len(left_out)} more problems are not shown")]
+        if problems:
+            raise ConfigError(problems)

@@ -164,14 +164,15 @@ def _short(tag: str) -> str:
 
 
 _HINTS = (
-    ("cannot start any token", "indent with spaces; quote a text that starts with @, ` or %"),
+    ("violates indentation", "indent with spaces, never with tabs"),
+    ("cannot start any token", "indent with spaces, not tabs; quote a text that starts with @, ` or %"),
     ("mapping values are not allowed", "quote a text that holds `: `; check the indentation"),
     ("did not find expected key", "check the indentation and the quotes of this line and those above"),
     ("expected <block end>", "check the indentation and the quotes of this line and those above"),
     ("could not find expected ':'", "every key is followed by `:` and a space"),
     ("did not find expected '-' indicator", "check the indentation of this list"),
     ("unexpected end of stream", "close the quotes or the bracket that was opened above"),
-    ("expected <document start>", "check the indentation; directives (`%YAML`) are not read: remove them"),
+    ("expected <document start>", "check the indentation; lines with `...` or `%` are not read: remove them"),
 )
 
 

@@ -15,6 +15,8 @@ from conveyor.config.findings import Findings
 from conveyor.config.globs import escape_glob, is_literal
 from conveyor.config.models import GitMapping, Import, PathFilter
 
+_MOST_PAIRS = 50_000  # of mappings with globs that must be held against each other, in one image
+
 
 @dataclass(slots=True, eq=False)
 class _Layer:
@@ -22,8 +24,29 @@ class _Layer:
     title: str
     claims: dict[str, None]  # absolute globs; none: everything
     kept: tuple[str, ...]  # absolute globs that a person excluded
-    literal: bool
+    literal: bool  # claims hold no glob, and there are some
     added: dict[str, None] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Target:
+    """The layers of one `to`. Literal ones are found by what they claim, for a claim elsewhere cannot meet them."""
+
+    broad: list[_Layer] = field(default_factory=list)
+    literal: list[_Layer] = field(default_factory=list)
+    by_claim: dict[str, list[_Layer]] = field(default_factory=dict)
+
+    def meeting(self, inner: _Layer) -> Iterator[_Layer]:
+        """The layers here that may lay something that `inner` claims, each once."""
+        yield from self.broad
+        if inner.claims and not inner.literal:
+            yield from self.literal
+            return
+        met: dict[int, _Layer] = {}
+        for claim in inner.claims:
+            for path in _upward(claim):
+                met.update((id(layer), layer) for layer in self.by_claim.get(path, ()))
+        yield from met.values()
 
 
 def exclude_overlaps(
@@ -33,14 +56,24 @@ def exclude_overlaps(
     if len(git) + len(imports) < 2:
         return list(git), list(imports)
     layers = [*map(_layer, git), *map(_layer, imports)]
-    by_target: dict[str, list[_Layer]] = {}
+    targets: dict[str, _Target] = {}
     for layer in layers:
-        by_target.setdefault(layer.item.to, []).append(layer)
+        target = targets.setdefault(layer.item.to, _Target())
+        (target.literal if layer.literal else target.broad).append(layer)
+        for claim in layer.claims if layer.literal else ():
+            target.by_claim.setdefault(claim, []).append(layer)
+    pairs = 0
     for inner in layers:
-        for target in _upward(inner.item.to):
-            for outer in by_target.get(target, ()):
-                if outer is not inner:
-                    _exclude(findings, outer, inner)
+        above = (targets[path] for path in _upward(inner.item.to) if path in targets)
+        for outer in chain.from_iterable(target.meeting(inner) for target in above):
+            if outer is inner:
+                continue
+            pairs += 1
+            if pairs > _MOST_PAIRS:
+                findings.add(inner.item.place, "too many git mappings and imports of one image overlap", "join some of them")
+                return list(git), list(imports)
+            if not _exclude(findings, outer, inner):
+                break
     done = [replace(layer.item, paths=_filter(layer)) if layer.added else layer.item for layer in layers]
     return (
         [item for item in done if isinstance(item, GitMapping)],
@@ -53,34 +86,37 @@ def _layer(item: GitMapping | Import) -> _Layer:
     claims = [_join(root, glob) for glob in item.paths.include] or ([] if item.to == "/" else [root])
     kept = tuple(_join(root, glob) for glob in item.paths.exclude)
     title = "a git mapping" if isinstance(item, GitMapping) else f"the import from `{item.image}`"
-    return _Layer(item, title, dict.fromkeys(claims), kept, all(map(is_literal, claims)))
+    return _Layer(item, title, dict.fromkeys(claims), kept, bool(claims) and all(map(is_literal, claims)))
 
 
-def _exclude(findings: Findings, outer: _Layer, inner: _Layer) -> None:
+def _exclude(findings: Findings, outer: _Layer, inner: _Layer) -> bool:
+    """Take what `inner` claims from `outer`; false where that is a conflict."""
     if not outer.claims and not inner.claims:
-        _conflict(findings, outer, inner, "/")
-    root = escape_glob(outer.item.to)
-    start = len(_join(root, ""))
+        return _conflict(findings, outer, inner, "/")
+    start = len(_join(escape_glob(outer.item.to), ""))
     for claim in inner.claims:
         if claim in outer.claims:
-            _conflict(findings, outer, inner, claim)
-        elif not any(path.startswith(claim + "/") for path in chain(outer.claims, outer.kept)) and _may_meet(outer, claim):
+            return _conflict(findings, outer, inner, claim)
+        is_parent = any(path.startswith(claim + "/") for path in chain(outer.claims, outer.kept))
+        if not is_parent and _may_meet(outer, claim):
             outer.added[claim[start:]] = None
+    return True
 
 
 def _may_meet(outer: _Layer, claim: str) -> bool:
-    """Whether the outer one could lay something there: an exclude without effect would only change its key."""
-    if not outer.claims or not outer.literal or not is_literal(claim):
+    """Whether `outer` could lay something there: an exclude without effect would only change its key."""
+    if not outer.literal or not is_literal(claim):
         return True
     return any(claim.startswith(path + "/") for path in outer.claims)
 
 
-def _conflict(findings: Findings, one: _Layer, other: _Layer, claim: str) -> None:
+def _conflict(findings: Findings, one: _Layer, other: _Layer, claim: str) -> bool:
     first, second = sorted((one, other), key=lambda layer: (layer.item.place.line, layer.item.place.column))
     message = (
         f"Conflict between imports! {second.title} and {first.title} in line {first.item.place.line} both lay `{claim}`"
     )
     findings.add(second.item.place, message, "give one of them another `to`, or narrow it with `includePaths`")
+    return False
 
 
 def _filter(layer: _Layer) -> PathFilter:

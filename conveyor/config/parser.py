@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import Any
 
 import yaml
+
+_BLOCK_HEADER = re.compile(r"[|>][-+0-9]*([ \t]*\t[ \t]*)")
 
 
 def open_parser(text: str) -> Any:  # noqa: ANN401 - the two parsers share no type, only `get_event` and `dispose`
@@ -48,6 +51,14 @@ def python_parser() -> type[Any]:
             blanks = scanner.prefix(length)
             scanner.forward(length)
             return [blanks] if blanks else []
+
+        def scan_block_scalar(self, style: Any) -> Any:  # noqa: ANN401 - the signature of PyYAML
+            reader: Any = self
+            header = _BLOCK_HEADER.match(reader.buffer, reader.pointer)
+            if header:
+                start, end = header.span(1)
+                reader.buffer = reader.buffer[:start] + " " * (end - start) + reader.buffer[end:]
+            return super().scan_block_scalar(style)
 
     class TabParser(Reader, TabScanner, Parser):
         def __init__(self, text: str) -> None:

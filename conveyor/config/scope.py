@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 from conveyor.config.findings import Findings
 from conveyor.config.nodes import Node
@@ -28,7 +29,7 @@ class Scope:
         if not name:
             self.findings.add(node, "the name of an image is missing")
         elif name not in self.names and self.complete:
-            others = ", ".join(sorted(filter(None, self.names))[:10]) or "none"
+            others = ", ".join(islice(filter(None, self.names), 10)) or "none"
             hint = self.findings.suggest(name, filter(None, self.names), f"images of the project: {others}")
             self.findings.add(node, f'image "{name}" not found!', hint)
         return name
