@@ -1,7 +1,7 @@
 """The build report: what scripts read after a build. JSON, or lines for an environment; a failed build has one too.
 
-Field names follow those that scripts know from `werf build --save-build-report`, so that such a script goes on working. Fields
-without a counterpart there are ours: `Digest`, `Reason`, `Failure`, `Missing`, `Artifact`, `CustomTags`, and those at the top.
+Field names follow those that scripts know from `werf build --save-build-report`, so that such a script goes on working.
+Ours, without a counterpart there: `Digest`, `Reason`, `Failure`, `Missing`, `Artifact`, `CustomTags`, and those at the top.
 """
 
 from __future__ import annotations
@@ -65,14 +65,14 @@ def env_name(image: str) -> str:
 
 
 def split_reference(reference: str) -> tuple[str, str]:
-    """Repository and tag of a reference, divided by the last colon after the last slash; no tag is "", a digest is dropped."""
+    """Repository and tag of a reference, divided by the last colon after the last slash; no tag: "". A digest is dropped."""
     named = reference.partition("@")[0]
     head, colon, tag = named.rpartition(":")
     return (head, tag) if colon and "/" not in tag else (named, "")
 
 
 def check_report_path(path: Path, images: Iterable[str] = ()) -> None:
-    """Refuse, before a build starts, a path that `write_report` would not take; `images`: names of the final images, if known.
+    """Refuse, before a build starts, a path that `write_report` would not take. `images`: names of the final ones, if known.
 
     Raises `UsageError`: another extension than .json and .env, a directory, two images with one name in the environment.
     """
