@@ -9,7 +9,7 @@ from conveyor.build.rooms import Rooms
 from conveyor.build.task import Looked, Made, StageGone, Task
 from conveyor.events.api import StageWaits, Warned
 from conveyor.storage.saving import Saved, Saving, save
-from conveyor.storage.selection import StoredStage
+from conveyor.storage.selection import Chosen, StoredStage
 from locking.api import Waiting
 from stapel.errors import Broken, NotFound
 from stapel.oci.api import Descriptor
@@ -17,14 +17,14 @@ from stapel.oci.api import Descriptor
 
 def keep(rooms: Rooms, task: Task, looked: Looked, made: Made) -> Saved:
     """Name what was made, or discard it for a suitable stage that has appeared."""
-    return save(rooms.primary, looked.digest, made.descriptor, _suitable(rooms, looked), _saving(rooms, task))
+    return save(rooms.primary, looked.digest, made.descriptor, _suitable(rooms, task, looked), _saving(rooms, task))
 
 
-def copy(rooms: Rooms, task: Task, looked: Looked) -> StoredStage:
+def copy(rooms: Rooms, task: Task, looked: Looked) -> Chosen:
     """Copy a stage that was found in a secondary storage into the primary, under its own name. `StageGone`."""
     assert looked.found is not None
     assert looked.secondary is not None
-    secondary, found = looked.secondary, looked.found
+    secondary, found = looked.secondary, looked.found.stage
     try:
         if secondary.address == rooms.engine.images.address:
             descriptor = _put_from_engine(rooms, found)
@@ -34,7 +34,7 @@ def copy(rooms: Rooms, task: Task, looked: Looked) -> StoredStage:
         secondary.forget(found.name)
         raise StageGone(found, error) from error
     saving = _saving(rooms, task)
-    return save(rooms.primary, looked.digest, descriptor, _suitable(rooms, looked), saving, name=found.name).stage
+    return save(rooms.primary, looked.digest, descriptor, _suitable(rooms, task, looked), saving, name=found.name).chosen
 
 
 def _put_from_engine(rooms: Rooms, stage: StoredStage) -> Descriptor:
@@ -45,8 +45,8 @@ def _put_from_engine(rooms: Rooms, stage: StoredStage) -> Descriptor:
         held.close()
 
 
-def _suitable(rooms: Rooms, looked: Looked) -> Callable[[bool], StoredStage | None]:
-    return lambda fresh: select_stage(rooms, rooms.primary, looked.digest, looked.decision, fresh=fresh).stage
+def _suitable(rooms: Rooms, task: Task, looked: Looked) -> Callable[[bool], Chosen | None]:
+    return lambda fresh: select_stage(rooms, rooms.primary, task, looked.digest, looked.decision, fresh=fresh).chosen
 
 
 def _saving(rooms: Rooms, task: Task) -> Saving:

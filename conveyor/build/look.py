@@ -10,13 +10,17 @@ from conveyor.build.task import Looked, Task, view_stage
 from conveyor.build.why import explain
 from conveyor.keys.key import Key
 from conveyor.stages.api import Below, Context, Decision, Need, Taken
-from conveyor.storage.selection import Selection, StoredStage, select
+from conveyor.stages.git_mapping import mapped
+from conveyor.storage.facts import Facts
+from conveyor.storage.selection import SameTree, Selection, StoredStage, select
 from conveyor.storage.storage import Storage
+
+SAME_TREE_COMMITS = 200
 
 
 def look(rooms: Rooms, task: Task) -> Looked | None:
     """The stage at this commit; None where it has nothing to do. Reads git, lists and labels; holds no lock."""
-    facts = task.below.facts if task.below is not None else None
+    facts = task.below.stage.facts if task.below is not None else None
     decision = task.kind.decide(_context(rooms, task))
     if decision is None:
         return None
@@ -28,25 +32,42 @@ def look(rooms: Rooms, task: Task) -> Looked | None:
         facts.commits if facts is not None else {},
     )
     digest = key.digest
-    selection = select_stage(rooms, rooms.primary, digest, decision)
-    if selection.stage is not None:
-        return Looked(key, digest, decision, selection.stage, None, None)
+    selection = select_stage(rooms, rooms.primary, task, digest, decision)
+    if selection.chosen is not None:
+        return Looked(key, digest, decision, selection.chosen, None, None)
     for storage in rooms.secondaries:
-        found = select_stage(rooms, storage, digest, decision).stage
+        found = select_stage(rooms, storage, task, digest, decision).chosen
         if found is not None:
             return Looked(key, digest, decision, found, storage, None)
     why = explain(rooms.primary, rooms.project.name, task.image.name, task.kind.name, key, digest, selection)
     return Looked(key, digest, decision, None, None, why)
 
 
-def select_stage(rooms: Rooms, storage: Storage, digest: str, decision: Decision, *, fresh: bool = False) -> Selection:
+def select_stage(
+    rooms: Rooms, storage: Storage, task: Task, digest: str, decision: Decision, *, fresh: bool = False
+) -> Selection:
     """Selection among the stages of a storage, at this run's commit."""
     return select(
         storage.candidates(digest, fresh=fresh),
         rejected=storage.rejected(),
-        holds_git=decision.selects_ancestor,
-        ancestors=lambda commits: rooms.repo.ancestors(commits, rooms.repo.head),
+        ancestors=(lambda commits: rooms.repo.ancestors(commits, rooms.repo.head)) if decision.selects_ancestor else None,
+        same_tree=_same_tree(rooms, task) if rooms.same_tree else None,
+        bases=task.below.bases if task.below is not None else {},
     )
+
+
+def _same_tree(rooms: Rooms, task: Task) -> SameTree:
+    selectors = {item.id: item.selector for item in mapped(task.image, rooms.prefix)}
+
+    def find(facts: Facts) -> Mapping[str, str] | None:
+        if facts.git.keys() != selectors.keys():
+            return None
+        for commit in rooms.repo.first_parents(rooms.repo.head, SAME_TREE_COMMITS):
+            if all(rooms.repo.tree_digest(commit, selectors[mapping]) == item.tree for mapping, item in facts.git.items()):
+                return dict.fromkeys(selectors, commit)
+        return None
+
+    return find
 
 
 def _context(rooms: Rooms, task: Task) -> Context:
@@ -56,7 +77,7 @@ def _context(rooms: Rooms, task: Task) -> Context:
         repo=rooms.repo,
         commit=rooms.repo.head,
         prefix=rooms.prefix,
-        below=Below(task.below.facts.git if task.below is not None else {}),
+        below=Below(task.below.stage.facts.git, task.below.bases) if task.below is not None else Below({}, {}),
         others=_Others(rooms, task.taken),
         engine=rooms.engine,
     )

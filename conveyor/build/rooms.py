@@ -51,5 +51,6 @@ class Rooms:
     home_dir: Path
     tmp_dir: Path  # of this run
     ssh_socket: Path | None
+    same_tree: bool  # whether stages of commits that are no ancestors are used where their files are an ancestor's
     resolve_digest: Callable[[str], str]  # the registry's digest of an image from outside, asked once a run
     introspection: Introspection = Introspection()

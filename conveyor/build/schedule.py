@@ -30,7 +30,7 @@ from conveyor.events.api import ImageFailed, ImageMissing, StageBuilt, StageStar
 from conveyor.stages.api import Need, StageKind
 from conveyor.stages.order import conveyor_of
 from conveyor.storage.saving import Saved
-from conveyor.storage.selection import StoredStage
+from conveyor.storage.selection import Chosen, StoredStage
 from stapel.errors import Cancelled, StapelError, Unreachable
 
 LOOKS_AT_ONCE = 16
@@ -56,7 +56,7 @@ class _Progress:
     kinds: tuple[StageKind, ...]
     height: int  # stages on the longest path from its first stage to the end of the last image that needs it
     passed: int = 0
-    placed: list[tuple[int, StoredStage]] = field(default_factory=list)
+    placed: list[tuple[int, Chosen]] = field(default_factory=list)
     results: list[StageResult] = field(default_factory=list)
     failure: Failure | None = None
     missing: MissingStage | None = None
@@ -76,7 +76,7 @@ class _Progress:
     def taken(self, need: Need) -> StoredStage:
         """The last stage that exists up to the one that is needed."""
         position = self.position(need)
-        return [stage for index, stage in self.placed if index < position][-1]
+        return [chosen.stage for index, chosen in self.placed if index < position][-1]
 
 
 class _NotStarted(Exception):
@@ -158,7 +158,7 @@ class Schedule:
         if looked is None:
             return
         if looked.found is not None and looked.secondary is None:
-            self._place(progress, task, looked.found, describe_result(self._rooms, task, looked, looked.found))
+            self._place(progress, task, looked.found, describe_result(self._rooms, task, looked, looked.found.stage))
             return
         if looked.found is None and self._limits.require_built:
             self._miss(progress, looked)
@@ -166,8 +166,8 @@ class Schedule:
         self._in_work.add(looked.digest)
         try:
             if looked.found is not None:
-                stage: StoredStage = yield Job("keep", partial(copy, self._rooms, task, looked))
-                self._place(progress, task, stage, describe_result(self._rooms, task, looked, stage))
+                copied: Chosen = yield Job("keep", partial(copy, self._rooms, task, looked))
+                self._place(progress, task, copied, describe_result(self._rooms, task, looked, copied.stage))
             else:
                 yield from self._build(progress, task, looked)
         finally:
@@ -184,8 +184,10 @@ class Schedule:
             refuse=lambda: _NotStarted() if self._failed is not None else None,
         )
         saved: Saved = yield Job("keep", partial(keep, self._rooms, task, looked, made))
-        result = describe_result(self._rooms, task, looked, saved.stage, seconds=made.seconds, discarded=saved.discarded)
-        self._place(progress, task, saved.stage, result)
+        result = describe_result(
+            self._rooms, task, looked, saved.chosen.stage, seconds=made.seconds, discarded=saved.discarded
+        )
+        self._place(progress, task, saved.chosen, result)
 
     def _wait_for(self, need: Need) -> Generator[Job | Until, Any, None]:
         source = self._progress[need.image]
@@ -206,11 +208,11 @@ class Schedule:
             hint="something removes stages while they are used; run the build again when it has ended",
         )
 
-    def _place(self, progress: _Progress, task: Task, stage: StoredStage, result: StageResult) -> None:
+    def _place(self, progress: _Progress, task: Task, chosen: Chosen, result: StageResult) -> None:
         self._rooms.reporter(StageBuilt(result) if result.why is not None else StageUsed(result))
-        progress.placed.append((progress.passed, stage))
+        progress.placed.append((progress.passed, chosen))
         progress.results.append(result)
-        introspect(self._rooms, task, stage)
+        introspect(self._rooms, task, chosen.stage)
 
     def _kind(self, progress: _Progress) -> StageKind:
         return progress.kinds[progress.passed]

@@ -10,7 +10,7 @@ from conveyor.build.rooms import Rooms
 from conveyor.config.models import Image
 from conveyor.keys.key import Key
 from conveyor.stages.api import Decision, Need, StageKind
-from conveyor.storage.selection import StoredStage
+from conveyor.storage.selection import Chosen, StoredStage
 from conveyor.storage.storage import Storage
 from stapel.api import Held
 from stapel.errors import Broken, NotFound, StapelError
@@ -23,7 +23,7 @@ class Task:
 
     image: Image
     kind: StageKind
-    below: StoredStage | None  # None: the first stage
+    below: Chosen | None  # None: the first stage
     taken: Mapping[Need, StoredStage]
 
     @property
@@ -31,7 +31,7 @@ class Task:
         """The stored stage that this one is built on: below, or the project's image that `from` names."""
         if self.below is None and self.image.base.kind == "image":
             return self.taken[Need(self.image.base.reference)]
-        return self.below
+        return self.below.stage if self.below is not None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Looked:
     key: Key
     digest: str
     decision: Decision
-    found: StoredStage | None
+    found: Chosen | None
     secondary: Storage | None  # where it was found, None: in the primary
     why: Why | None
 
@@ -95,7 +95,7 @@ def describe_result(
         image_id=description.image_id,
         image_digest=description.descriptor.digest,
         size_bytes=description.size_bytes,
-        parent_size_bytes=task.below.description.size_bytes if task.below is not None else -1,
+        parent_size_bytes=task.below.stage.description.size_bytes if task.below is not None else -1,
         created_ms=description.created_ms,
         commit=stage.facts.commit,
         source="secondary" if looked.secondary is not None else built,

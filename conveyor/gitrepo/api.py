@@ -91,6 +91,9 @@ class Repository(Protocol):
     def ancestors(self, commits: Iterable[str], of: str) -> frozenset[str]:
         """Those that are known here and are ancestors of `of`, or `of` itself. One rev-list for all of them."""
 
+    def first_parents(self, commit: str, limit: int) -> tuple[str, ...]:
+        """A commit and its first-parent ancestors, newest first, `limit` at most besides itself."""
+
     def read_file(self, commit: str, path: bytes) -> bytes | None:
         """The content at a path, links inside the repository followed (at most 40); None where there is no file."""
 

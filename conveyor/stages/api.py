@@ -58,9 +58,13 @@ class Others(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Below:
-    """The stage below: what of it enters the next one's work. `git`: the mappings as that stage left them."""
+    """The stage below: what of it enters the next one's work. `git`: the mappings as that stage left them.
+
+    `bases`: by mapping, the commit that its files are at.
+    """
 
     git: Mapping[str, MappingFacts]
+    bases: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,7 @@ def deltas(context: Context) -> list[tuple[Mapped, Delta]]:
     """What changed in each mapping since the stage below; mappings without a change are left out."""
     found = []
     for item in mapped(context.image, context.prefix):
-        base = context.below.git[item.id].commits[0]
+        base = context.below.bases[item.id]
         if base != context.commit:
             delta = context.repo.delta(base, context.commit, item.selector)
             if delta:

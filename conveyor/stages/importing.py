@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from conveyor.config.models import Import
 from conveyor.errors import StageFailed
@@ -196,7 +196,7 @@ def _lay_files(tree: Tree, item: Import, laid: _Laid, latest_s: int) -> Iterator
 
 def _open_hashing(file: File, laid: _Laid) -> BinaryIO:
     assert file.open is not None
-    return _Hashing(file, file.open(), laid)  # type: ignore[return-value] -- read and close are all that is used
+    return cast(BinaryIO, _Hashing(file, file.open(), laid))
 
 
 class _Hashing:

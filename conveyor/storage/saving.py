@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from conveyor.storage.names import StageName, stage_name
-from conveyor.storage.selection import StoredStage
+from conveyor.storage.selection import Chosen
 from conveyor.storage.storage import Storage
 from locking.api import Lease, Locks, LockTimeout, LockUnavailable, Waiting
 from stapel.errors import NotFound
@@ -18,7 +18,7 @@ from stapel.oci.api import Descriptor
 class Saved:
     """The stage that the build goes on with, and whether it is another's (ours was discarded)."""
 
-    stage: StoredStage
+    chosen: Chosen
     discarded: bool
 
 
@@ -42,7 +42,7 @@ def save(
     storage: Storage,
     digest: str,
     image: Descriptor,
-    suitable: Callable[[bool], StoredStage | None],
+    suitable: Callable[[bool], Chosen | None],
     saving: Saving,
     *,
     name: StageName | None = None,
@@ -69,7 +69,7 @@ def save(
             hint="the storage loses names: look at its logs, and run the build again",
             temporary=True,
         )
-    return Saved(winner, discarded=winner.name != ours)
+    return Saved(winner, discarded=winner.stage.name != ours)
 
 
 def _acquire(storage: Storage, digest: str, saving: Saving) -> Lease | None:

@@ -34,13 +34,16 @@ take the lock, list past every cache, discard ours where a suitable stage has ap
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from conveyor.storage.facts import Facts
 from conveyor.storage.names import StageName
 from stapel.oci.api import Description
+
+SameTree: TypeAlias = Callable[[Facts], "Mapping[str, str] | None"]
+"""With `--ancestry same-tree`: for each mapping the commit at which HEAD's line has the files that a stage recorded."""
 
 AncestorsOf: TypeAlias = Callable[[Iterable[str]], frozenset[str]]
 """Of these commits, those that are known and are ancestors of HEAD, or HEAD itself."""
@@ -59,10 +62,21 @@ Refusal: TypeAlias = Literal["rejected", "no_ancestor"]
 
 
 @dataclass(frozen=True, slots=True)
+class Chosen:
+    """A stage to go on with. `bases`: by mapping, the commit that the files in it are at, for the next delta.
+
+    That is the recorded commit, or with `--ancestry same-tree` one of HEAD's own line with equal files.
+    """
+
+    stage: StoredStage
+    bases: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Selection:
     """The stage to use, or None and why each candidate was left out."""
 
-    stage: StoredStage | None
+    chosen: Chosen | None
     refused: tuple[tuple[StageName, Refusal], ...] = ()
 
 
@@ -78,13 +92,14 @@ def select(
     candidates: Iterable[StoredStage],
     *,
     rejected: Collection[str],
-    holds_git: bool,
-    ancestors: AncestorsOf,
+    ancestors: AncestorsOf | None,
+    same_tree: SameTree | None = None,
+    bases: Mapping[str, str] | None = None,
 ) -> Selection:
     """The suitable stage that everybody selects (rules 3 to 6).
 
-    `rejected` holds names of rejected stages of this storage. `holds_git`: the stage is one that is made from git, so its
-    commits count (a stage that merely stands on such a one is bound to it by its key).
+    `rejected` holds names of rejected stages of this storage. `ancestors` is None for a stage that is not made from git
+    itself: one that stands on such a stage is bound to it by its key, and takes over its `bases`.
     """
     ordered = sorted(candidates, key=lambda stage: stage.name)
     refused: list[tuple[StageName, Refusal]] = []
@@ -94,12 +109,16 @@ def select(
             refused.append((stage.name, "rejected"))
         else:
             sound.append(stage)
-    if not holds_git:
-        return Selection(sound[0] if sound else None, tuple(refused))
+    if ancestors is None:
+        return Selection(Chosen(sound[0], bases or {}) if sound else None, tuple(refused))
     known = ancestors({commit for stage in sound for commit in stage.facts.recorded_commits()}) if sound else frozenset()
     for stage in sound:
         commits = stage.facts.recorded_commits()
         if commits and commits <= known:
-            return Selection(stage, tuple(refused))
+            recorded = {mapping: facts.commits[0] for mapping, facts in stage.facts.git.items()}
+            return Selection(Chosen(stage, recorded), tuple(refused))
+        equal = same_tree(stage.facts) if same_tree is not None and commits else None
+        if equal is not None:
+            return Selection(Chosen(stage, equal), tuple(refused))
         refused.append((stage.name, "no_ancestor"))
     return Selection(None, tuple(refused))

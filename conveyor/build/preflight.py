@@ -1,0 +1,124 @@
+"""What can be known before anything is built: inputs that are not in the commit, mappings that mean nothing.
+
+All problems of all images are told at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from conveyor.config.models import Image, Project
+from conveyor.errors import ConfigError, GiterminismError, GitError, Problem
+from conveyor.gitrepo.api import Change, Repository
+from conveyor.stages.git_mapping import Mapped, mapped
+
+_SHALLOW_HINT = """\
+fetch the whole history before the build:
+    git fetch --unshallow
+    GitHub Actions: `fetch-depth: 0` under `with:` of actions/checkout
+    GitLab CI:      `GIT_DEPTH: "0"` under `variables:`
+or say `gitWorktree.forceShallowClone: true` in werf.yaml: stages made from commits that are not here are not used then"""
+
+_KINDS = {
+    "untracked": "is not tracked by git",
+    "modified": "has changes that are not committed",
+    "staged": "has staged changes that are not committed",
+    "deleted": "is deleted, and the deletion is not committed",
+    "submodule": "is a submodule with changes that are not committed",
+}
+
+
+def check_history(project: Project, repo: Repository) -> None:
+    """Have the whole history, fetched once where that is allowed. `GitError` (reason `shallow_clone`)."""
+    settings = project.git_worktree
+    if settings.force_shallow_clone or not repo.is_shallow():
+        return
+    if settings.allow_unshallow and repo.deepen():
+        return
+    how = "and it could not be deepened from origin" if settings.allow_unshallow else "which may not be deepened"
+    raise GitError(
+        f"the clone is shallow, {how}: stages can be selected by the history of commits only",
+        reason="shallow_clone",
+        hint=_SHALLOW_HINT,
+    )
+
+
+def check_uncommitted(
+    project: Project, images: Iterable[Image], repo: Repository, prefix: bytes, written: Collection[bytes]
+) -> None:
+    """Refuse changes of the work tree to files that the build uses; `written` are files of our own, which never count.
+
+    `GiterminismError` names each file with what uses it.
+    """
+    changes = [change for change in repo.uncommitted() if change.path not in written]
+    if not changes:
+        return
+    used: dict[Change, list[str]] = {}
+    for change in changes:
+        if change.path == project.file.encode("utf-8", "surrogateescape"):
+            used.setdefault(change, []).append("the configuration")
+    for item, image in _all_mappings(images, prefix):
+        for change in repo.select_changes(changes, item.selector):
+            used.setdefault(change, []).append(f"{_image(image)} (git.add: {item.mapping.add})")
+    if not used:
+        return
+    lines = [
+        f"{_show(change.path)} {_KINDS.get(change.kind, 'is not as in the commit')}; used by {_summarise(users)}"
+        for change, users in sorted(used.items(), key=lambda entry: entry[0].path)
+    ]
+    count = "the file" if len(lines) == 1 else "the following files"
+    raise GiterminismError(
+        f"{count} must be committed:\n" + "\n".join(f"  - {line}" for line in lines),
+        reason="uncommitted",
+        hint="git add and git commit them, or list them in .gitignore; or build the work tree as it is with --dev",
+    )
+
+
+def check_mappings(images: Iterable[Image], repo: Repository, prefix: bytes) -> None:
+    """Refuse mappings that match nothing, that would put a file in place of the root, and files kept by Git LFS."""
+    problems: list[Problem] = []
+    for item, image in _all_mappings(images, prefix):
+        mapping, selector = item.mapping, item.selector
+        if not repo.matches(repo.head, selector):
+            filtered = " with includePaths and excludePaths" if selector.include or selector.exclude else ""
+            problems.append(
+                Problem(
+                    mapping.place,
+                    f"git.add: {mapping.add} matches no files{filtered} at commit {repo.head[:12]} ({_image(image)})",
+                    "look at `git ls-tree -r HEAD`; paths are relative to the directory of werf.yaml",
+                )
+            )
+            continue
+        if mapping.to == "/" and repo.is_file(repo.head, selector.add):
+            problems.append(
+                Problem(
+                    mapping.place, f"git.to: / cannot be the file {mapping.add}", "write the path of the file, `to: /NAME`"
+                )
+            )
+        problems += [
+            Problem(
+                mapping.place,
+                f"{_show(path)} is kept by Git LFS (filter=lfs), whose contents are not in the commit",
+                "leave it out by excludePaths, or store it in git itself",
+            )
+            for path in repo.lfs_files(repo.head, selector)
+        ]
+    if problems:
+        raise ConfigError(tuple(dict.fromkeys(problems)))
+
+
+def _all_mappings(images: Iterable[Image], prefix: bytes) -> Iterable[tuple[Mapped, Image]]:
+    return ((item, image) for image in images for item in mapped(image, prefix))
+
+
+def _image(image: Image) -> str:
+    return f"image {image.name or '~'}"
+
+
+def _show(path: bytes) -> str:
+    return repr(path.decode("utf-8", "backslashreplace")).strip("'")
+
+
+def _summarise(users: list[str]) -> str:
+    distinct = list(dict.fromkeys(users))
+    return ", ".join(distinct[:3]) + (f" and {len(distinct) - 3} more" if len(distinct) > 3 else "")

@@ -1,0 +1,75 @@
+"""Custom tags: further names for the final images, made from templates (`--add-custom-tag`)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from conveyor.build.results import ImageResult
+from conveyor.build.slugs import slugify
+from conveyor.errors import UsageError
+from conveyor.storage.names import parse_import_record, parse_stage_name
+from conveyor.storage.storage import Storage
+from stapel.oci.api import Descriptor
+
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", re.ASCII)
+_PLACEHOLDER = re.compile(r"%[a-z_]+%")
+_PLACEHOLDERS = ("%image%", "%image_slug%", "%image_safe_slug%", "%image_content_based_tag%")
+
+
+@dataclass(frozen=True, slots=True)
+class CustomTags:
+    """Templates of tags; `check` refuses bad ones before anything is built."""
+
+    templates: tuple[str, ...] = ()
+
+    def check(self, final_images: Sequence[str]) -> None:
+        """Refuse templates that give no tag, one of ours, or one tag for several images. `UsageError`."""
+        seen: dict[str, str] = {}
+        for template in self.templates:
+            for placeholder in _PLACEHOLDER.findall(template):
+                if placeholder not in _PLACEHOLDERS:
+                    raise UsageError(
+                        f"--add-custom-tag {template}: {placeholder} means nothing",
+                        hint=f"known: {', '.join(_PLACEHOLDERS)}",
+                    )
+            for name in final_images:
+                tag = self.format(template, name, "0" * 56 + "-" + "0" * 13 + "-" + "0" * 8)
+                if not _TAG.fullmatch(tag):
+                    raise UsageError(
+                        f"--add-custom-tag {template}: {tag!r} (image {name or '~'}) is no tag",
+                        hint="letters, digits, _, . and -, at most 128; %image_slug% makes a tag of any name",
+                    )
+                if "%image_content_based_tag%" not in template and (parse_stage_name(tag) or parse_import_record(tag)):
+                    raise UsageError(f"--add-custom-tag {template}: names of this form are conveyor's own")
+                if seen.setdefault(tag, name) != name and "%image_content_based_tag%" not in template:
+                    raise UsageError(
+                        f"--add-custom-tag {template}: images {seen[tag] or '~'} and {name or '~'} would both be {tag}",
+                        hint="put %image% or %image_slug% into the template",
+                    )
+
+    def format(self, template: str, image: str, stage_name: str) -> str:
+        """The tag for an image."""
+        values = {
+            "%image%": image,
+            "%image_slug%": slugify(image),
+            "%image_safe_slug%": slugify(image),
+            "%image_content_based_tag%": stage_name,
+        }
+        return _PLACEHOLDER.sub(lambda match: values[match[0]], template)
+
+
+def tag_images(storage: Storage, results: Sequence[ImageResult], tags: CustomTags) -> tuple[ImageResult, ...]:
+    """Give the final images their custom tags; the results say which."""
+    tagged = []
+    for result in results:
+        last = result.last
+        if last is None or not result.final or not tags.templates:
+            tagged.append(result)
+            continue
+        names = [tags.format(template, result.name, last.name) for template in tags.templates]
+        for name in names:
+            storage.store.name(name, Descriptor("", last.image_digest, -1))
+        tagged.append(replace(result, custom_tags=tuple(storage.store.reference(name) for name in names)))
+    return tuple(tagged)

@@ -1,0 +1,121 @@
+"""`conveyor build`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from conveyor.cli.options import (
+    DEFAULT_REPORT,
+    BuildOptions,
+    Command,
+    LogOptions,
+    ProjectOptions,
+    StorageOptions,
+    build_options,
+    log_options,
+    project_options,
+    storage_options,
+)
+
+if TYPE_CHECKING:
+    from conveyor.build.results import BuildResult
+    from conveyor.cli.projects import OpenProject
+    from conveyor.config.models import Image
+
+
+@click.command("build", cls=Command)
+@click.argument("images", metavar="[IMAGE...]", nargs=-1)
+@project_options
+@storage_options
+@build_options
+@log_options
+def command(
+    images: tuple[str, ...], project: ProjectOptions, storage: StorageOptions, build: BuildOptions, log: LogOptions
+) -> None:
+    """Build the images of the project at HEAD, or those named (globs, `!` takes away), and what they need."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGINT, _interrupt)
+    status = _run(images, project, storage, build, log)
+    if status:
+        raise click.exceptions.Exit(status)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    """The first signal stops the build in order, the second one at once."""
+    del number, frame
+    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGINT, _leave)
+    raise KeyboardInterrupt
+
+
+def _leave(number: int, frame: object) -> None:
+    del number, frame
+    os._exit(130)
+
+
+def _run(
+    images: tuple[str, ...], project: ProjectOptions, storage: StorageOptions, build: BuildOptions, log: LogOptions
+) -> int:
+    from conveyor.build.building import build_images
+    from conveyor.build.report import write_report
+    from conveyor.build.schedule import Limits
+    from conveyor.build.tags import CustomTags
+    from conveyor.cli.projects import open_project
+    from conveyor.cli.session import open_places, open_rooms
+    from conveyor.config.selection import select_images
+    from conveyor.errors import Interrupted
+    from conveyor.events.views import make_reporter
+    from conveyor.images.graph import needed_images
+
+    started_s = time.monotonic()
+    opened = open_project(project)
+    reporter = make_reporter(log, os.environ)
+    try:
+        chosen = needed_images(opened.project, select_images(opened.project, images))
+        tags = CustomTags(build.custom_tags)
+        tags.check([image.name for image in chosen if image.final and not image.artifact])
+        _check(opened, chosen, project, build)
+        limits = Limits(build.limit, build.fail_fast, build.require_built_images)
+        with open_places(project) as places, open_rooms(opened, places, storage, build, reporter) as rooms:
+            result = build_images(rooms, chosen, limits, tags, storage.repo, started_s)
+        if build.report_path is not None:
+            write_report(result, opened.directory / build.report_path)
+    except KeyboardInterrupt:
+        raise Interrupted from None
+    finally:
+        reporter.close()
+        opened.repo.close()
+    return _exit_status(result)
+
+
+def _check(opened: OpenProject, chosen: tuple[Image, ...], project: ProjectOptions, build: BuildOptions) -> None:
+    from conveyor.build.preflight import check_history, check_mappings, check_uncommitted
+
+    check_history(opened.project, opened.repo)
+    if not project.loose_giterminism:
+        written = {
+            _relative(opened, path)
+            for path in (build.report_path, Path(DEFAULT_REPORT), Path(DEFAULT_REPORT).with_suffix(".env"))
+            if path
+        }
+        check_uncommitted(opened.project, chosen, opened.repo, opened.prefix, written)
+    check_mappings(chosen, opened.repo, opened.prefix)
+
+
+def _relative(opened: OpenProject, path: Path) -> bytes:
+    return os.path.relpath(os.fsencode(opened.directory / path), opened.repo.root)
+
+
+def _exit_status(result: BuildResult) -> int:
+    if result.ok:
+        return 0
+    own = [image.failure for image in result.images if image.failure is not None and not image.failure.blocked_by]
+    if own:
+        return max(failure.exit_status for failure in own)
+    return 3 if any(image.missing is not None for image in result.images) else 1

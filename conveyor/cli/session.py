@@ -1,0 +1,207 @@
+"""Making what a build works with: the engine, the storages, the locks, the places of a run. The one place that chooses."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from conveyor.build.rooms import Introspection, Rooms
+from conveyor.cli.options import BuildOptions, ProjectOptions, StorageOptions
+from conveyor.cli.projects import OpenProject
+from conveyor.errors import ServiceError, UsageError
+from conveyor.events.api import Reporter, Warned
+from conveyor.storage.storage import Role, Storage
+from locking.api import Locks
+from stapel.api import Cancel, Engine
+from stapel.oci.api import ImageStore
+from stapel.runs import Run, open_run
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where a run keeps things."""
+
+    home_dir: Path
+    tmp_dir: Path
+    run: Run
+
+
+@contextmanager
+def open_places(options: ProjectOptions) -> Iterator[Places]:
+    """The home directory, and a directory of this run that goes with it."""
+    import tempfile
+
+    home_dir = options.home_dir.resolve()
+    try:
+        home_dir.mkdir(parents=True, exist_ok=True)
+        if options.tmp_dir is not None:
+            options.tmp_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot make {error.filename}: {error.strerror}", hint="--home-dir and --tmp-dir") from error
+    with (
+        open_run(home_dir) as run,
+        tempfile.TemporaryDirectory(
+            prefix=f"conveyor-{run.id}-", dir=options.tmp_dir, ignore_cleanup_errors=True
+        ) as tmp_dir,
+    ):
+        yield Places(home_dir, Path(tmp_dir), run)
+
+
+def make_engine(project: str, places: Places, storage: StorageOptions, warn: Callable[[str], None]) -> Engine:
+    """The engine that builds. It is not asked anything yet."""
+    from stapel.docker.engine import DockerEngine
+
+    docker_config = str(storage.docker_config) if storage.docker_config is not None else None
+    return DockerEngine(
+        project,
+        run_id=places.run.id,
+        home_dir=places.home_dir,
+        tmp_dir=places.tmp_dir,
+        docker_config=docker_config,
+        on_warning=warn,
+    )
+
+
+def make_registry(
+    repository: str, storage: StorageOptions, mount_from: Sequence[str], warn: Callable[[str], None]
+) -> ImageStore:
+    """A repository of a registry."""
+    from stapel.errors import BadReference
+    from stapel.oci.registry import RegistryStore
+
+    try:
+        return RegistryStore(
+            repository,
+            docker_config=str(storage.docker_config) if storage.docker_config is not None else None,
+            insecure=storage.insecure_registry,
+            skip_tls_verify=storage.skip_tls_verify_registry,
+            on_retry=warn,
+            mount_from=mount_from,
+        )
+    except BadReference as error:
+        raise UsageError(str(error), hint=error.hint or "a repository is HOST[:PORT]/PATH") from error
+
+
+def make_locks(options: StorageOptions, home_dir: Path) -> Locks:
+    """The locks that `--synchronization` names: files of this machine by default."""
+    address = options.synchronization
+    if address in ("", ":local"):
+        from locking.file import FileLocks
+
+        return FileLocks(home_dir / "locks")
+    if address == "none":
+        from locking.null import NullLocks
+
+        return NullLocks()
+    raise UsageError(f"--synchronization {address} is not supported", hint="`:local` (the default) and `none` are")
+
+
+def make_storages(
+    engine: Engine, options: StorageOptions, home_dir: Path, warn: Callable[[str], None]
+) -> tuple[Storage, tuple[Storage, ...]]:
+    """The primary, and the secondaries in order: with `--repo` the engine's own store is the first of them."""
+    memory = home_dir / "stages"
+
+    def storage(store: ImageStore, role: Role, *, own: bool = False) -> Storage:
+        return Storage(store, role, memory=memory, describes_at_once=own, warn=warn)
+
+    secondaries = [storage(make_registry(address, options, (), warn), "secondary") for address in options.secondary_repos]
+    if not options.repo:
+        return storage(engine.images, "primary", own=True), tuple(secondaries)
+    primary = storage(make_registry(options.repo, options, options.secondary_repos, warn), "primary")
+    return primary, (storage(engine.images, "secondary", own=True), *secondaries)
+
+
+@contextmanager
+def open_rooms(
+    opened: OpenProject,
+    places: Places,
+    storage: StorageOptions,
+    build: BuildOptions,
+    reporter: Reporter,
+) -> Iterator[Rooms]:
+    """All that a build works with, closed at the end. `ServiceError` where the engine does not answer."""
+
+    def warn(message: str) -> None:
+        reporter(Warned(message))
+
+    with ExitStack() as resources:
+        engine = make_engine(opened.project.name, places, storage, warn)
+        resources.callback(engine.close)
+        primary, secondaries = make_storages(engine, storage, places.home_dir, warn)
+        locks = make_locks(storage, places.home_dir)
+        resources.callback(locks.close)
+        yield Rooms(
+            project=opened.project,
+            repo=opened.repo,
+            prefix=opened.prefix,
+            platform=_platform(opened, build, engine),
+            engine=engine,
+            primary=primary,
+            secondaries=secondaries,
+            locks=locks,
+            lock_timeout_s=storage.lock_timeout_s,
+            reporter=reporter,
+            cancel=Cancel(),
+            directory=opened.directory,
+            home_dir=places.home_dir,
+            tmp_dir=places.tmp_dir,
+            ssh_socket=_ssh_socket(build, places, resources),
+            same_tree=build.ancestry == "same-tree",
+            resolve_digest=functools.cache(functools.partial(_resolve_digest, storage)),
+            introspection=_introspection(build),
+        )
+
+
+def _platform(opened: OpenProject, build: BuildOptions, engine: Engine) -> str:
+    """One platform a run: that of `--platform`, of the images, or the engine's."""
+    configured = {image.platform for image in opened.project.images if image.platform}
+    if len(configured) > 1:
+        raise UsageError(
+            f"the images ask for more than one platform: {', '.join(sorted(configured))}",
+            hint="one run builds for one platform",
+        )
+    asked = build.platform or next(iter(configured), "")
+    if configured and build.platform and build.platform not in configured:
+        raise UsageError(f"--platform {build.platform}, and the images ask for {next(iter(configured))}")
+    return asked or engine.platform()
+
+
+def _ssh_socket(build: BuildOptions, places: Places, resources: ExitStack) -> Path | None:
+    import os
+
+    if not build.ssh_keys and "SSH_AUTH_SOCK" not in os.environ:
+        return None
+    from stapel.ssh_agent import find_agent, start_agent
+
+    if build.ssh_keys:
+        return resources.enter_context(start_agent([Path(key).expanduser() for key in build.ssh_keys], places.tmp_dir))
+    return find_agent(os.environ)
+
+
+def _resolve_digest(storage: StorageOptions, reference: str) -> str:
+    from stapel.oci.registry import resolve_digest
+
+    return resolve_digest(
+        reference,
+        docker_config=str(storage.docker_config) if storage.docker_config is not None else None,
+        insecure=storage.insecure_registry,
+        skip_tls_verify=storage.skip_tls_verify_registry,
+    )
+
+
+def _introspection(build: BuildOptions) -> Introspection:
+    stages = tuple((item.image, item.stage) for item in build.introspect_stages)
+    if build.introspect_before_error:
+        return Introspection("before_error", stages)
+    return Introspection("error" if build.introspect_error else None, stages)
+
+
+def check_engine(engine: Engine) -> None:
+    """Refuse an engine that cannot run here. `ServiceError` says why and what to do."""
+    why = engine.probe()
+    if why:
+        raise ServiceError(f"the engine {engine.name} cannot run: {why}", reason="engine_unavailable")

@@ -1,0 +1,54 @@
+import pytest
+
+from conveyor.storage.names import (
+    StageName,
+    import_record_name,
+    parse_import_record,
+    parse_stage_name,
+    rejection_name,
+    stage_name,
+)
+
+D = "a" * 56
+
+
+def test_a_name_is_read_as_it_was_written():
+    name = stage_name(D, 1_700_000_000_123, "sha256:" + "0123456789abcdef" * 4)
+    assert str(name) == f"{D}-1700000000123-01234567"
+    assert parse_stage_name(str(name)) == (name, False)
+    assert parse_stage_name(rejection_name(name)) == (name, True)
+
+
+def test_names_are_tags():
+    assert len(rejection_name(StageName(1, D, "0" * 8))) <= 128
+    assert len(import_record_name(D, D)) <= 128
+
+
+def test_older_comes_first_and_ties_are_broken_by_name():
+    names = [StageName(2, D, "00000000"), StageName(1, D, "ffffffff"), StageName(1, D, "00000001")]
+    assert sorted(names) == [names[2], names[1], names[0]]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "latest",
+        D,
+        f"{D}-1",
+        f"{D}-1700000000123",
+        f"{D}-1700000000123-0123456",
+        f"{D}-1700000000123-01234567-x",
+        f"{D}-1700000000123-01234567\n",
+        f"x{D}-1700000000123-01234567",
+        f"{D.upper()}-1700000000123-01234567",
+        f"{D}-١٧٠٠٠٠٠٠٠٠١٢٣-01234567",
+    ],
+)
+def test_other_names_are_no_stages(text):
+    assert parse_stage_name(text) is None
+
+
+def test_import_records():
+    assert parse_import_record(import_record_name(D, "b" * 56)) == (D, "b" * 56)
+    assert parse_import_record("import-x") is None

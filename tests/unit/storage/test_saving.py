@@ -1,0 +1,129 @@
+import pytest
+from memory_store import MemoryStore, facts
+
+from conveyor.storage.names import stage_name
+from conveyor.storage.saving import Saving, lock_name, save
+from conveyor.storage.selection import select
+from conveyor.storage.storage import Storage
+from locking.api import LockTimeout, LockUnavailable
+
+D = "a" * 56
+
+
+class Recorded:
+    """Locks that note what happens, and let a test act while the lock is held."""
+
+    def __init__(self, error=None, on_acquire=lambda: None):
+        self.events = []
+        self.error = error
+        self.on_acquire = on_acquire
+
+    def acquire(self, name, *, timeout_s, on_wait=None):
+        self.events.append(("acquire", name, timeout_s))
+        self.on_acquire()
+        if self.error:
+            raise self.error
+        return self
+
+    def release(self):
+        self.events.append(("release",))
+
+    def close(self):
+        pass
+
+
+@pytest.fixture
+def store():
+    return MemoryStore()
+
+
+@pytest.fixture
+def storage(store, tmp_path):
+    return Storage(store, "primary", memory=tmp_path, describes_at_once=True, warn=lambda message: None)
+
+
+def suitable(storage):
+    return lambda fresh: select(storage.candidates(D, fresh=fresh), rejected=storage.rejected(), ancestors=None).chosen
+
+
+def saving(locks, warnings=None, now_ms=1_000_000_000_000):
+    warn = warnings.append if warnings is not None else (lambda message: None)
+    return Saving(locks, 60.0, warn, on_wait=lambda waiting: None, clock_ms=lambda: now_ms)
+
+
+def other_writer(store, timestamp_ms):
+    image = store.add_image(facts(D), seed="other")
+    name = stage_name(D, timestamp_ms, image.digest)
+    store.name(str(name), image)
+    return name
+
+
+def test_a_stage_is_named_under_the_lock(store, storage):
+    locks = Recorded(on_acquire=lambda: None)
+    saved = save(storage, D, store.add_image(facts(D)), suitable(storage), saving(locks))
+    assert not saved.discarded
+    assert str(saved.chosen.stage.name) in store.names_
+    assert locks.events == [("acquire", lock_name(storage, D), 60.0), ("release",)]
+
+
+def test_what_appeared_before_the_lock_was_ours_is_used(store, storage):
+    storage.load()
+    locks = Recorded(on_acquire=lambda: other_writer(store, 5))
+    saved = save(storage, D, store.add_image(facts(D)), suitable(storage), saving(locks))
+    assert saved.discarded
+    assert list(store.names_) == [str(saved.chosen.stage.name)]
+    assert locks.events[-1] == ("release",)
+
+
+def test_an_older_stage_that_appears_at_the_same_time_wins(store, storage, monkeypatch):
+    name = store.name
+
+    def name_and_be_late(text, image):
+        name(text, image)
+        if len(store.names_) == 1:
+            other_writer(store, 5)
+
+    monkeypatch.setattr(store, "name", name_and_be_late)
+    saved = save(storage, D, store.add_image(facts(D)), suitable(storage), saving(Recorded()))
+    assert saved.discarded
+    assert saved.chosen.stage.name.timestamp_ms == 5
+
+
+@pytest.mark.parametrize("error", [LockTimeout("l", "them", 60), LockUnavailable("no server")])
+def test_without_the_lock_it_goes_on_with_a_warning(store, storage, error):
+    warnings = []
+    saved = save(storage, D, store.add_image(facts(D)), suitable(storage), saving(Recorded(error), warnings))
+    assert not saved.discarded
+    assert len(warnings) == 1
+    assert "without a lock" in warnings[0]
+
+
+def test_the_timestamp_is_later_than_every_name_of_the_digest_and_follows_the_stores_clock(store, storage):
+    future = 2_000_000_000_000
+    image = store.add_image(facts("b" * 56))  # its label lies, so it is no candidate, but its name counts
+    store.name(str(stage_name(D, future, image.digest)), image)
+    saved = save(storage, D, store.add_image(facts(D)), suitable(storage), saving(Recorded()))
+    assert saved.chosen.stage.name.timestamp_ms == future + 1
+
+
+def test_the_clock_is_the_stores(store, storage):
+    store.skew_ms = -3_600_000
+    saved = save(storage, D, store.add_image(facts(D)), suitable(storage), saving(Recorded()))
+    assert saved.chosen.stage.name.timestamp_ms == 1_000_000_000_000 - 3_600_000
+
+
+def test_the_lock_is_released_when_naming_fails(store, storage):
+    locks = Recorded()
+    image = store.add_image(facts(D))
+    store.images.clear()
+    with pytest.raises(Exception, match="sha256"):
+        save(storage, D, image, suitable(storage), saving(locks))
+    assert locks.events[-1] == ("release",)
+    assert store.names_ == {}
+
+
+def test_a_copy_keeps_its_name(store, storage):
+    image = store.add_image(facts(D))
+    name = stage_name(D, 77, image.digest)
+    saved = save(storage, D, image, suitable(storage), saving(Recorded()), name=name)
+    assert saved.chosen.stage.name == name
