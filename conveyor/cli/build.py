@@ -70,12 +70,19 @@ def _run(
     from conveyor.cli.session import open_places, open_rooms
     from conveyor.config.selection import select_images
     from conveyor.errors import Interrupted
-    from conveyor.events.views import make_reporter
+    from conveyor.events.compose import make_reporter
     from conveyor.images.graph import needed_images
 
     started_s = time.monotonic()
     opened = open_project(project)
-    reporter = make_reporter(log, os.environ)
+    reporter = make_reporter(
+        log_format=log.format,
+        color_mode=log.color_mode,
+        quiet=log.quiet,
+        verbose=log.verbose,
+        debug=log.debug,
+        env=os.environ,
+    )
     try:
         chosen = needed_images(opened.project, select_images(opened.project, images))
         tags = CustomTags(build.custom_tags)

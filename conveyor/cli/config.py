@@ -1,0 +1,69 @@
+"""`conveyor config render|list|graph`: what the configuration says, without an engine or a registry."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from conveyor.cli.options import Command, Group, ProjectOptions, project_options
+
+if TYPE_CHECKING:
+    from conveyor.cli.projects import OpenProject
+
+
+@click.group("config", cls=Group)
+def command() -> None:
+    """Show what the configuration says at HEAD."""
+
+
+@command.command("render", cls=Command)
+@click.argument("images", metavar="[IMAGE...]", nargs=-1)
+@project_options
+def render(images: tuple[str, ...], project: ProjectOptions) -> None:
+    """Print the configuration as it is read: all of it, or the documents of these images."""
+    from conveyor.config.graph import render as render_config
+
+    opened = _open(project)
+    sys.stdout.buffer.write(render_config(opened.content, opened.project, _select(opened, images)))
+
+
+@command.command("list", cls=Command)
+@click.option(
+    "--final-images-only", is_flag=True, envvar="CONVEYOR_FINAL_IMAGES_ONLY", show_envvar=True, help="Final ones only."
+)
+@project_options
+def list_images(final_images_only: bool, project: ProjectOptions) -> None:
+    """Print the names of the images, one a line, in order of configuration; the nameless one is `~`."""
+    for image in _open(project).project.images:
+        if not final_images_only or (image.final and not image.artifact):
+            click.echo(image.name or "~")
+
+
+@command.command("graph", cls=Command)
+@click.argument("images", metavar="[IMAGE...]", nargs=-1)
+@project_options
+def graph(images: tuple[str, ...], project: ProjectOptions) -> None:
+    """Print, as YAML, what each image takes from others."""
+    import yaml
+
+    from conveyor.config.graph import graph_document
+
+    opened = _open(project)
+    document = graph_document(opened.project, _select(opened, images))
+    click.echo(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), nl=False)
+
+
+def _open(project: ProjectOptions) -> OpenProject:
+    from conveyor.cli.projects import open_project
+
+    opened = open_project(project)
+    opened.repo.close()
+    return opened
+
+
+def _select(opened: OpenProject, patterns: tuple[str, ...]) -> tuple[str, ...]:
+    from conveyor.config.selection import select_images
+
+    return select_images(opened.project, patterns) if patterns else ()

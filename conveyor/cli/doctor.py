@@ -1,0 +1,128 @@
+"""`conveyor doctor`: whether what a build needs is here, and what to do where it is not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import click
+
+from conveyor.cli.options import Command, ProjectOptions, StorageOptions, project_options, storage_options
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    subject: str
+    state: Literal["ok", "warning", "error"]
+    text: str
+
+
+@click.command("doctor", cls=Command)
+@project_options
+@storage_options
+def command(project: ProjectOptions, storage: StorageOptions) -> None:
+    """Look at git, the engine, the toolchain, the registry, the SSH agent; exit 1 where a build cannot run."""
+    findings = [_look(subject, check) for subject, check in _checks(project, storage)]
+    for finding in findings:
+        click.echo(f"{finding.state:<8} {finding.subject}: {finding.text}")
+    if any(finding.state == "error" for finding in findings):
+        raise click.exceptions.Exit(1)
+
+
+Check = Callable[[], tuple[Literal["ok", "warning", "error"], str]]
+
+
+def _look(subject: str, check: Check) -> Finding:
+    from conveyor.errors import ConveyorError
+    from stapel.errors import StapelError
+
+    try:
+        state, text = check()
+    except (ConveyorError, StapelError) as error:
+        hint = f" ({error.hint})" if error.hint else ""
+        return Finding(subject, "error", f"{error}{hint}")
+    return Finding(subject, state, text)
+
+
+def _checks(project: ProjectOptions, storage: StorageOptions) -> list[tuple[str, Check]]:
+    checks: list[tuple[str, Check]] = [
+        ("git", _check_git),
+        ("project", lambda: _check_project(project)),
+        ("engine docker", lambda: _check_engine(project, storage)),
+        ("toolchain", lambda: _check_toolchain(project, storage)),
+        ("ssh agent", _check_agent),
+    ]
+    if storage.repo:
+        checks.append((f"registry {storage.repo}", lambda: _check_registry(storage)))
+    return checks
+
+
+def _check_git() -> tuple[Literal["ok", "warning", "error"], str]:
+    import shutil
+    import subprocess
+
+    if shutil.which("git") is None:
+        return "error", "not found (install git)"
+    return "ok", subprocess.run(["git", "--version"], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def _check_project(project: ProjectOptions) -> tuple[Literal["ok", "warning", "error"], str]:
+    from conveyor.cli.projects import open_project
+
+    opened = open_project(project)
+    opened.repo.close()
+    text = f"{opened.project.name} at commit {opened.repo.head[:12]}, {len(opened.project.images)} images"
+    if opened.repo.is_shallow():
+        return "warning", f"{text}; the clone is shallow, it will be deepened from origin by the first build"
+    return "ok", text
+
+
+def _check_engine(project: ProjectOptions, storage: StorageOptions) -> tuple[Literal["ok", "warning", "error"], str]:
+    from conveyor.cli.session import make_engine, open_places
+
+    with open_places(project) as places:
+        engine = make_engine("doctor", places, storage, lambda message: None)
+        try:
+            why = engine.probe()
+            return ("error", why) if why else ("ok", f"answers, builds for {engine.platform()}")
+        finally:
+            engine.close()
+
+
+def _check_toolchain(project: ProjectOptions, storage: StorageOptions) -> tuple[Literal["ok", "warning", "error"], str]:
+    from conveyor.cli.session import make_engine, open_places
+    from stapel.api import Cancel, Run
+    from stapel.toolchain import selftest_script
+
+    output: list[bytes] = []
+    with open_places(project) as places:
+        engine = make_engine("doctor", places, storage, lambda message: None)
+        try:
+            scratch = engine.hold(None)
+            made = engine.build(scratch, [Run(selftest_script())], lambda stream, data: output.append(data), Cancel())
+            made.close()
+            scratch.close()
+        finally:
+            engine.close()
+    return "ok", "every tool works in a container without a base"
+
+
+def _check_agent() -> tuple[Literal["ok", "warning", "error"], str]:
+    import os
+
+    from stapel.ssh_agent import find_agent
+
+    socket = find_agent(os.environ)
+    if socket is not None:
+        return "ok", f"{socket} is forwarded to build containers"
+    return "ok", "none (start one and set SSH_AUTH_SOCK, or use --ssh-key, where commands need keys)"
+
+
+def _check_registry(storage: StorageOptions) -> tuple[Literal["ok", "warning", "error"], str]:
+    from conveyor.cli.session import make_registry
+
+    count = sum(1 for _ in make_registry(storage.repo, storage, (), lambda message: None).names())
+    return "ok", f"answers, {count} names"
