@@ -1,0 +1,241 @@
+"""Real servers for tests, and one that stands before them and misbehaves as it is told. Every one ends with its context."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import http.client
+import json
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Registry:
+    """A docker-registry that runs. `storage` is where it keeps `docker/registry/v2/...`."""
+
+    host: str
+    storage: Path
+    process: subprocess.Popen
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextlib.contextmanager
+def registry_server(
+    tmp_dir: Path,
+    *,
+    htpasswd: Mapping[str, str] | None = None,
+    token: Mapping[str, str] | None = None,
+    tls: tuple[Path, Path] | None = None,
+    delete: bool = True,
+) -> Iterator[Registry]:
+    """docker-registry on 127.0.0.1. `htpasswd`: user -> password; `token`: the settings of its token auth; `tls`: (certificate, key)."""
+    tmp_dir.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    storage = tmp_dir / "storage"
+    config: dict = {
+        "version": 0.1,
+        "log": {"level": "warn", "accesslog": {"disabled": True}},
+        "storage": {"filesystem": {"rootdirectory": str(storage)}, "delete": {"enabled": delete}},
+        "http": {"addr": f"127.0.0.1:{port}"},
+    }
+    if htpasswd is not None:
+        lines = [
+            subprocess.run(["htpasswd", "-Bbn", user, password], check=True, capture_output=True, text=True).stdout.strip()
+            for user, password in htpasswd.items()
+        ]
+        (tmp_dir / "htpasswd").write_text("\n".join(lines) + "\n")
+        config["auth"] = {"htpasswd": {"realm": "a registry of tests", "path": str(tmp_dir / "htpasswd")}}
+    if token is not None:
+        config["auth"] = {"token": dict(token)}
+    if tls is not None:
+        config["http"]["tls"] = {"certificate": str(tls[0]), "key": str(tls[1])}
+    # YAML takes JSON.
+    (tmp_dir / "registry.yml").write_text(json.dumps(config))
+    with (tmp_dir / "registry.log").open("wb") as log:
+        process = subprocess.Popen(["docker-registry", "serve", str(tmp_dir / "registry.yml")], stdout=log, stderr=log)
+    try:
+        _wait_for_port(port, process, tmp_dir / "registry.log")
+        yield Registry(f"127.0.0.1:{port}", storage, process)
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _wait_for_port(port: int, process: subprocess.Popen, log: Path) -> None:
+    deadline_s = time.monotonic() + 30
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            if process.poll() is not None or time.monotonic() > deadline_s:
+                raise RuntimeError(f"docker-registry does not start: {log.read_text()}") from None
+            time.sleep(0.02)
+
+
+def certificate(tmp_dir: Path, name: str = "127.0.0.1") -> tuple[Path, Path]:
+    """A self-signed certificate and its key, for an address or a name."""
+    tmp_dir.mkdir(parents=True, exist_ok=True)
+    kind = "IP" if name[0].isdigit() else "DNS"
+    paths = tmp_dir / f"{name}.crt", tmp_dir / f"{name}.key"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}"]
+        + ["-addext", f"subjectAltName={kind}:{name}", "-out", str(paths[0]), "-keyout", str(paths[1])],
+        check=True,
+        capture_output=True,
+    )
+    return paths
+
+
+@dataclass
+class Request:
+    """What a front was asked."""
+
+    method: str
+    path: str  # with its query
+    headers: Mapping[str, str]
+    body: bytes = b""
+
+
+@dataclass
+class Reply:
+    """What a front answers instead of what stands behind it. `cut` ends the connection after so many bytes of the body."""
+
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    cut: int | None = None
+
+
+class Reset(Exception):
+    """Raised by a rule: the connection is reset without an answer."""
+
+
+Rule = Callable[[Request, Callable[[], Reply]], Reply | None]
+
+
+@dataclass
+class Front:
+    """A server before another one. `rules` are asked in turn: a Reply is answered; None: the next, then the server behind.
+
+    A rule may call its second argument to have what the server behind answers, and change it.
+    """
+
+    host: str
+    rules: list[Rule] = field(default_factory=list)
+    seen: list[Request] = field(default_factory=list)
+
+    def asked(self, method: str, part: str) -> list[Request]:
+        return [request for request in self.seen if request.method == method and part in request.path]
+
+
+@contextlib.contextmanager
+def front_server(behind: str | None = None, *, tls: tuple[Path, Path] | None = None) -> Iterator[Front]:
+    """A misbehaving server on 127.0.0.1 before the plain one at `behind` (None: 404 to everything without a rule)."""
+    front = Front("")
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def handle_one(self) -> None:
+            length = int(self.headers.get("Content-Length") or 0)
+            request = Request(self.command, self.path, dict(self.headers.items()))
+            front.seen.append(request)
+            try:
+                # Rules see the request before its body is read, as a server that drops a big upload does.
+                reply = self.answer(request, length)
+            except Reset:
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+                self.close_connection = True
+                self.connection.close()
+                return
+            self.send_response_only(reply.status)
+            for name, value in reply.headers.items():
+                if name.lower() not in ("content-length", "connection", "transfer-encoding"):
+                    self.send_header(name, value)
+            declared = next((value for name, value in reply.headers.items() if name.lower() == "content-length"), None)
+            if reply.status != 204:
+                self.send_header("Content-Length", declared if declared is not None else str(len(reply.body)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(reply.body if reply.cut is None else reply.body[: reply.cut])
+            if reply.cut is not None:
+                self.close_connection = True
+
+        def answer(self, request: Request, length: int) -> Reply:
+            def forward() -> Reply:
+                request.body = request.body or self.rfile.read(length)
+                if behind is None:
+                    return Reply(404, {}, b"nothing here")
+                return _forward(behind, request)
+
+            for rule in list(front.rules):
+                reply = rule(request, forward)
+                if reply is not None:
+                    if length and not request.body:
+                        self.close_connection = True
+                    return reply
+            return forward()
+
+        do_GET = do_HEAD = do_PUT = do_POST = do_PATCH = do_DELETE = handle_one
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+
+        def handle_error(self, *_: object) -> None:
+            pass  # clients that go away are what is tested
+
+    server = Server(("127.0.0.1", 0), Handler)
+    if tls is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*tls)
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    front.host = f"127.0.0.1:{server.server_address[1]}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    try:
+        yield front
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def _forward(behind: str, request: Request) -> Reply:
+    connection = http.client.HTTPConnection(behind, timeout=60)
+    try:
+        # The client's own Host is passed on, so that the addresses in the answer lead through the front.
+        connection.request(request.method, request.path, request.body or None, dict(request.headers))
+        response = connection.getresponse()
+        return Reply(response.status, dict(response.getheaders()), response.read())
+    finally:
+        connection.close()
+
+
+def basic(user: str, password: str) -> str:
+    """The value of an Authorization header."""
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+def docker_config(directory: Path, auths: Mapping[str, tuple[str, str]], **more: object) -> str:
+    """A docker configuration directory with these logins (key -> user, password)."""
+    directory.mkdir(parents=True, exist_ok=True)
+    entries = {key: {"auth": base64.b64encode(f"{user}:{password}".encode()).decode()} for key, (user, password) in auths.items()}
+    (directory / "config.json").write_text(json.dumps({"auths": entries, **more}))
+    return str(directory)
