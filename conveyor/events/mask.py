@@ -81,6 +81,10 @@ def _texts(value: bytes) -> set[bytes]:
     stripped = value.strip()
     texts = {value, stripped, *(line for line in map(bytes.strip, value.splitlines()) if len(line) >= 8)}
     for whole in (value, stripped):
+        alone = base64.b64encode(whole)
+        for encoded in (alone, alone.rstrip(b"=")):
+            if len(encoded) >= MIN_BASE64:
+                texts |= {encoded, _url_alphabet(encoded)}
         for offset in range(3):
             # In the base64 of a longer text the value starts at one of three places; the characters at both ends that
             # also hold bits of the neighbours are left out.
@@ -89,5 +93,9 @@ def _texts(value: bytes) -> set[bytes]:
             last = (offset + len(whole)) * 8 // 6
             inner = encoded[first:last]
             if len(inner) >= MIN_BASE64:
-                texts |= {inner, inner.translate(bytes.maketrans(b"+/", b"-_"))}
+                texts |= {inner, _url_alphabet(inner)}
     return texts - {b""}
+
+
+def _url_alphabet(encoded: bytes) -> bytes:
+    return encoded.translate(bytes.maketrans(b"+/", b"-_"))

@@ -192,7 +192,7 @@ def elapsed_text(seconds: float) -> str:
 
 
 def cut_to_width(text: str, columns: int) -> str:
-    """The beginning of a line that takes no more than `columns` cells of a terminal; ends with `…` where something is lost."""
+    """The beginning of a line, in no more than `columns` cells of a terminal; it ends with `…` if something is lost."""
     if text.isascii() and len(text) <= columns:
         return text
     if len(text) <= 4 * columns and _width(text) <= columns:
