@@ -329,7 +329,7 @@ storage_options = _group(
         _list("--secondary-repo", "Repository to take stages from.", metavar="ADDRESS", into="secondary_repos"),
         _value(
             "--synchronization",
-            "Where locks are held: `:local`, `none` or `redis://HOST[:PORT][/DB]`; default: `:local`.",
+            "Where locks are held: `:local` (files of this machine, the default) or `none`.",
             short="-S",
             metavar="ADDRESS",
         ),

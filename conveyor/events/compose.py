@@ -4,38 +4,24 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from typing import Literal, Protocol, TextIO
+from typing import Literal, TextIO
 
 from conveyor.events.api import Event, ImageFailed, ImageMissing, Reporter, Warned
 from conveyor.events.output import Output
 from conveyor.events.text import Look
 
 
-class LogChoice(Protocol):
-    """What a user asked for; at most one of the first three is set."""
-
-    @property
-    def quiet(self) -> bool:
-        """Failures and warnings only."""
-
-    @property
-    def verbose(self) -> bool:
-        """Also where things come from; on a terminal, logs that scroll."""
-
-    @property
-    def debug(self) -> bool:
-        """All of `verbose`, digests and whole ids."""
-
-    @property
-    def color_mode(self) -> Literal["auto", "on", "off"]:
-        """Colours."""
-
-    @property
-    def format(self) -> Literal["auto", "plain", "json"]:
-        """The view."""
-
-
-def make_reporter(log: LogChoice, env: Mapping[str, str], *, live: bool = True, stream: TextIO | None = None) -> Reporter:
+def make_reporter(
+    *,
+    log_format: Literal["auto", "plain", "json"],
+    color_mode: Literal["auto", "on", "off"],
+    quiet: bool,
+    verbose: bool,
+    debug: bool,
+    env: Mapping[str, str],
+    live: bool = True,
+    stream: TextIO | None = None,
+) -> Reporter:
     """The view for a run. `stream` None: stdout for JSON lines, which are data; stderr for the others, which are talk.
 
     The live view needs a terminal that is not dumb and no CI system (`CI` set, and not to `false` or `0`); plain lines take
@@ -43,18 +29,16 @@ def make_reporter(log: LogChoice, env: Mapping[str, str], *, live: bool = True, 
     need such a terminal too, and `NO_COLOR` to be empty or absent.
     """
     view: Reporter
-    if log.format == "json":
+    if log_format == "json":
         from conveyor.events.jsonlines import JsonLinesView
 
         view = JsonLinesView(Output(stream or sys.stdout))
     else:
         target = stream or sys.stderr
         capable = _is_terminal(target) and env.get("TERM", "dumb") != "dumb"
-        colors = log.color_mode == "on" or (
-            log.color_mode == "auto" and capable and not _in_ci(env) and not env.get("NO_COLOR")
-        )
-        look = Look(colors=colors, verbose=log.verbose or log.debug, debug=log.debug)
-        if log.format == "auto" and live and capable and not _in_ci(env) and not log.quiet:
+        colors = color_mode == "on" or (color_mode == "auto" and capable and not _in_ci(env) and not env.get("NO_COLOR"))
+        look = Look(colors=colors, verbose=verbose or debug, debug=debug)
+        if log_format == "auto" and live and capable and not _in_ci(env) and not quiet:
             from conveyor.events.terminal import TerminalView
 
             view = TerminalView(Output(target), look)
@@ -62,7 +46,7 @@ def make_reporter(log: LogChoice, env: Mapping[str, str], *, live: bool = True, 
             from conveyor.events.plain import PlainView
 
             view = PlainView(Output(target), look)
-    return QuietView(view) if log.quiet else view
+    return QuietView(view) if quiet else view
 
 
 class QuietView:
