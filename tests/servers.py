@@ -236,6 +236,8 @@ def basic(user: str, password: str) -> str:
 def docker_config(directory: Path, auths: Mapping[str, tuple[str, str]], **more: object) -> str:
     """A docker configuration directory with these logins (key -> user, password)."""
     directory.mkdir(parents=True, exist_ok=True)
-    entries = {key: {"auth": base64.b64encode(f"{user}:{password}".encode()).decode()} for key, (user, password) in auths.items()}
+    entries = {
+        key: {"auth": base64.b64encode(f"{user}:{password}".encode()).decode()} for key, (user, password) in auths.items()
+    }
     (directory / "config.json").write_text(json.dumps({"auths": entries, **more}))
     return str(directory)

@@ -277,11 +277,11 @@ class Repository:
 
     def _is_there(self, doing: str, blob: Descriptor) -> bool:
         call = Call("HEAD", f"/v2/{self.path}/blobs/{blob.digest}", scopes=self._push())
-        return self.transport.attempt(doing, call).status == 200
+        return self.transport.request(doing, call).status == 200
 
     def _upload_once(self, doing: str, blob: Descriptor, source: Callable[[], BinaryIO]) -> None:
         call = Call("POST", f"/v2/{self.path}/blobs/uploads/", body=b"", scopes=self._push())
-        began = self.transport.attempt(doing, call)
+        began = self.transport.request(doing, call)
         if began.status == 201 and began.headers.get("docker-content-digest") == blob.digest:
             return
         if began.status != 202 or "location" not in began.headers:

@@ -143,7 +143,8 @@ class TokenAnswer:
 class _Token:
     value: str
     scopes: Scopes
-    expires_s: float  # by time.monotonic
+    fetched_s: float  # by time.monotonic
+    expires_s: float
 
     def covers(self, wanted: Scopes) -> bool:
         return all(actions <= self.scopes.get(resource, frozenset()) for resource, actions in wanted.items())
@@ -189,8 +190,8 @@ class Authorisation:
                 return self._basic(self._current())
             return self._bearer(scopes)
 
-    def learn(self, challenges: Sequence[Challenge], scopes: Scopes, sent: str | None) -> bool:
-        """Take in a 401 to a request that carried `sent`. Whether another try can end otherwise."""
+    def learn(self, challenges: Sequence[Challenge], scopes: Scopes, sent: str | None, sent_s: float) -> bool:
+        """Take in a 401 to a request that carried `sent` at `sent_s` (monotonic). Whether another try can end otherwise."""
         with self._lock:
             challenge = next((one for one in challenges if one.scheme == "bearer" and one.parameters.get("realm")), None)
             challenge = challenge or next((one for one in challenges if one.scheme == "basic"), None)
@@ -201,7 +202,8 @@ class Authorisation:
                 if sent is not None:
                     self._loaded = False  # a helper may have renewed them
                 return self._basic(self._current()) not in (None, sent)
-            self._tokens = [token for token in self._tokens if f"Bearer {token.value}" != sent]
+            # What is of the same age may have been taken back with it; what another thread has fetched since stays.
+            self._tokens = [token for token in self._tokens if token.fetched_s > sent_s or not token.covers(scopes)]
             for resource, actions in parse_scopes([challenge.parameters.get("scope", "")]).items():
                 if resource in scopes:
                     self._more[resource] = self._more.get(resource, frozenset()) | actions
@@ -236,7 +238,7 @@ class Authorisation:
         self._loaded = False
         credentials = self._current()
         if credentials is not None and credentials.registry_token:
-            return _Token(credentials.registry_token, scopes, now + _SHORTEST_LIFE_S)
+            return _Token(credentials.registry_token, scopes, now, now + _SHORTEST_LIFE_S)
         if not realm_is_permitted(realm, self._host, self._scheme()):
             raise Unreachable(
                 f"the registry {self._host} names {realm} as its token server, which is not https: no credentials go there",
@@ -293,4 +295,4 @@ def _read_token(body: bytes, scopes: Scopes, now: float, realm: str) -> _Token:
     if not isinstance(value, str) or not value or not value.isascii() or not value.isprintable():
         raise Unreachable(f"the token server {realm} answered without a token", temporary=True)
     # Let go of early: a token that ends on its way costs a round trip, or a whole upload.
-    return _Token(value, scopes, now + life_s * 0.8)
+    return _Token(value, scopes, time.monotonic(), now + life_s * 0.8)

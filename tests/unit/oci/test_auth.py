@@ -54,7 +54,9 @@ def test_spellings_of_a_host(tmp_path, key):
 
 
 def test_the_plainest_key_wins(tmp_path):
-    config = write(tmp_path, {"auths": {"https://reg/v1/": auth("c", "c"), "reg/team": auth("b", "b"), "reg": auth("a", "a")}})
+    config = write(
+        tmp_path, {"auths": {"https://reg/v1/": auth("c", "c"), "reg/team": auth("b", "b"), "reg": auth("a", "a")}}
+    )
     assert credentials_for("reg", config) == Credentials("a", "a")
 
 
@@ -153,7 +155,7 @@ def test_a_helper_that_has_nothing_is_silent(tmp_path, bin_dir):
         ("absent", None, "not installed"),
         ("fails", "echo boom >&2; exit 3\n", "boom"),
         ("talks", "echo hello\n", "no JSON"),
-        ("half", "echo '{\"Username\":\"u\"}'\n", "no JSON"),
+        ("half", 'echo \'{"Username":"u"}\'\n', "no JSON"),
         ("../x", None, "no program's name"),
     ],
 )

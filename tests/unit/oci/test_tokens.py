@@ -1,4 +1,5 @@
 import json
+import time
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -113,7 +114,7 @@ def test_nothing_is_sent_before_the_registry_asks():
     server = TokenServer()
     authorisation = Authorisation("reg", lambda: Credentials("u", "p"), server, lambda: "https")
     assert authorisation.header(PULL) is None
-    assert authorisation.learn(bearer(), PULL, None)
+    assert authorisation.learn(bearer(), PULL, None, time.monotonic())
     assert authorisation.header(PULL) == "Bearer t1"
     assert authorisation.header(PULL) == "Bearer t1"
     assert authorisation.header(PUSH) == "Bearer t2"
@@ -124,8 +125,8 @@ def test_nothing_is_sent_before_the_registry_asks():
 def test_a_refused_token_is_renewed_with_what_the_registry_wants_for_our_repository_only():
     server = TokenServer()
     authorisation = Authorisation("reg", lambda: None, server, lambda: "https")
-    authorisation.learn(bearer(), PULL, None)
-    assert authorisation.learn(bearer("repository:a:delete repository:other:push"), PULL, "Bearer t1")
+    authorisation.learn(bearer(), PULL, None, time.monotonic())
+    assert authorisation.learn(bearer("repository:a:delete repository:other:push"), PULL, "Bearer t1", time.monotonic())
     assert server.asked[-1] == ["repository:a:delete,pull"]
     assert authorisation.header(PULL) == "Bearer t2"
 
@@ -133,7 +134,7 @@ def test_a_refused_token_is_renewed_with_what_the_registry_wants_for_our_reposit
 def test_tokens_that_are_over_are_not_used():
     server = TokenServer(life_s=-1)
     authorisation = Authorisation("reg", lambda: None, server, lambda: "https")
-    authorisation.learn(bearer(), PULL, None)
+    authorisation.learn(bearer(), PULL, None, time.monotonic())
     assert authorisation.header(PULL) == "Bearer t2"
 
 
@@ -141,31 +142,31 @@ def test_basic_is_tried_once_and_again_when_a_helper_has_renewed_it():
     stored = [Credentials("u", "old")]
     authorisation = Authorisation("reg", lambda: stored[0], TokenServer(), lambda: "https")
     challenge = parse_challenges(['Basic realm="r"'])
-    assert authorisation.learn(challenge, PULL, None)
+    assert authorisation.learn(challenge, PULL, None, time.monotonic())
     sent = authorisation.header(PULL)
-    assert not authorisation.learn(challenge, PULL, sent)
+    assert not authorisation.learn(challenge, PULL, sent, time.monotonic())
     stored[0] = Credentials("u", "new")
-    assert authorisation.learn(challenge, PULL, sent)
+    assert authorisation.learn(challenge, PULL, sent, time.monotonic())
     assert authorisation.header(PULL) != sent
 
 
 def test_no_credentials_no_basic():
     authorisation = Authorisation("reg", lambda: None, TokenServer(), lambda: "https")
-    assert not authorisation.learn(parse_challenges(['Basic realm="r"']), PULL, None)
+    assert not authorisation.learn(parse_challenges(['Basic realm="r"']), PULL, None, time.monotonic())
 
 
 def test_a_plain_realm_gets_nothing():
     server = TokenServer()
     authorisation = Authorisation("reg", lambda: Credentials("u", "p"), server, lambda: "https")
     with pytest.raises(Unreachable, match="not https"):
-        authorisation.learn(parse_challenges(['Bearer realm="http://reg/t"']), PULL, None)
+        authorisation.learn(parse_challenges(['Bearer realm="http://reg/t"']), PULL, None, time.monotonic())
     assert server.asked == []
 
 
 def test_a_token_server_that_refuses_is_told_with_what_to_do():
     authorisation = Authorisation("reg", lambda: None, TokenServer(status=401), lambda: "https")
     with pytest.raises(Unreachable) as caught:
-        authorisation.learn(bearer(), PULL, None)
+        authorisation.learn(bearer(), PULL, None, time.monotonic())
     assert "docker login reg" in caught.value.hint
 
 
@@ -173,4 +174,4 @@ def test_a_token_server_that_refuses_is_told_with_what_to_do():
 def test_answers_without_a_token(body):
     authorisation = Authorisation("reg", lambda: None, lambda _: TokenAnswer(200, body), lambda: "https")
     with pytest.raises(Unreachable, match="without a token"):
-        authorisation.learn(bearer(), PULL, None)
+        authorisation.learn(bearer(), PULL, None, time.monotonic())
