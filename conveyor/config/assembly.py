@@ -99,7 +99,12 @@ def _compose(findings: Findings, document: Document) -> Node | None:
     try:
         return compose(document)
     except DocumentError as error:
-        findings.add(error.offset, str(error), error.hint)
+        message = str(error)
+        if error.begun is not None:
+            begun, place = findings.place(error.begun), findings.place(error.offset)
+            if begun.line != place.line:
+                message += f" that begins at {begun.line}:{begun.column}"
+        findings.add(error.offset, message, error.hint)
         return None
 
 

@@ -11,10 +11,9 @@ from conveyor.config.nodes import Node
 from conveyor.config.paths import absolute_path, image_path, owner, path_filter
 from conveyor.config.scope import Scope
 
-_IMPORT = (
-    ("image", "from", "artifact", "stage", "before", "after"),
-    ("add", "to", "owner", "group", "includePaths", "excludePaths"),
-)
+_IMPORT_FIELDS = (
+    "image", "from", "artifact", "stage", "before", "after", "add", "to", "owner", "group", "includePaths", "excludePaths",
+)  # fmt: skip
 _TYPES = ("ImageName", "ImageTag", "ImageRepo", "ImageID", "ImageDigest")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -24,7 +23,7 @@ Neighbour = Literal["install", "setup"]
 
 def decode_import(scope: Scope, node: Node) -> Import | None:
     """One import; None where a mistake leaves nothing to check further."""
-    fields = Fields(scope.findings, node, "`import`", _IMPORT[0] + _IMPORT[1])
+    fields = Fields(scope.findings, node, "`import`", _IMPORT_FIELDS)
     image = _source_image(scope, fields, ("image", "from", "artifact"), "an import")
     position = _position(fields, "an import")
     from_stage = cast("UserStageName | None", fields.choice("stage", USER_STAGES))

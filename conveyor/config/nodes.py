@@ -44,12 +44,13 @@ class Node:
 
 
 class DocumentError(Exception):
-    """A document cannot be read as YAML. `offset` is in characters of the file."""
+    """A document cannot be read as YAML. `offset` is in characters of the file; `begun`: of what was being read."""
 
-    def __init__(self, offset: int, message: str, hint: str = "") -> None:
+    def __init__(self, offset: int, message: str, hint: str = "", begun: int | None = None) -> None:
         super().__init__(message)
         self.offset = offset
         self.hint = hint
+        self.begun = begun
 
 
 def compose(document: Document) -> Node:
@@ -60,7 +61,8 @@ def compose(document: Document) -> Node:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         offset = document.offset + min(mark.index if mark else 0, max(len(document.text) - 1, 0))
-        raise DocumentError(offset, *_explain(error)) from None
+        begun = document.offset + error.context_mark.index if error.context_mark else None
+        raise DocumentError(offset, *_explain(error), begun) from None
     except yaml.YAMLError as error:
         raise DocumentError(document.offset, f"not valid YAML: {error}") from None
     finally:

@@ -20,6 +20,7 @@ _MOST_PAIRS = 50_000  # of mappings with globs that must be held against each ot
 
 @dataclass(slots=True, eq=False)
 class _Layer:
+    index: int  # in order of configuration, git mappings first
     item: GitMapping | Import
     title: str
     claims: dict[str, None]  # absolute globs; none: everything
@@ -55,7 +56,7 @@ def exclude_overlaps(
     """The same mappings and imports, the outer ones with excludes for what the inner ones lay; conflicts are noted."""
     if len(git) + len(imports) < 2:
         return list(git), list(imports)
-    layers = [*map(_layer, git), *map(_layer, imports)]
+    layers = [_layer(index, item) for index, item in enumerate((*git, *imports))]
     targets: dict[str, _Target] = {}
     for layer in layers:
         target = targets.setdefault(layer.item.to, _Target())
@@ -81,12 +82,12 @@ def exclude_overlaps(
     )
 
 
-def _layer(item: GitMapping | Import) -> _Layer:
+def _layer(index: int, item: GitMapping | Import) -> _Layer:
     root = escape_glob(item.to)
     claims = [_join(root, glob) for glob in item.paths.include] or ([] if item.to == "/" else [root])
     kept = tuple(_join(root, glob) for glob in item.paths.exclude)
     title = "a git mapping" if isinstance(item, GitMapping) else f"the import from `{item.image}`"
-    return _Layer(item, title, dict.fromkeys(claims), kept, bool(claims) and all(map(is_literal, claims)))
+    return _Layer(index, item, title, dict.fromkeys(claims), kept, bool(claims) and all(map(is_literal, claims)))
 
 
 def _exclude(findings: Findings, outer: _Layer, inner: _Layer) -> bool:
@@ -98,16 +99,22 @@ def _exclude(findings: Findings, outer: _Layer, inner: _Layer) -> bool:
         if claim in outer.claims:
             return _conflict(findings, outer, inner, claim)
         is_parent = any(path.startswith(claim + "/") for path in chain(outer.claims, outer.kept))
-        if not is_parent and _may_meet(outer, claim):
+        if not is_parent and _yields(outer, inner, claim):
             outer.added[claim[start:]] = None
     return True
 
 
-def _may_meet(outer: _Layer, claim: str) -> bool:
-    """Whether `outer` could lay something there: an exclude without effect would only change its key."""
-    if not outer.literal or not is_literal(claim):
+def _yields(outer: _Layer, inner: _Layer, claim: str) -> bool:
+    """Whether `outer` must leave a claim of `inner` out.
+
+    Not where it lays nothing there: an exclude without effect would only change its key. Of two with one `to` whose globs
+    merely may meet only the earlier one yields, for what both leave out would be laid by nobody.
+    """
+    if not outer.claims or any(claim.startswith(path + "/") for path in outer.claims):
         return True
-    return any(claim.startswith(path + "/") for path in outer.claims)
+    if outer.literal and is_literal(claim):
+        return False
+    return outer.item.to != inner.item.to or outer.index < inner.index
 
 
 def _conflict(findings: Findings, one: _Layer, other: _Layer, claim: str) -> bool:
