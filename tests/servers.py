@@ -41,7 +41,7 @@ def registry_server(
     tls: tuple[Path, Path] | None = None,
     delete: bool = True,
 ) -> Iterator[Registry]:
-    """docker-registry on 127.0.0.1. `htpasswd`: user -> password; `token`: the settings of its token auth; `tls`: (certificate, key)."""
+    """docker-registry on 127.0.0.1. `htpasswd`: user -> password; `token`: its settings; `tls`: (certificate, key)."""
     tmp_dir.mkdir(parents=True, exist_ok=True)
     port = free_port()
     storage = tmp_dir / "storage"
@@ -91,12 +91,9 @@ def certificate(tmp_dir: Path, name: str = "127.0.0.1") -> tuple[Path, Path]:
     tmp_dir.mkdir(parents=True, exist_ok=True)
     kind = "IP" if name[0].isdigit() else "DNS"
     paths = tmp_dir / f"{name}.crt", tmp_dir / f"{name}.key"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}"]
-        + ["-addext", f"subjectAltName={kind}:{name}", "-out", str(paths[0]), "-keyout", str(paths[1])],
-        check=True,
-        capture_output=True,
-    )
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}"]
+    command += ["-addext", f"subjectAltName={kind}:{name}", "-out", str(paths[0]), "-keyout", str(paths[1])]
+    subprocess.run(command, check=True, capture_output=True)
     return paths
 
 

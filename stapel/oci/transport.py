@@ -412,12 +412,15 @@ class _Source:
 
 
 def _read_body(raw: BaseHTTPResponse, host: str) -> bytes:
-    data = raw.read(MOST_BODY_BYTES + 1, decode_content=False)
-    if len(data) > MOST_BODY_BYTES:
-        raw.close()
-        raise Unreachable(f"{host} answers with more than {MOST_BODY_BYTES >> 20} MiB where a document was asked for")
+    data = bytearray()
+    # Only the read that finds nothing tells a whole body from one that broke off.
+    while piece := raw.read(BLOCK_BYTES, decode_content=False):
+        data += piece
+        if len(data) > MOST_BODY_BYTES:
+            raw.close()
+            raise Unreachable(f"{host} answers with more than {MOST_BODY_BYTES >> 20} MiB where a document was asked for")
     raw.release_conn()
-    return data
+    return bytes(data)
 
 
 def _place(scheme: str, netloc: str) -> tuple[str, str, int]:

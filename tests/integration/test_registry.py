@@ -446,22 +446,25 @@ def test_redirects_carry_no_credentials_to_another_host(tmp_path, path, kind):
 
 
 def test_an_upload_address_on_another_host_gets_no_credentials(tmp_path, path):
-    with registry_server(tmp_path / "r", htpasswd={"joe": "x"}) as server, front_server(server.host) as front:
-        with front_server() as elsewhere:
-            elsewhere.rules.append(lambda request, forward: (forward(), Reply(201))[1])
+    with (
+        registry_server(tmp_path / "r", htpasswd={"joe": "x"}) as server,
+        front_server(server.host) as front,
+        front_server() as elsewhere,
+    ):
+        elsewhere.rules.append(lambda request, forward: (forward(), Reply(201))[1])
 
-            def begin(request, forward):
-                if request.method == "POST" and "Authorization" in request.headers:
-                    return Reply(202, {"Location": f"http://{elsewhere.host}/upload?state=a%3Db"})
-                return None
+        def begin(request, forward):
+            if request.method == "POST" and "Authorization" in request.headers:
+                return Reply(202, {"Location": f"http://{elsewhere.host}/upload?state=a%3Db"})
+            return None
 
-            front.rules.append(begin)
-            config = docker_config(tmp_path / "c", {front.host: ("joe", "x")})
-            with pytest.raises(StapelError, match="loses blobs"):
-                store(front.host, path, docker_config=config).put(Image(b"layer"))
-            assert elsewhere.seen
-            assert not any("Authorization" in request.headers for request in elsewhere.seen)
-            assert elsewhere.seen[0].path.startswith("/upload?state=a%3Db&digest=sha256")
+        front.rules.append(begin)
+        config = docker_config(tmp_path / "c", {front.host: ("joe", "x")})
+        with pytest.raises(StapelError, match="loses blobs"):
+            store(front.host, path, docker_config=config).put(Image(b"layer"))
+        assert elsewhere.seen
+        assert not any("Authorization" in request.headers for request in elsewhere.seen)
+        assert elsewhere.seen[0].path.startswith("/upload?state=a%3Db&digest=sha256")
 
 
 # -- transport

@@ -1,3 +1,4 @@
+import contextlib
 import json
 
 import pytest
@@ -63,10 +64,8 @@ def test_documents_that_are_no_image(data):
 
 @given(st.recursive(st.none() | st.integers() | st.text(), lambda deep: st.lists(deep) | st.dictionaries(st.text(), deep)))
 def test_any_json_is_an_image_or_broken(value):
-    try:
+    with contextlib.suppress(Broken):
         parse_manifest(json.dumps(value).encode(), OCI_MANIFEST, "it")
-    except Broken:
-        pass
 
 
 def entry(platform, digest):
