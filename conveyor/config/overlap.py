@@ -56,7 +56,8 @@ def exclude_overlaps(
     """The same mappings and imports, the outer ones with excludes for what the inner ones lay; conflicts are noted."""
     if len(git) + len(imports) < 2:
         return list(git), list(imports)
-    layers = [_layer(index, item) for index, item in enumerate((*git, *imports))]
+    items: list[GitMapping | Import] = [*git, *imports]
+    layers = [_layer(index, item) for index, item in enumerate(items)]
     targets: dict[str, _Target] = {}
     for layer in layers:
         target = targets.setdefault(layer.item.to, _Target())
