@@ -1,6 +1,6 @@
 import re
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conveyor.config.documents import split_documents
@@ -45,6 +45,7 @@ def split_by_lines(text: str) -> list[tuple[int, str]]:
     ]
 
 
+@settings(deadline=None)
 @given(st.lists(lines).map("\n".join))
 def test_documents_are_what_stands_between_separators(text):
     found = [(document.offset, document.text) for document in split_documents(text)]

@@ -1,7 +1,11 @@
 from pathlib import Path
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from conveyor.config.models import Base
 from conveyor.config.reading import parse_project
+from conveyor.errors import ConfigError
 
 EXAMPLE = Path(__file__).parents[3] / "werf.yaml.example"
 
@@ -31,3 +35,27 @@ def test_the_example_names_every_field_that_can_be_written():
     ):
         if name not in ("fromImage", "fromArtifact", "fromLatest", "disableGitAfterPatch", "stage"):  # deprecated or rare
             assert name in text, name
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_a_damaged_file_is_read_or_refused_with_places_inside_it(data):
+    text = EXAMPLE.read_text()
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(text) - 1))
+        cut = data.draw(st.integers(0, 12))
+        new = data.draw(
+            st.sampled_from(
+                ["", "~", "[", "]", "{", ": ", "\n", "- ", "'", '"', "*a", "&a ", "---\n", "\t", "0", "x", "<<: "]
+            )
+        )
+        text = text[:at] + new + text[at + cut :]
+    try:
+        project = parse_project(text.encode(), "werf.yaml")
+    except ConfigError as error:
+        lines = text.split("\n")
+        for problem in error.problems:
+            place = problem.place
+            assert place.line == 0 or 1 <= place.column <= len(lines[place.line - 1]) + 1
+    else:
+        assert all(image.base.kind != "image" or project.image(image.base.reference) for image in project.images)

@@ -1,7 +1,7 @@
 """The two parsers, and tabs."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conveyor.config import nodes
@@ -58,6 +58,7 @@ def test_tabs_that_indent_are_refused(read, text):
     assert "spaces" in caught.value.hint or "tab" in str(caught.value)
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(
@@ -83,6 +84,7 @@ def test_both_parsers_read_the_same(rows):
     assert found[0] == found[1]
 
 
+@settings(deadline=None)
 @given(st.text(alphabet=" \t\n-:#'\"[]{},&*!|>ab", max_size=40))
 def test_any_text_is_read_or_refused(text):
     for parser in (open_parser, python_parser()):
