@@ -70,8 +70,8 @@ class TerminalView:
             if not self._note(event):
                 lines += event_lines(event, self._look)
             self._draw(lines)
-            self._start_ticker()
-            self._changed.notify_all()
+            if isinstance(event, StageStarted):
+                self._wake_ticker()
 
     def tick(self) -> None:
         """Draw the live lines again, with the time that has passed."""
@@ -157,18 +157,17 @@ class TerminalView:
             return self._look.yellow(label) + line[len(label) :]
         return line
 
-    def _start_ticker(self) -> None:
-        if self._ticker is None and self._running and self._tick_s and not self._closed:
+    def _wake_ticker(self) -> None:
+        self._changed.notify_all()
+        if self._ticker is None and self._tick_s and not self._closed:
             self._ticker = threading.Thread(target=self._tick_on, name="terminal-ticker", daemon=True)
             self._ticker.start()
 
     def _tick_on(self) -> None:
-        while True:
-            with self._changed:
+        with self._changed:
+            while not self._closed:
                 self._changed.wait(self._tick_s if self._running else None)
-                if self._closed:
-                    return
-                if self._running:
+                if self._running and not self._closed:
                     self._draw([])
 
 

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from conveyor.build.results import BuildResult, Failure, ImageResult, MissingStage, StageResult, Why
 from conveyor.events.api import (
     Finished,
@@ -58,7 +59,9 @@ BASE = stage("base/go", "from", size_bytes=1_048_576, parent_size_bytes=-1)
 USED = stage("", "install")
 BUILT = stage("", "setup", source="built", why=CHANGED, seconds=3.21, parent_size_bytes=13_000_000)
 DISCARDED = stage("tool", "from", source="primary", why=Why("first_build"), seconds=0.5, discarded=True)
-FAILURE = Failure("web", "install", "stage_failed", "the commands failed", status=3, tail=("make: all", "make: *** [all] Error 3"))
+FAILURE = Failure(
+    "web", "install", "stage_failed", "the commands failed", status=3, tail=("make: all", "make: *** [all] Error 3")
+)
 BLOCKED = Failure("web/docs", "", "blocked", "", blocked_by="web")
 
 GOOD = [
