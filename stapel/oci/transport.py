@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 from stapel.oci.auth import Credentials, credentials_for
+from stapel.oci.connections import Connections, connection_failure, read_body
 from stapel.oci.errors import StapelError, Unreachable
 from stapel.oci.reference import DOCKER_HUB, DOCKER_HUB_API, is_loopback
 from stapel.oci.retries import Passing, Retries, http_date_s, retry_after_s, with_retries
@@ -32,19 +33,14 @@ from stapel.oci.tokens import (
 )
 
 if TYPE_CHECKING:
-    import ssl
-
-    from urllib3 import BaseHTTPResponse, PoolManager
+    from urllib3 import BaseHTTPResponse
 
 T = TypeVar("T")
 
-CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 60.0
 SLOW_TIMEOUT_S = 300.0  # for answers that a registry gives after it has moved a whole blob
 PROBE_TIMEOUT_S = 3.0
 MOST_REDIRECTS = 6
-MOST_BODY_BYTES = 256 << 20
-BLOCK_BYTES = 1 << 18
 
 _PASSING_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -120,11 +116,9 @@ class Transport:
         self._docker_config = docker_config
         self._may_be_plain = insecure or is_loopback(host)
         self._insecure = insecure
-        self._skip_tls_verify = skip_tls_verify
+        self._connections = Connections(host, skip_tls_verify=skip_tls_verify)
         self._scheme = "" if self._may_be_plain else "https"
-        self._lock = threading.Lock()
         self._probe_lock = threading.Lock()
-        self._pools: dict[tuple[str, bool, str], PoolManager] = {}
         self._notes: list[str] = []
         self._authorisation = Authorisation(host, self._credentials, self._fetch_token, lambda: self._scheme)
 
@@ -212,75 +206,19 @@ class Transport:
         headers.setdefault("Accept-Encoding", "identity")
         began_s = time.time()
         try:
-            raw = self._open(method, url, headers, body, SLOW_TIMEOUT_S if call.slow else READ_TIMEOUT_S)
+            raw = self._connections.open(method, url, headers, body, SLOW_TIMEOUT_S if call.slow else READ_TIMEOUT_S)
             if self._is_own(url):
                 self._note_date(raw.headers.get("date"), raw.headers.get("age"), began_s)
             if call.stream and raw.status in (200, 206):
                 return Response(raw.status, raw.headers, url, raw=raw)
-            return Response(raw.status, raw.headers, url, _read_body(raw, self.host))
+            return Response(raw.status, raw.headers, url, read_body(raw))
         except (HTTPError, OSError) as error:
             if source is not None and source.error is not None:
                 raise source.error from None
-            raise self._failure(doing, url, error) from error
+            raise connection_failure(doing, url, error) from error
         finally:
             if source is not None:
                 source.close()
-
-    def _open(
-        self,
-        method: str,
-        url: str,
-        headers: Mapping[str, str],
-        body: Any,  # noqa: ANN401 -- bytes or a reader
-        read_s: float,
-    ) -> BaseHTTPResponse:
-        from urllib3 import Timeout
-
-        return self._pool(url).request(
-            method,
-            url,
-            headers={"User-Agent": _user_agent(), **headers},
-            body=body,
-            timeout=Timeout(connect=min(CONNECT_TIMEOUT_S, read_s), read=read_s),
-            retries=False,
-            redirect=False,
-            preload_content=False,
-            decode_content=False,
-        )
-
-    def _failure(self, doing: str, url: str, error: Exception) -> Exception:
-        """What an exception of urllib3 means: `Passing`, or an `Unreachable` that no retry mends."""
-        import ssl
-
-        from urllib3.exceptions import NameResolutionError, NewConnectionError, ProxyError, SSLError, TimeoutError
-
-        netloc = urlsplit(url).netloc
-        cause = error
-        if isinstance(error, ProxyError):
-            cause = error.original_error
-            netloc = f"{netloc} (by the proxy of the environment)"
-        inner = cause.args[0] if isinstance(cause, SSLError) and cause.args else cause
-        if _is_distrust(cause):
-            return Unreachable(
-                f"{doing}: the certificate of {netloc} is not trusted: {getattr(inner, 'verify_message', inner)}",
-                hint="install its authority on this machine (or in /etc/docker/certs.d/HOST/ca.crt), "
-                "or give --skip-tls-verify-registry",
-            )
-        if isinstance(inner, ssl.SSLError) and _speaks_no_tls(inner):
-            return Unreachable(
-                f"{doing}: {netloc} does not speak TLS: {inner.reason or inner}",
-                hint="if this registry has plain http only, give --insecure-registry",
-            )
-        if isinstance(cause, NameResolutionError):
-            return Passing(
-                f"there is no host {netloc}", at_most=3, hint="check the name of the registry, and this machine's DNS"
-            )
-        if isinstance(cause, NewConnectionError):
-            reason = str(cause.__cause__ or cause).rpartition("] ")[2]
-            return Passing(f"{netloc} cannot be connected to: {reason}", at_most=4, hint="is the registry running?")
-        if isinstance(cause, (TimeoutError, OSError)) and "timed out" in str(cause):
-            return Passing(f"{netloc} does not answer: {_plain(cause)}", at_most=3)
-        return Passing(f"the connection to {netloc} broke: {_plain(cause)}")
 
     def _redirected(self, doing: str, url: str, location: str) -> str:
         target = urlsplit(urljoin(url, location))
@@ -321,29 +259,16 @@ class Transport:
             for scheme in ("https", "http"):
                 url = f"{scheme}://{self.host}/v2/"
                 try:
-                    raw = self._open("GET", url, {}, None, PROBE_TIMEOUT_S)
-                    body = _read_body(raw, self.host)
+                    raw = self._connections.open("GET", url, {}, None, PROBE_TIMEOUT_S, probe=True)
+                    body = read_body(raw)
                 except (HTTPError, OSError) as error:
-                    failure = self._failure(doing, url, error)
-                    if scheme == "https" and not isinstance(error, NameResolutionError) and not _is_distrust(error):
+                    if scheme == "https" and not isinstance(error, NameResolutionError):
                         continue
-                    raise failure from error
+                    raise connection_failure(doing, url, error) from error
                 if scheme == "http" and raw.status == 400 and b"HTTPS" in body:
                     raise Passing(f"{self.host} speaks TLS, and broke it off")
                 self._scheme = scheme
                 return
-
-    def _pool(self, url: str) -> PoolManager:
-        parts = urlsplit(url)
-        name = parts.hostname or ""
-        verify = not (self._skip_tls_verify and name == urlsplit(f"//{self.host}").hostname)
-        proxy = "" if is_loopback(parts.netloc) else _proxy(parts.scheme, parts.netloc)
-        # Plain http shares one pool; certificates are a matter of the host.
-        key = (proxy, verify, parts.netloc if parts.scheme == "https" else "")
-        with self._lock:
-            if key not in self._pools:
-                self._pools[key] = _new_pool(proxy, verify, key[2])
-            return self._pools[key]
 
     def _credentials(self) -> Credentials | None:
         def warn(note: str) -> None:
@@ -359,12 +284,12 @@ class Transport:
 
         doing = f"asking the token server of {self.host}"
         try:
-            raw = self._open(
+            raw = self._connections.open(
                 "GET" if request.form is None else "POST", request.url, request.headers, request.form, READ_TIMEOUT_S
             )
-            body = _read_body(raw, self.host)
+            body = read_body(raw)
         except (HTTPError, OSError) as error:
-            raise self._failure(doing, request.url, error) from error
+            raise connection_failure(doing, request.url, error) from error
         if raw.status in _PASSING_STATUSES:
             asked_s = retry_after_s(raw.headers.get("retry-after"), time.time())
             raise Passing(f"the token server {urlsplit(request.url).netloc} answers status {raw.status}", asked_s=asked_s)
@@ -411,18 +336,6 @@ class _Source:
         self._stream.close()
 
 
-def _read_body(raw: BaseHTTPResponse, host: str) -> bytes:
-    data = bytearray()
-    # Only the read that finds nothing tells a whole body from one that broke off.
-    while piece := raw.read(BLOCK_BYTES, decode_content=False):
-        data += piece
-        if len(data) > MOST_BODY_BYTES:
-            raw.close()
-            raise Unreachable(f"{host} answers with more than {MOST_BODY_BYTES >> 20} MiB where a document was asked for")
-    raw.release_conn()
-    return bytes(data)
-
-
 def _place(scheme: str, netloc: str) -> tuple[str, str, int]:
     parts = urlsplit(f"//{netloc}")
     try:
@@ -435,101 +348,3 @@ def _place(scheme: str, netloc: str) -> tuple[str, str, int]:
 def _all(headers: Mapping[str, str], name: str) -> list[str]:
     getlist = getattr(headers, "getlist", None)
     return list(getlist(name)) if getlist is not None else [headers[name]] if name in headers else []
-
-
-def _plain(error: BaseException) -> str:
-    """The innermost text of urllib3's nested errors."""
-    if (
-        isinstance(error.args[0] if error.args else None, str)
-        and len(error.args) > 1
-        and isinstance(error.args[1], Exception)
-    ):
-        return f"{error.args[0]} {error.args[1]}".rstrip(".")
-    text = str(error)
-    return text.partition("): ")[2] or text or type(error).__name__
-
-
-def _is_distrust(error: Exception) -> bool:
-    import ssl
-
-    return any(isinstance(one, ssl.SSLCertVerificationError) for one in (error, *error.args))
-
-
-def _speaks_no_tls(error: Any) -> bool:  # noqa: ANN401 -- ssl.SSLError, imported late
-    return (error.reason or "") in {
-        "WRONG_VERSION_NUMBER",
-        "HTTP_REQUEST",
-        "RECORD_LAYER_FAILURE",
-        "PACKET_LENGTH_TOO_LONG",
-        "UNKNOWN_PROTOCOL",
-        "UNSUPPORTED_PROTOCOL",
-    }
-
-
-def _proxy(scheme: str, netloc: str) -> str:
-    from urllib import request
-
-    proxies: dict[str, str] = request.getproxies_environment()
-    proxy = proxies.get(scheme) or proxies.get("all") or ""
-    bypassed = request.proxy_bypass_environment(netloc, proxies)  # type: ignore[attr-defined]  # typeshed lacks it
-    if not proxy or bypassed or proxy.startswith("socks"):
-        return ""
-    return proxy if "://" in proxy else f"http://{proxy}"
-
-
-def _new_pool(proxy: str, verify: bool, netloc: str) -> PoolManager:
-    from urllib3 import PoolManager, ProxyManager
-
-    # 16 threads look and 4 save; a pool that is too small throws connections away.
-    options: dict[str, Any] = {"num_pools": 8, "maxsize": 24, "blocksize": BLOCK_BYTES}
-    if netloc:
-        options["ssl_context"] = _tls(verify, netloc)
-    return ProxyManager(proxy, **options) if proxy else PoolManager(**options)
-
-
-def _tls(verify: bool, netloc: str) -> ssl.SSLContext:
-    import ssl
-
-    context = ssl.create_default_context()
-    if verify:
-        _load_docker_certificates(context, netloc)
-    else:
-        from urllib3 import disable_warnings
-        from urllib3.exceptions import InsecureRequestWarning
-
-        # It was asked for: a warning on every request would be noise between a build's lines.
-        disable_warnings(InsecureRequestWarning)
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
-
-
-def _load_docker_certificates(context: ssl.SSLContext, netloc: str) -> None:
-    """What Docker trusts for this host: /etc/docker/certs.d/HOST/*.crt, and *.cert with *.key as our own."""
-    from pathlib import Path
-
-    directory = Path("/etc/docker/certs.d") / netloc
-    if netloc in ("", ".", "..") or not directory.is_dir():
-        return
-    for path in sorted(directory.iterdir()):
-        try:
-            if path.suffix == ".crt":
-                context.load_verify_locations(path)
-            elif path.suffix == ".cert" and path.with_suffix(".key").exists():
-                context.load_cert_chain(path, path.with_suffix(".key"))
-        except OSError as error:  # ssl.SSLError is one
-            raise StapelError(f"{path} cannot be used: {error}") from error
-
-
-_agent: list[str] = []
-
-
-def _user_agent() -> str:
-    if not _agent:
-        from importlib.metadata import PackageNotFoundError, version
-
-        try:
-            _agent.append(f"conveyor/{version('conveyor-build')}")
-        except PackageNotFoundError:
-            _agent.append("conveyor")
-    return _agent[0]
