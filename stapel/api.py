@@ -64,6 +64,8 @@ class Lay:
     remove: Sequence[bytes] = ()  # files and links; then directories left empty, below `root`
     empty: Sequence[bytes] = ()  # directories whose content is removed; made (0755 root) where absent
     root: bytes = b""  # where removal of emptied parents ends: this directory itself stays
+    owner: str = ""  # of directories that are made at `root` and below it, "" is root
+    group: str = ""
     mtime_s: int | None = 0  # seconds since the epoch for every laid path without its own; None: the time of the build
     expected: Mapping[bytes, str] = field(default_factory=dict)  # path -> git blob id; another file there: FileChanged
 

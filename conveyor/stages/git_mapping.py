@@ -79,7 +79,14 @@ def deltas(context: Context) -> list[tuple[Mapped, Delta]]:
 
 def lay_commit(item: Mapped, repo: Repository, commit: str, mtime_s: int | None) -> Lay:
     """All files of a mapping."""
-    return Lay(files=partial(_files, item, repo, commit), root=_below_root(item.mapping.to), mtime_s=mtime_s)
+    mapping = item.mapping
+    return Lay(
+        files=partial(_files, item, repo, commit),
+        root=_below_root(mapping.to),
+        owner=mapping.owner,
+        group=mapping.group,
+        mtime_s=mtime_s,
+    )
 
 
 def lay_delta(item: Mapped, delta: Delta, repo: Repository, mtime_s: int | None) -> Lay:
@@ -92,6 +99,8 @@ def lay_delta(item: Mapped, delta: Delta, repo: Repository, mtime_s: int | None)
         files=partial(_lay_blobs, item.mapping, repo, blobs),
         remove=[_target(to, old.path) for old in delta.removed],
         root=_below_root(to),
+        owner=item.mapping.owner,
+        group=item.mapping.group,
         mtime_s=mtime_s,
         expected=expected,
     )

@@ -91,7 +91,8 @@ def lay_import(
             )
 
     files = partial(_lay_files, tree, item, laid, workshop.commit_time_s)
-    return Lay(files=files, root=item.to.strip("/").encode(), mtime_s=workshop.commit_time_s), check
+    root = item.to.strip("/").encode()
+    return Lay(files=files, root=root, owner=item.owner, group=item.group, mtime_s=workshop.commit_time_s), check
 
 
 def _record_source(item: Import, taken: Taken) -> str:

@@ -1,0 +1,194 @@
+"""The configuration of a stage's image, computed from its parent's and never taken from an engine.
+
+CMD, ENTRYPOINT, USER, WORKDIR and ENV stay as the base has them. Where the base has no CMD or no ENTRYPOINT they become `[]`
+and `[""]` (engines take `[""]` for none). A configured CMD resets the base's ENTRYPOINT, a configured ENTRYPOINT the base's
+CMD; all else is as a Dockerfile has it. Values are taken as they are written: lists stay lists, nothing is joined or quoted.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from stapel.oci.api import ImageConfig
+
+NO_ENTRYPOINT: tuple[str, ...] = ("",)
+NO_COMMAND: tuple[str, ...] = ()
+
+_VARIABLE = re.compile(r"\\(\$)|\$(?:\{(\w+)\}|(\w+))", re.ASCII)
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ns|us|ms|s|m|h)", re.ASCII)
+_NANOSECONDS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
+# What engines write into a configuration of their own accord, about the container that an image was committed from.
+_LEFTOVERS = ("container", "container_config", "docker_version", "parent", "throwaway", "id")
+_RUN_LEFTOVERS = (
+    "Hostname",
+    "Domainname",
+    "AttachStdin",
+    "AttachStdout",
+    "AttachStderr",
+    "Tty",
+    "OpenStdin",
+    "StdinOnce",
+    "Image",
+    "NetworkDisabled",
+    "MacAddress",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Instructions:
+    """Configured values; `None` is "not configured". `cmd` and `entrypoint`: text is the shell form, a tuple exec."""
+
+    volume: tuple[str, ...] = ()
+    expose: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    label: Mapping[str, str] = field(default_factory=dict)
+    cmd: str | tuple[str, ...] | None = None
+    entrypoint: str | tuple[str, ...] | None = None
+    workdir: str | None = None
+    user: str | None = None
+    healthcheck: str | None = None
+    exact_values: bool = False
+
+
+def configure(
+    base: ImageConfig,
+    instructions: Instructions | None,
+    *,
+    labels: Mapping[str, str] | None = None,
+    env: Mapping[str, str] | None = None,
+) -> ImageConfig:
+    """The base's configuration with instructions, labels and variables on top. `ValueError` for values without a meaning."""
+    run: dict[str, Any] = {key: value for key, value in base.run.items() if key not in _RUN_LEFTOVERS}
+    run["Cmd"] = list(run.get("Cmd") or NO_COMMAND)
+    run["Entrypoint"] = list(run.get("Entrypoint") or NO_ENTRYPOINT)
+    if instructions is not None:
+        _instruct(run, instructions)
+    if env:
+        run["Env"] = _merge_env(run, env)
+    if labels:
+        run["Labels"] = {**(run.get("Labels") or {}), **labels}
+    document = {key: value for key, value in base.document.items() if key not in _LEFTOVERS}
+    return ImageConfig({**document, "config": run})
+
+
+def drop_labels(config: ImageConfig, prefix: str) -> ImageConfig:
+    """Without the labels whose names start with `prefix`, and completed as `configure` does."""
+    labels = {name: value for name, value in config.labels.items() if not name.startswith(prefix)}
+    plain = configure(config, None)
+    return plain.with_(run={**plain.run, "Labels": labels or None})
+
+
+def child(base: ImageConfig, *, diff_ids: tuple[str, ...], created_ms: int) -> ImageConfig:
+    """The configuration with these layers: new ones get an entry in the history that says when and nothing else."""
+    from datetime import UTC, datetime
+
+    created = datetime.fromtimestamp(created_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    history = [entry for entry in base.document.get("history") or [] if isinstance(entry, Mapping)]
+    layers = sum(1 for entry in history if not entry.get("empty_layer"))
+    if layers > len(diff_ids):
+        history, layers = [], 0
+    history += [{"created": created}] * (len(diff_ids) - layers)
+    return base.with_(
+        rootfs={"type": "layers", "diff_ids": list(diff_ids)},
+        history=history,
+        created=created,
+        os=base.document.get("os") or "linux",
+        architecture=base.document.get("architecture") or "amd64",
+    )
+
+
+def _instruct(run: dict[str, Any], given: Instructions) -> None:
+    variables = _variables(run)
+    if given.cmd is not None:
+        run["Cmd"] = _command(given.cmd)
+        if given.entrypoint is None:
+            run["Entrypoint"] = list(NO_ENTRYPOINT)
+    if given.entrypoint is not None:
+        run["Entrypoint"] = _command(given.entrypoint) or list(NO_ENTRYPOINT)
+        if given.cmd is None:
+            run["Cmd"] = list(NO_COMMAND)
+    if given.user is not None:
+        run["User"] = given.user
+    if given.workdir is not None:
+        run["WorkingDir"] = posixpath.normpath(posixpath.join("/", run.get("WorkingDir") or "/", given.workdir))
+    if given.volume:
+        run["Volumes"] = {**(run.get("Volumes") or {}), **{path: {} for path in given.volume}}
+    if given.expose:
+        ports: dict[str, Any] = {port: {} for text in given.expose for port in _ports(text)}
+        run["ExposedPorts"] = {**(run.get("ExposedPorts") or {}), **ports}
+    if given.env:
+        exact = given.exact_values
+        run["Env"] = _merge_env(
+            run, {name: value if exact else _expand(value, variables) for name, value in given.env.items()}
+        )
+    if given.label:
+        run["Labels"] = {**(run.get("Labels") or {}), **given.label}
+    if given.healthcheck is not None:
+        run["Healthcheck"] = _healthcheck(given.healthcheck)
+
+
+def _command(value: str | tuple[str, ...]) -> list[str]:
+    return ["/bin/sh", "-c", value] if isinstance(value, str) else list(value)
+
+
+def _variables(run: Mapping[str, Any]) -> dict[str, str]:
+    return dict(entry.partition("=")[::2] for entry in run.get("Env") or [])
+
+
+def _merge_env(run: Mapping[str, Any], env: Mapping[str, str]) -> list[str]:
+    return [f"{name}={value}" for name, value in {**_variables(run), **env}.items()]
+
+
+def _expand(value: str, variables: Mapping[str, str]) -> str:
+    """`$NAME` and `${NAME}` of the base's environment; `\\$` is a dollar."""
+    return _VARIABLE.sub(lambda match: match[1] or variables.get(match[2] or match[3], ""), value)
+
+
+def _ports(text: str) -> list[str]:
+    ports, _, protocol = text.strip().partition("/")
+    first, _, last = ports.partition("-")
+    if not first.isdigit() or (last and not last.isdigit()):
+        raise ValueError(f"EXPOSE {text}: a port, or a range of ports, is asked for")
+    return [f"{port}/{(protocol or 'tcp').lower()}" for port in range(int(first), int(last or first) + 1)]
+
+
+def _healthcheck(text: str) -> dict[str, Any]:
+    """The Dockerfile's form: `NONE`, or `[--interval=30s] ... CMD command`."""
+    flags: dict[str, str] = {}
+    rest = text.strip()
+    while match := re.match(r"--([a-z-]+)=(\S+)\s+", rest):
+        flags[match[1]] = match[2]
+        rest = rest[match.end() :]
+    keyword, _, command = rest.partition(" ")
+    if keyword.upper() == "NONE" and not command:
+        return {"Test": ["NONE"]}
+    if keyword.upper() != "CMD" or not command.strip():
+        raise ValueError(f"HEALTHCHECK {text}: `NONE`, or flags and `CMD command`, is asked for")
+    check: dict[str, Any] = {"Test": _health_test(command.strip())}
+    names = {"interval": "Interval", "timeout": "Timeout", "start-period": "StartPeriod", "retries": "Retries"}
+    for flag, value in flags.items():
+        if flag not in names:
+            raise ValueError(f"HEALTHCHECK {text}: --{flag} is not known (known: {', '.join(names)})")
+        check[names[flag]] = int(value) if flag == "retries" else _nanoseconds(value)
+    return check
+
+
+def _health_test(command: str) -> list[str]:
+    import json
+
+    if command.startswith("["):
+        parsed = json.loads(command)
+        if isinstance(parsed, list) and all(isinstance(item, str) for item in parsed):
+            return ["CMD", *parsed]
+    return ["CMD-SHELL", command]
+
+
+def _nanoseconds(text: str) -> int:
+    pieces = _DURATION.findall(text)
+    if "".join(number + unit for number, unit in pieces) != text or not pieces:
+        raise ValueError(f"{text} is no duration (30s, 1m30s, 500ms)")
+    return round(sum(float(number) * _NANOSECONDS[unit] for number, unit in pieces))

@@ -1,0 +1,84 @@
+"""Where the paths of a Lay come to stand in a merged tree: links in parents followed inside the root."""
+
+from __future__ import annotations
+
+from stapel.api import File, Tree
+from stapel.errors import BadLay
+
+_LINKS_FOLLOWED = 40
+
+
+class Places:
+    """Resolves directories of one tree, each once. What it finds out is kept in `existing` and `missing`."""
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+        self._resolved: dict[bytes, bytes] = {b"": b""}
+        self._stats: dict[bytes, File | None] = {}
+        self.missing: set[bytes] = set()
+
+    def stat(self, path: bytes) -> File | None:
+        """What stands at a resolved path."""
+        if path not in self._stats:
+            self._stats[path] = None if parent_of(path) in self.missing and path else self._tree.stat(path)
+        return self._stats[path]
+
+    def place(self, path: bytes) -> bytes:
+        """Where a path stands: its parents resolved, its last component as it is."""
+        return join(self.directory(parent_of(path)), path.rpartition(b"/")[2])
+
+    def directory(self, path: bytes, followed: int = 0) -> bytes:
+        """The resolved path of a directory; one that is not there (or is no directory) is noted in `missing`.
+
+        `BadLay` for a loop of links.
+        """
+        if path in self._resolved:
+            return self._resolved[path]
+        if followed > _LINKS_FOLLOWED:
+            raise BadLay(f"too many links on the way to {show(path)}")
+        here = join(self.directory(parent_of(path), followed), path.rpartition(b"/")[2])
+        file = self.stat(here)
+        if file is not None and file.kind == "symlink":
+            here = self._follow(here, file.link, followed + 1)
+        elif file is None or file.kind != "directory":
+            self.missing.add(here)
+        self._resolved[path] = here
+        return here
+
+    def _follow(self, link_path: bytes, target: bytes, followed: int) -> bytes:
+        here = b"" if target.startswith(b"/") else parent_of(link_path)
+        for component in target.split(b"/"):
+            if component == b"..":
+                here = parent_of(here)
+            elif component not in (b"", b"."):
+                here = self.directory(join(here, component), followed)
+        return here
+
+
+def parent_of(path: bytes) -> bytes:
+    """The directory that holds a path; b"" is its own."""
+    return path.rpartition(b"/")[0]
+
+
+def join(directory: bytes, name: bytes) -> bytes:
+    """A path below a directory."""
+    return directory + b"/" + name if directory else name
+
+
+def ancestors_of(path: bytes) -> list[bytes]:
+    """The directories above a path, the nearest first, the root left out."""
+    found = []
+    while path := parent_of(path):
+        found.append(path)
+    return found
+
+
+def check_path(path: bytes) -> None:
+    """Refuse a path that is not plainly below the root. `BadLay`."""
+    if any(component in (b"", b".", b"..") for component in path.split(b"/")) or b"\0" in path:
+        raise BadLay(f"{path!r} is no path below the root of an image")
+
+
+def show(path: bytes) -> str:
+    """A path for people."""
+    return "/" + path.decode("utf-8", "backslashreplace")

