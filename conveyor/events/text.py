@@ -176,9 +176,7 @@ def _failed(failure: Failure, look: Look) -> list[str]:
     image = image_label(failure.image)
     first, *rest = _clean_lines(failure.message)
     if failure.blocked_by:
-        needed = image_label(failure.blocked_by)
-        detail = f": {first}" if first and needed not in first else ""
-        return [look.red(f"Image {image} is not built") + f": it needs {needed}, which failed{detail}"]
+        return [look.red(f"Image {image} is not built") + f": {_blocked(failure)}"]
     lines = [look.red(f"Failed {stage_label(failure.image, failure.stage)}") + f": {first}"]
     lines += ["  " + line for line in rest]
     if failure.tail:
@@ -189,6 +187,13 @@ def _failed(failure: Failure, look: Look) -> list[str]:
     if hint := failure.hint or _hint(failure):
         lines += ["  " + line for line in _clean_lines("Try: " + hint)]
     return lines
+
+
+def _blocked(failure: Failure) -> str:
+    other = image_label(failure.blocked_by)
+    if failure.reason == "not_started":
+        return f"nothing is started any more since {other} failed"
+    return f"it needs {other}, which is not there"
 
 
 def _hint(failure: Failure) -> str:
@@ -237,7 +242,7 @@ def _lost_line(image: ImageResult) -> str:
     name = image_label(image.name)
     if image.failure is not None:
         if image.failure.blocked_by:
-            return f"{name}: needs {image_label(image.failure.blocked_by)}"
+            return f"{name}: {_blocked(image.failure)}"
         stage = f"stage {image.failure.stage}: " if image.failure.stage else ""
         return f"{name}: {stage}{_clean_lines(image.failure.message)[0]}"
     if image.missing is not None:

@@ -63,6 +63,7 @@ FAILURE = Failure(
     "web", "install", "stage_failed", "the commands failed", status=3, tail=("make: all", "make: *** [all] Error 3")
 )
 BLOCKED = Failure("web/docs", "", "blocked", "", blocked_by="web")
+STOPPED = Failure("", "setup", "not_started", "", blocked_by="web")
 
 GOOD = [
     PlanMade(
@@ -102,11 +103,13 @@ BAD = [
     StageLog("web", "install", "stdout", b"make: all\nmake: *** [all] Error 3"),
     ImageFailed(FAILURE),
     ImageFailed(BLOCKED),
+    ImageFailed(STOPPED),
     Finished(
         result(
             ImageResult("web", False, True, (stage("web", "from"),), failure=FAILURE),
             ImageResult("web/docs", False, True, (), failure=BLOCKED),
-            ImageResult("", False, True, (USED,)),
+            ImageResult("", False, True, (), failure=STOPPED),
+            ImageResult("api", False, True, (stage("api", "from"),)),
         )
     ),
 ]
