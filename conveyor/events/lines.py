@@ -22,7 +22,7 @@ def strip_control(text: str, *, keep_colors: bool = False) -> str:
 
     With `keep_colors` the sequences that set colours stay, and such a line ends with their reset.
     """
-    if not _CONTROL.search(text):
+    if text.isprintable() or not _CONTROL.search(text):
         return text
     if not keep_colors:
         return _CONTROL.sub("", text)
@@ -58,6 +58,9 @@ class LineBuffer:
         lines: list[str] = []
         *complete, rest = data.split(b"\n")
         for part in complete:
+            if not self._held and not self._cutting and len(part) <= self._limit:
+                lines.append(_text(part))
+                continue
             self._add(part, lines)
             if self._cutting:
                 self._cutting = False
@@ -114,4 +117,6 @@ def _whole(piece: bytearray) -> bytes:
 
 
 def _text(line: bytes) -> str:
-    return line.rstrip(b"\r").rpartition(b"\r")[2].decode("utf-8", "replace")
+    if b"\r" in line:
+        line = line.rstrip(b"\r").rpartition(b"\r")[2]
+    return line.decode("utf-8", "replace")

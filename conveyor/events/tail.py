@@ -23,6 +23,14 @@ class Tail:
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes, cut anywhere."""
+        end = len(data)
+        for _ in range((self._lines.maxlen or 0) + 1):
+            end = data.rfind(b"\n", 0, end)
+            if end < 0:
+                break
+        else:  # what stands before is no longer among the last lines
+            self._buffer.flush()
+            data = data[end + 1 :]
         self._lines.extend(self._buffer.feed(data))
 
     def lines(self) -> tuple[str, ...]:

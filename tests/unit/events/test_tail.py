@@ -1,3 +1,6 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
 from conveyor.events.tail import LINE_LIMIT, Tail
 
 
@@ -37,3 +40,13 @@ def test_a_line_without_end_takes_no_memory_and_hides_nothing():
     long, after = tail.lines()
     assert len(long) == LINE_LIMIT + 1
     assert after == "after"
+
+
+@given(st.lists(st.binary(max_size=4) | st.sampled_from([b"\n", b"a\nb\nc\nd\n", b"x\r\n"])), st.integers(1, 3))
+def test_where_the_log_is_cut_does_not_matter(parts, count):
+    tail, bytewise = Tail(count), Tail(count)
+    for part in parts:
+        tail.feed(part)
+    for byte in b"".join(parts):
+        bytewise.feed(bytes([byte]))
+    assert tail.lines() == bytewise.lines()
