@@ -1,0 +1,89 @@
+"""The one question that a build asks where nothing is to do: which images of a repository are here, with their labels.
+
+It is asked over the engine's socket with the standard library: importing the SDK costs more than all else that such a build
+does. Engines that are reached in another way are asked by the SDK.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from stapel.docker.client import Clients, engine_errors
+from stapel.docker.endpoint import socket_path
+from stapel.errors import StapelError, Unreachable
+
+_TIMEOUT_S = 60.0
+
+
+def list_images(clients: Clients, reference: str) -> list[dict[str, Any]]:
+    """The engine's list of images by a pattern of their names (`repository:tag*`). `Unreachable`, `StapelError`."""
+    path = socket_path(clients.endpoint)
+    if path is None:
+        with engine_errors("listing images"):
+            return list(clients.get().images(filters={"reference": [reference]}))
+    listed = _ask(path, "/images/json?filters=" + _quote(json.dumps({"reference": [reference]})))
+    if not isinstance(listed, list):
+        raise StapelError(f"the Docker Engine at {clients.endpoint} answered with something that is no list of images")
+    return listed
+
+
+def inspect_image(clients: Clients, name: str) -> Mapping[str, Any] | None:
+    """What the engine says of one image, None where it has none."""
+    path = socket_path(clients.endpoint)
+    if path is None:
+        from stapel.errors import NotFound
+
+        try:
+            with engine_errors(f"looking at image {name}"):
+                found: Mapping[str, Any] = clients.get().inspect_image(name)
+                return found
+        except NotFound:
+            return None
+    answer = _ask(path, f"/images/{_quote(name)}/json", missing_is_none=True)
+    return answer if isinstance(answer, dict) else None
+
+
+def ask_version(clients: Clients) -> Mapping[str, Any]:
+    """The engine's version document: Os, Arch, Version. `Unreachable`."""
+    path = socket_path(clients.endpoint)
+    if path is None:
+        with engine_errors("asking for the version"):
+            document: Mapping[str, Any] = clients.get().version()
+            return document
+    answer = _ask(path, "/version")
+    assert isinstance(answer, dict)
+    return answer
+
+
+def _quote(text: str) -> str:
+    from urllib.parse import quote
+
+    return quote(text, safe="/:@")
+
+
+def _ask(path: str, request: str, *, missing_is_none: bool = False) -> Any:  # noqa: ANN401 -- JSON
+    import http.client
+    import socket
+
+    connection = http.client.HTTPConnection("localhost", timeout=_TIMEOUT_S)
+    connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.sock.settimeout(_TIMEOUT_S)
+    try:
+        connection.sock.connect(path)
+        connection.request("GET", request)
+        response = connection.getresponse()
+        body = response.read()
+    except (OSError, http.client.HTTPException) as error:
+        hint = "start it, or name it by DOCKER_HOST"
+        if isinstance(error, PermissionError):
+            hint = "you may not use its socket: join the group `docker`, or be root"
+        raise Unreachable(f"the Docker Engine at {path} does not answer: {error}", hint=hint) from error
+    finally:
+        connection.close()
+    if response.status == 404 and missing_is_none:
+        return None
+    if response.status != 200:
+        raise StapelError(f"the Docker Engine answered {request.partition('?')[0]} with {response.status}: {body[:200]!r}")
+    return json.loads(body)
