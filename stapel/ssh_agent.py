@@ -1,7 +1,7 @@
 """SSH agents for build containers: finding the user's, starting one for given keys, and the filter that steps talk to.
 
-A step never sees an agent itself. It gets a socket of ours that lists keys and signs with them; adding, removing, locking and
-extensions are refused, so no step can change what the next one, or the user, has in the agent.
+A step never sees an agent itself. It gets a socket of ours that lists keys and signs with them; adding, removing, locking
+and extensions are refused, so no step can change what the next one, or the user, has in the agent.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ import stat
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from stapel.errors import StapelError
 from stapel.ssh_wire import (
@@ -34,8 +36,16 @@ from stapel.ssh_wire import (
 _PASSED_ON = (REQUEST_IDENTITIES, SIGN_REQUEST)
 _REFUSED = bytes([FAILURE])
 _LIST_TIMEOUT_S = 2.0
+_CONNECT_TIMEOUT_S = 10.0
+_START_TIMEOUT_S = 10.0
+_START_PAUSE_S = 0.005
+_PAUSE_S = 0.05  # after an accept that failed, for want of descriptors
 _CONNECTIONS = 64
 _SOCKET = "agent"
+# The shell is told of our end by the end of its input, at once even on SIGKILL, and takes the agent along. Its own output is
+# closed, so that the end of the output is the end of the agent. (PR_SET_PDEATHSIG would follow a thread of ours, and is lost
+# on programs with a set-group-id bit, which ssh-agent has on some systems.)
+_WATCH = '"$0" -D -a "$1" 2>"$2" & exec >&-; read -r _; kill $!; wait $!'
 
 
 def find_agent(env: Mapping[str, str]) -> Path | None:
@@ -60,24 +70,19 @@ def start_agent(keys: Sequence[Path], directory: Path) -> Iterator[Path]:
     Nobody is asked for a passphrase. `StapelError` names a key that is missing, unreadable, protected by a passphrase or no
     private key.
     """
-    # The shell is told of our end by the end of its input, at once even on SIGKILL, and takes the agent along; an agent looks
-    # itself whether the program that it was started for, the shell, is there. (PR_SET_PDEATHSIG would follow a thread of ours,
-    # and is lost on programs with a set-group-id bit, which ssh-agent has on some systems.)
     with _private_directory(directory) as private:
-        path = private / _SOCKET
-        watch = 'echo ready; read -r _; kill "$SSH_AGENT_PID"'
+        path, said = private / _SOCKET, private / "stderr"
         with subprocess.Popen(
-            [_program("ssh-agent"), "-a", str(path), "/bin/sh", "-c", watch],
+            ["/bin/sh", "-c", _WATCH, _program("ssh-agent"), str(path), str(said)],
+            bufsize=0,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
             start_new_session=True,
         ) as shell:
-            assert shell.stdin is not None and shell.stdout is not None and shell.stderr is not None
+            assert shell.stdin is not None and shell.stdout is not None
             try:
-                if not shell.stdout.readline():
-                    said = shell.stderr.read().decode(errors="replace").strip()
-                    raise StapelError(f"ssh-agent does not start: {said}", hint="SSH_AUTH_SOCK may name an agent of yours")
+                _await_agent(path, shell.stdout, said)
                 for key in keys:
                     _add_key(key, path)
                 yield path
@@ -85,24 +90,33 @@ def start_agent(keys: Sequence[Path], directory: Path) -> Iterator[Path]:
                 shell.stdin.close()
 
 
+def _await_agent(path: Path, output: IO[bytes], said: Path) -> None:
+    os.set_blocking(output.fileno(), False)
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while find_agent({"SSH_AUTH_SOCK": str(path)}) is None:
+        if output.read(4096) == b"" or time.monotonic() > deadline:
+            why = said.read_text(errors="replace").strip() if said.exists() else ""
+            raise StapelError(f"ssh-agent does not start: {why}", hint="start one yourself and set SSH_AUTH_SOCK")
+        time.sleep(_START_PAUSE_S)
+
+
 def _add_key(key: Path, agent: Path) -> None:
     try:
-        with key.open("rb") as content:
-            status = os.fstat(content.fileno())
-            first = content.read(64)
-            # ssh-add refuses a file that others may read, which mounted secrets of CI systems often are: it gets the content.
-            by_name = stat.S_ISREG(status.st_mode) and not status.st_mode & 0o077
-            content.seek(0)
-            done = subprocess.run(
-                [_program("ssh-add"), "-q", str(key.absolute()) if by_name else "-"],
-                stdin=subprocess.DEVNULL if by_name else content,
-                capture_output=True,
-                check=False,
-                start_new_session=True,  # without a terminal there is nobody to prompt
-                env=_quiet_environment(agent),
-            )
+        content = key.read_bytes()
+        mode = key.stat().st_mode
     except OSError as error:
         raise StapelError(f"cannot read the SSH key {key}: {error.strerror}", hint="check the path of --ssh-key") from error
+    # By name ssh-add finds the certificate beside a key; but it refuses a file that others may read, as mounted secrets of
+    # CI systems often are: of those it is given the content.
+    by_name = stat.S_ISREG(mode) and not mode & 0o077
+    done = subprocess.run(
+        [_program("ssh-add"), "-q", str(key.absolute()) if by_name else "-"],
+        input=b"" if by_name else content,
+        capture_output=True,
+        check=False,
+        start_new_session=True,  # without a terminal there is nobody to prompt
+        env=_quiet_environment(agent),
+    )
     if done.returncode == 0:
         return
     said = done.stderr.decode(errors="replace").strip()
@@ -111,11 +125,9 @@ def _add_key(key: Path, agent: Path) -> None:
             f"the SSH key {key} is protected by a passphrase",
             hint="add it to an agent of yours with ssh-add and set SSH_AUTH_SOCK, or take a key without a passphrase",
         )
-    if first.startswith((b"ssh-", b"ecdsa-", b"sk-")):
+    if content.startswith((b"ssh-", b"ecdsa-", b"sk-")):
         raise StapelError(f"the SSH key {key} is a public key", hint="give the private key, the file without .pub")
-    raise StapelError(
-        f"ssh-add does not take the SSH key {key}: {said}", hint="a private key of OpenSSH or PEM is asked for"
-    )
+    raise StapelError(f"ssh-add does not take the SSH key {key}: {said}", hint="give a private key of OpenSSH or PEM")
 
 
 def _quiet_environment(agent: Path) -> dict[str, str]:
@@ -132,9 +144,9 @@ def _program(name: str) -> str:
 
 @contextmanager
 def _private_directory(directory: Path) -> Iterator[Path]:
-    """A new directory that only we enter, in `directory`, or in a place with a short name where a socket's would be too long."""
+    """A new directory that only we enter: in `directory`, or where a socket's name would be too long there, elsewhere."""
     room = MAX_PATH_BYTES - len(f"/ssh-01234567/{_SOCKET}")
-    places = (directory.absolute(), Path(tempfile.gettempdir()), Path("/tmp"))  # noqa: S108 -- the directory made there is 0700
+    places = (directory.absolute(), Path(tempfile.gettempdir()), Path("/tmp"))  # noqa: S108 -- mkdtemp makes it 0700
     short = next(place for place in places if len(os.fsencode(place)) <= room)
     with tempfile.TemporaryDirectory(prefix="ssh-", dir=short, ignore_cleanup_errors=True) as private:
         yield Path(private)
@@ -167,6 +179,7 @@ class _Filter:
         """Wake everybody who waits on a connection; they see its end."""
         with self.lock:
             self.closed = True
+            self.free.release()
             for connection in self.open:
                 with suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
@@ -174,7 +187,7 @@ class _Filter:
 
 @contextmanager
 def serve_filtered(agent_socket: Path, directory: Path) -> Iterator[Path]:
-    """A socket that passes on listing and signing to the agent and answers anything else with a failure, until the context ends.
+    """A socket that passes on listing and signing to the agent and answers all else with a failure, until the context ends.
 
     Any user of a build container may use it; on the host nobody else gets at it, for its directory is ours alone. An agent
     that does not answer is a failure for who asks, never an error here.
@@ -202,11 +215,15 @@ def _accept(listener: socket.socket, served: _Filter) -> None:
             connection, _ = listener.accept()
         except OSError:
             served.free.release()
+            time.sleep(_PAUSE_S)
             continue
-        if served.take(connection):
+        try:
+            if not served.take(connection):
+                raise RuntimeError("closed")
             threading.Thread(target=_serve, args=(connection, served), name="ssh filter", daemon=True).start()
-        else:
-            connection.close()
+        except RuntimeError:
+            served.drop(connection)
+            served.free.release()
 
 
 def _serve(connection: socket.socket, served: _Filter) -> None:
@@ -232,7 +249,8 @@ def _serve(connection: socket.socket, served: _Filter) -> None:
 
 def _reach(served: _Filter) -> socket.socket | None:
     try:
-        upstream = connect(served.agent)
+        upstream = connect(served.agent, _CONNECT_TIMEOUT_S)
+        upstream.settimeout(None)
     except OSError:
         return None
     if served.take(upstream):
