@@ -86,7 +86,6 @@ class Run:
     script: str  # for bash, run with -e
     env: Mapping[str, str] = field(default_factory=dict)  # beside the image's own
     mounts: Sequence[Mount] = ()
-    secrets: Mapping[str, bytes] = field(default_factory=dict)  # id -> value, under /run/secrets
     ssh_socket: Path | None = None  # of an agent; the engine puts its own filtering socket before it
     network: str = "default"
 

@@ -1,7 +1,7 @@
 """Docker's own images as an image store: the default local store of a project, which is a repository of that name.
 
-The engine has no manifests here: an image's digest is its id, the digest of its configuration. What `docker inspect` shows is
-not the configuration byte for byte, and is enough to compute a child's: it is what `DockerImage.config` gives.
+The engine has no manifests here: an image's digest is its id, the digest of its configuration. What `docker inspect` shows
+is not the configuration byte for byte, and is enough to compute a child's: it is what `DockerImage.config` gives.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class DockerImages:
             return image.descriptor
         from stapel.docker.loading import load_view
 
-        return load_view(self._clients, image)
+        return Descriptor(IMAGE_MEDIA_TYPE, load_view(self._clients, image), image.descriptor.size_bytes)
 
     def put_record(self, name: str) -> None:
         """Tag the record image, made where it is not here."""

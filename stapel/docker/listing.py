@@ -37,7 +37,7 @@ def inspect_image(clients: Clients, name: str) -> Mapping[str, Any] | None:
 
         try:
             with engine_errors(f"looking at image {name}"):
-                found: Mapping[str, Any] = clients.get().inspect_image(name)
+                found: Mapping[str, Any] = clients.get().inspect_image(name)  # type: ignore[no-untyped-call]
                 return found
         except NotFound:
             return None

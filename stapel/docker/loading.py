@@ -18,7 +18,7 @@ from typing import BinaryIO, cast
 from stapel.docker.client import Clients, engine_errors
 from stapel.docker.listing import inspect_image
 from stapel.errors import StapelError
-from stapel.oci.api import ImageConfig
+from stapel.oci.api import ImageConfig, ImageView
 
 
 def load_image(clients: Clients, config: ImageConfig, layers: Mapping[str, BinaryIO] | None = None) -> str:
@@ -32,7 +32,7 @@ def load_image(clients: Clients, config: ImageConfig, layers: Mapping[str, Binar
         _write_archive(cast(BinaryIO, archive), config, raw, layers or {})
         archive.seek(0)
         with engine_errors("loading an image"):
-            answers = list(clients.get().load_image(archive, quiet=True))
+            answers = list(clients.get().load_image(archive, quiet=True))  # type: ignore[no-untyped-call]
     errors = [str(answer["error"]) for answer in answers if "error" in answer]
     if errors or inspect_image(clients, image_id) is None:
         raise StapelError(f"the Docker Engine did not load an image: {'; '.join(errors) or 'it is not there'}")

@@ -114,7 +114,7 @@ class _Content:
     def __init__(self, tree: DockerTree, path: bytes) -> None:
         self._manager = tree._archive(path)
         stream = self._manager.__enter__()
-        self._archive = tarfile.open(fileobj=stream, mode="r|", errors="surrogateescape")
+        self._archive = tarfile.open(fileobj=stream, mode="r|", errors="surrogateescape")  # noqa: SIM115 -- close does
         member = self._archive.next()
         content = self._archive.extractfile(member) if member is not None and member.isreg() else None
         if content is None:
@@ -124,7 +124,7 @@ class _Content:
 
     def read(self, size: int = -1) -> bytes:
         """Up to `size` bytes."""
-        return self._content.read(None if size < 0 else size)
+        return self._content.read(size)
 
     def close(self) -> None:
         """Leave the rest unread."""

@@ -1,0 +1,184 @@
+"""Containers of one run: their parameters, their output, their end.
+
+Each carries the id of its run and the label of its home, so that the next run of that home removes what a killed one left.
+Removal costs as much as a small stage, so it happens beside the build and is waited for at its end.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from stapel.api import Cancel, Log, Mount
+from stapel.docker.client import Clients, engine_errors
+from stapel.errors import StapelError
+from stapel.runs import home_label, is_alive
+from stapel.script import ENTRYPOINT
+
+RUN_LABEL = "dev.conveyor.run"
+HOME_LABEL = "dev.conveyor.home"
+AGENT_SOCKET = "/.conveyor/tmp/ssh-auth-sock"
+# What Docker predefines for build containers.
+_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
+
+
+class Containers:
+    """Creates, runs and removes. Thread-safe."""
+
+    def __init__(self, clients: Clients, run_id: str, home_dir: Path) -> None:
+        self._clients = clients
+        self._run_id = run_id
+        self._home_dir = home_dir
+        self._lock = threading.Lock()
+        self._cleaners: ThreadPoolExecutor | None = None
+        self._cleaning: list[Future[None]] = []
+
+    def create_to_read(self, image_id: str) -> str:
+        """A container that is never started, for its files."""
+        config = {"Image": image_id, "Entrypoint": [ENTRYPOINT], "Labels": self._labels()}
+        return self._create(config | {"HostConfig": {"NetworkMode": "none"}}, "conveyor.read")
+
+    def create_to_build(
+        self,
+        image_id: str,
+        arguments: Sequence[str],
+        *,
+        tools: str,
+        env: Mapping[str, str],
+        mounts: Sequence[Mount],
+        network: str,
+        interactive: bool = False,
+        tty: bool = False,
+    ) -> str:
+        """A build container with the parameters of the contract; `tools` names the container that has the toolchain."""
+        config = {
+            "Image": image_id,
+            "User": "0:0",
+            "WorkingDir": "/",
+            "Entrypoint": [ENTRYPOINT],
+            "Cmd": list(arguments),
+            "Env": [f"{name}={value}" for name, value in {**proxies(), **env}.items()],
+            "Labels": self._labels(),
+            "Healthcheck": {"Test": ["NONE"]},
+            "AttachStdin": interactive,
+            "OpenStdin": interactive,
+            "StdinOnce": interactive,
+            "AttachStdout": True,
+            "AttachStderr": True,
+            "Tty": tty,
+            "HostConfig": {
+                "VolumesFrom": [f"{tools}:ro"],
+                "Mounts": [
+                    {"Type": "bind", "Source": str(item.source), "Target": item.target, "ReadOnly": item.read_only}
+                    for item in mounts
+                ],
+                "NetworkMode": network,
+                "LogConfig": {"Type": "none"},
+            },
+        }
+        return self._create(config, "conveyor.build")
+
+    def put_archive(self, container: str, archive: BinaryIO) -> None:
+        """Unpack a tar at the root of a container that is not started; owners are kept."""
+        with engine_errors("laying files into a build container"):
+            self._clients.get().put_archive(container, "/", archive)
+
+    def run(self, container: str, log: Log, cancel: Cancel) -> int:
+        """Start it, pass its output on until it ends; the exit status. `Cancelled`."""
+        client = self._clients.get()
+        with engine_errors("running a build container"):
+            output = client.attach(container, stdout=True, stderr=True, stream=True, demux=True)
+            cancel.check()
+            client.start(container)
+            forget = cancel.on_cancel(lambda: self._kill(container))
+            try:
+                for stdout, stderr in output:
+                    if stdout:
+                        log("stdout", stdout)
+                    if stderr:
+                        log("stderr", stderr)
+                status = int(client.wait(container)["StatusCode"])
+            finally:
+                forget()
+        cancel.check()
+        return status
+
+    def commit(self, container: str) -> str:
+        """The id of an image with what the container left. Its configuration is of no use."""
+        with engine_errors("committing a build container"):
+            return str(self._clients.get().commit(container, pause=False)["Id"])
+
+    def remove_later(self, container: str) -> None:
+        """Remove a container and its anonymous volumes, beside what comes next."""
+        self.later(lambda: self._remove(container))
+
+    def remove_image_later(self, image_id: str) -> None:
+        """Let the engine forget an image that has no name."""
+
+        def remove() -> None:
+            with engine_errors(f"removing image {image_id}"):
+                self._clients.get().remove_image(image_id, noprune=True)
+
+        self.later(remove)
+
+    def remove_leftovers(self) -> None:
+        """Remove what runs of this home left that are gone, beside what comes next."""
+        self.later(self._remove_leftovers)
+
+    def later(self, work: Any) -> None:  # noqa: ANN401 -- any callable
+        """Do something beside the build; what goes wrong in it is left for the next run."""
+
+        def quietly() -> None:
+            with suppress(StapelError):
+                work()
+
+        with self._lock:
+            if self._cleaners is None:
+                self._cleaners = ThreadPoolExecutor(2, thread_name_prefix="docker-cleaner")
+            self._cleaning.append(self._cleaners.submit(quietly))
+
+    def close(self) -> None:
+        """Wait for all removals."""
+        with self._lock:
+            cleaners, self._cleaners = self._cleaners, None
+        if cleaners is not None:
+            cleaners.shutdown(wait=True)
+
+    def _create(self, config: Mapping[str, Any], kind: str) -> str:
+        name = f"{kind}.{self._run_id}.{secrets.token_hex(4)}"
+        with engine_errors("creating a container"):
+            client: Any = self._clients.get()
+            return str(client.create_container_from_config(dict(config), name)["Id"])
+
+    def _labels(self) -> dict[str, str]:
+        return {RUN_LABEL: self._run_id, HOME_LABEL: home_label(self._home_dir)}
+
+    def _kill(self, container: str) -> None:
+        with suppress(StapelError), engine_errors("stopping a build container"):
+            self._clients.get().kill(container)
+
+    def _remove(self, container: str) -> None:
+        with engine_errors("removing a container"):
+            self._clients.get().remove_container(container, v=True, force=True)
+
+    def _remove_leftovers(self) -> None:
+        with engine_errors("listing containers"):
+            label = f"{HOME_LABEL}={home_label(self._home_dir)}"
+            found = self._clients.get().containers(all=True, filters={"label": [label]})
+        for container in found:
+            run_id = (container.get("Labels") or {}).get(RUN_LABEL, "")
+            if run_id and run_id != self._run_id and not is_alive(self._home_dir, run_id):
+                with suppress(StapelError):
+                    self._remove(container["Id"])
+
+
+def proxies() -> dict[str, str]:
+    """The proxy variables of this process, in both spellings where they are set."""
+    names = [*_PROXIES, *(name.lower() for name in _PROXIES)]
+    return {name: os.environ[name] for name in names if os.environ.get(name)}
