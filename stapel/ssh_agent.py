@@ -36,7 +36,6 @@ from stapel.ssh_wire import (
 _PASSED_ON = (REQUEST_IDENTITIES, SIGN_REQUEST)
 _REFUSED = bytes([FAILURE])
 _LIST_TIMEOUT_S = 2.0
-_CONNECT_TIMEOUT_S = 10.0
 _START_TIMEOUT_S = 10.0
 _START_PAUSE_S = 0.005
 _PAUSE_S = 0.05  # after an accept that failed, for want of descriptors
@@ -249,8 +248,7 @@ def _serve(connection: socket.socket, served: _Filter) -> None:
 
 def _reach(served: _Filter) -> socket.socket | None:
     try:
-        upstream = connect(served.agent, _CONNECT_TIMEOUT_S)
-        upstream.settimeout(None)
+        upstream = connect(served.agent)
     except OSError:
         return None
     if served.take(upstream):

@@ -21,7 +21,7 @@ class BadFrame(Exception):
 
 
 def connect(path: Path, timeout_s: float | None = None) -> socket.socket:
-    """A connection to the agent at `path`. `OSError` where nobody answers there."""
+    """A connection to the agent at `path`. `OSError` where nobody answers there; with a time limit, where many wait too."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         connection.settimeout(timeout_s)
