@@ -1,9 +1,12 @@
 """How a script reaches the bash of a build container: as arguments, decoded there and evaluated.
 
 The entrypoint is `ENTRYPOINT`; a short script is one argument after `-ec`. The decoded text goes through a variable, and the
-variable is quoted: an unquoted `eval $(...)` folds newlines, expands globs and goes on when the decoder fails. The kernel
-takes 128 KiB an argument, so a long script comes in several, as positional parameters that are cleared before it runs;
-beyond what all arguments may hold it is a file that the engine puts into the container and the script itself removes.
+variable is quoted: an unquoted `eval $(...)` folds newlines, expands globs and goes on when the decoder fails. The script
+does not see the variable. A full stop ends what is encoded: `$(...)` drops newlines at the end, and a backslash before them
+would become a word.
+
+The kernel takes 128 KiB an argument, so a long script comes in several, as positional parameters that are cleared before it
+runs; beyond what all arguments may hold it is a file that the engine puts into the container and the script itself removes.
 """
 
 from __future__ import annotations
@@ -17,6 +20,10 @@ ENTRYPOINT = f"{ROOT}/bin/bash"
 SCRIPT_PATH = "/.conveyor/script"
 ARGUMENT_BYTES = 96 * 1024
 ARGUMENTS_BYTES = 1024 * 1024
+
+_END = b"."
+_VARIABLE = "_conveyor_script"
+_EVALUATE = f'eval -- "unset {_VARIABLE}; ${{{_VARIABLE}%.}}"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +39,16 @@ def entrypoint_arguments(script: str, root: str = ROOT) -> ScriptCall:
     raw = script.encode("utf-8", "surrogateescape")
     if b"\0" in raw:
         raise ValueError("a script cannot hold a NUL byte")
-    encoded = base64.b64encode(raw).decode()
+    encoded = base64.b64encode(raw + _END).decode()
     decode = f"{root}/bin/base64 --decode"
     if len(encoded) <= ARGUMENT_BYTES:
-        return ScriptCall(("-ec", f's="$(echo {encoded} | {decode})"; eval "$s"'))
+        return ScriptCall(("-ec", f'{_VARIABLE}="$(echo {encoded} | {decode})"; {_EVALUATE}'))
     if len(encoded) <= ARGUMENTS_BYTES:
         pieces = [encoded[start : start + ARGUMENT_BYTES] for start in range(0, len(encoded), ARGUMENT_BYTES)]
         # printf is bash's own: no argument of a process is longer than what the kernel takes.
-        return ScriptCall(("-ec", f's="$(printf %s "$@" | {decode})"; set --; eval "$s"', "bash", *pieces))
-    read = f's="$(<{SCRIPT_PATH})"; {root}/bin/rm -f {SCRIPT_PATH}; eval "$s"'
-    return ScriptCall(("-ec", read), raw)
+        return ScriptCall(("-ec", f'{_VARIABLE}="$(printf %s "$@" | {decode})"; set --; {_EVALUATE}', "bash", *pieces))
+    read = f'{_VARIABLE}="$(<{SCRIPT_PATH})"; {root}/bin/rm -f {SCRIPT_PATH}; {_EVALUATE}'
+    return ScriptCall(("-ec", read), raw + _END)
 
 
 def join_commands(commands: Sequence[str]) -> str:
