@@ -1,0 +1,235 @@
+"""Which paths a set of globs means, in werf's three forms.
+
+A glob matches the paths it spells and everything below them, and trailing `*` and `**` add nothing to that: `dir`,
+`dir/*`, `dir/**` and `dir/**/*` are the same. A path is taken where an include matches it (or there is none) and no
+exclude does.
+
+`**` as a whole component stands for any number of components, none too; `*`, `?` and `[..]` (`^` or `!` negates) never
+match a `/` and do match a leading dot; `{a,b}` are alternatives and may hold `/`; `\\` takes the next character as it is.
+What cannot be read as a glob (a bracket that is not closed) stands for itself: `conveyor.config` refuses it with its place.
+
+Paths are bytes. They are matched as UTF-8, where a byte that is no UTF-8 counts as one character.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+from conveyor.errors import GitError
+
+Taken = Literal["none", "partial", "all"]
+
+_MOST_ALTERNATIVES = 4096  # of one glob, after its braces with `/` are written out
+_NEVER = re.compile(r"(?!)")
+
+
+@dataclass(frozen=True, slots=True)
+class _Globs:
+    """Several globs, any of which may match."""
+
+    match: re.Pattern[str]  # the paths, and all below them
+    lead: re.Pattern[str]  # directories, with a `/` at the end, below which a glob may still match
+
+    def directory(self, path: str) -> Taken:
+        if self.match.fullmatch(path):
+            return "all"
+        return "partial" if not path or self.lead.fullmatch(path + "/") else "none"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PathMatcher:
+    """Tells which paths are taken. Paths are relative to what a mapping adds, without slashes at their ends."""
+
+    includes: tuple[_Globs, ...]
+    exclude: _Globs | None
+
+    @property
+    def takes_all(self) -> bool:
+        """Whether there is nothing to filter by."""
+        return not self.includes and self.exclude is None
+
+    def matches(self, path: bytes) -> bool:
+        """Whether a file at `path` is taken; b"" where what is added is itself a file."""
+        text = path.decode("utf-8", "surrogateescape")
+        if self.exclude is not None and self.exclude.match.fullmatch(text):
+            return False
+        return all(globs.match.fullmatch(text) for globs in self.includes)
+
+    def directory(self, path: bytes) -> Taken:
+        """Which of the files below a directory are taken: every one, none whatever they are called, or it depends."""
+        if self.takes_all:
+            return "all"
+        text = path.decode("utf-8", "surrogateescape")
+        excluded = self.exclude.directory(text) if self.exclude is not None else "none"
+        if excluded == "all":
+            return "none"
+        taken: Taken = "all" if excluded == "none" else "partial"
+        for globs in self.includes:
+            included = globs.directory(text)
+            if included == "none":
+                return "none"
+            if included == "partial":
+                taken = "partial"
+        return taken
+
+
+@lru_cache(maxsize=4096)
+def compile_matcher(include: tuple[str, ...], exclude: tuple[str, ...], within: tuple[str, ...] = ()) -> PathMatcher:
+    """A matcher of the paths that an include takes, a `within` takes too (each: or there is none), and no exclude takes.
+
+    `GitError` (reason `glob_too_large`) for a glob with thousands of alternatives.
+    """
+    return PathMatcher(
+        tuple(_compile(globs) for globs in (include, within) if globs),
+        _compile(exclude) if exclude else None,
+    )
+
+
+@lru_cache(maxsize=4096)
+def _compile(globs: tuple[str, ...]) -> _Globs:
+    spelled = [_components(text) for glob in globs for text in _write_out(glob)]
+    if not all(spelled):
+        return _Globs(re.compile(r".*", re.DOTALL), _NEVER)  # one of them is all of it
+    match = "|".join(dict.fromkeys(map(_match_source, spelled)))
+    leads = [lead for lead in dict.fromkeys(map(_lead_source, spelled)) if lead]
+    return _Globs(
+        re.compile(f"(?:{match})(?:/.*)?", re.DOTALL),
+        re.compile("|".join(leads), re.DOTALL) if leads else _NEVER,
+    )
+
+
+def _match_source(components: tuple[str, ...]) -> str:
+    parts = [r"(?:.*/)?" if component == "**" else _regex(component) + "/" for component in components]
+    return "".join(parts)[:-1]
+
+
+def _lead_source(components: tuple[str, ...]) -> str:
+    """What may stand before the last component: `a/b/c` may still match below `a/` and `a/b/`; all below a `**`."""
+    source = ""
+    opened = 0
+    for component in components[:-1]:
+        if component == "**":
+            source += r".*"
+            break
+        source += _regex(component) + "/(?:"
+        opened += 1
+    return source + ")?" * opened
+
+
+def _components(glob: str) -> tuple[str, ...]:
+    """The components of a glob; trailing `*` and `**` left out, for what is before them stands for all below it."""
+    found: list[str] = []
+    for component in _split(glob, "/"):
+        named = "**" if component == "**" else re.sub(r"(?<!\\)\*{2,}", "*", component)
+        if named not in ("", ".") and not (named == "**" and found and found[-1] == "**"):
+            found.append(named)
+    while found and found[-1] in ("*", "**"):
+        found.pop()
+    return tuple(found)
+
+
+def _write_out(glob: str) -> list[str]:
+    """A glob without those braces whose alternatives are more than parts of one component."""
+    done: list[str] = []
+    left = [glob]
+    while left:
+        if len(done) + len(left) > _MOST_ALTERNATIVES:
+            raise GitError(
+                f"the glob `{glob}` has more than {_MOST_ALTERNATIVES} alternatives",
+                reason="glob_too_large",
+                hint="write several globs, or fewer `{..}` with `/` or `**` in them",
+            )
+        text = left.pop()
+        braces = next((span for span in _braces(text) if re.search(r"/|\*\*", text[span[0] : span[1]])), None)
+        if braces is None:
+            done.append(text)
+            continue
+        start, end = braces
+        left += [text[:start] + alternative + text[end:] for alternative in _split(text[start + 1 : end - 1], ",")]
+    return done
+
+
+def _braces(text: str) -> Iterator[tuple[int, int]]:
+    """Where outer braces begin and end."""
+    at = 0
+    while at < len(text):
+        end = _end(text, at)
+        if text[at] == "{" and end > at + 1:
+            yield at, end
+        at = end
+
+
+def _split(text: str, separator: str) -> list[str]:
+    """The parts between separators that stand outside of brackets and braces."""
+    parts = []
+    start = at = 0
+    while at < len(text):
+        if text[at] == separator:
+            parts.append(text[start:at])
+            start = at + 1
+        at = _end(text, at)
+    parts.append(text[start:])
+    return parts
+
+
+def _end(text: str, at: int) -> int:
+    """Where the element ends that begins at `at`: a character, an escape, a class, braces."""
+    character = text[at]
+    if character == "\\":
+        return min(at + 2, len(text))
+    if character == "[":
+        return _class_end(text, at)
+    if character == "{":
+        inner = at + 1
+        while inner < len(text):
+            if text[inner] == "}":
+                return inner + 1
+            inner = _end(text, inner)
+    return at + 1
+
+
+def _class_end(text: str, at: int) -> int:
+    end = at + 2 if text[at + 1 : at + 2] in ("^", "!") else at + 1
+    first = end
+    while end < len(text) and text[end] != "/":
+        if text[end] == "]" and end > first:
+            return end + 1
+        end += 2 if text[end] == "\\" else 1
+    return at + 1
+
+
+def _regex(component: str) -> str:
+    """The regular expression of one component, or of an alternative inside one."""
+    source = ""
+    at = 0
+    while at < len(component):
+        end = _end(component, at)
+        element = component[at:end]
+        if element == "*":
+            source += r"[^/]*"
+        elif element == "?":
+            source += r"[^/]"
+        elif element[0] == "[" and len(element) > 1:
+            source += _class_regex(element[1:-1])
+        elif element[0] == "{" and len(element) > 1:
+            source += "(?:" + "|".join(map(_regex, _split(element[1:-1], ","))) + ")"
+        elif element[0] == "\\" and len(element) > 1:
+            source += re.escape(element[1])
+        else:
+            source += re.escape(element)
+        at = end
+    return source
+
+
+def _class_regex(inner: str) -> str:
+    negated = inner[0] in "^!"
+    characters = re.findall(r"\\?(.)(?:-\\?(.))?", inner[1:] if negated else inner, re.DOTALL)
+    ranges = [(first, last or first) for first, last in characters]
+    source = "".join(f"{re.escape(first)}-{re.escape(last)}" for first, last in ranges if first <= last)
+    if negated:
+        return f"[^/{source}]"
+    return f"(?!/)[{source}]" if source else r"(?!)"
