@@ -40,7 +40,6 @@ PIECES = [
     'echo $# "$@"\n',
     "if true\nthen\n  echo then\nfi\n",
     "trap 'echo at the end' EXIT\n",
-    "kill -TERM $$\n",
     "echo \\\n  continued\n",
     "echo 'a line\nbreak'\n",
     'echo "quote\\"$(printf \'%s\' "in\'ner")"\n',
@@ -109,6 +108,7 @@ def plainly(script):
 @example(script="s=1; echo $s")
 @example(script="cat <<EOF\nno end")
 @example(script="-e")
+@example(script="echo a; kill -TERM $$; echo b")
 @example(script="echo a\\\n")
 @example(script="echo a\\")
 @example(script="cat <<EOF\nno end\n\n\n")
