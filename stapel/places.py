@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
+
 from stapel.api import File, Tree
 from stapel.errors import BadLay
 
@@ -9,18 +11,26 @@ _LINKS_FOLLOWED = 40
 
 
 class Places:
-    """Resolves directories of one tree, each once. What it finds out is kept in `existing` and `missing`."""
+    """Resolves directories of one tree, each once, as if the files and links `gone` and all in `emptied` were not there.
 
-    def __init__(self, tree: Tree) -> None:
+    What it finds out is kept in `missing` and `followed` (links).
+    """
+
+    def __init__(self, tree: Tree, gone: Set[bytes] = frozenset(), emptied: Set[bytes] = frozenset()) -> None:
         self._tree = tree
+        self._gone = gone
+        self._emptied = emptied
         self._resolved: dict[bytes, bytes] = {b"": b""}
         self._stats: dict[bytes, File | None] = {}
         self.missing: set[bytes] = set()
+        self.followed: set[bytes] = set()
 
     def stat(self, path: bytes) -> File | None:
         """What stands at a resolved path."""
         if path not in self._stats:
-            self._stats[path] = None if parent_of(path) in self.missing and path else self._tree.stat(path)
+            parent = parent_of(path)
+            absent = path and (path in self._gone or parent in self.missing or parent in self._emptied)
+            self._stats[path] = None if absent else self._tree.stat(path)
         return self._stats[path]
 
     def place(self, path: bytes) -> bytes:
@@ -39,6 +49,7 @@ class Places:
         here = join(self.directory(parent_of(path), followed), path.rpartition(b"/")[2])
         file = self.stat(here)
         if file is not None and file.kind == "symlink":
+            self.followed.add(here)
             here = self._follow(here, file.link, followed + 1)
         elif file is None or file.kind != "directory":
             self.missing.add(here)
