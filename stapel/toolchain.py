@@ -41,7 +41,7 @@ TOOLS: tuple[Tool, ...] = (
     Tool("rm", "removes what a delta removes", "rm -rf -- /.conveyor/tmp/proof"),
     Tool("rmdir", "removes directories that are left empty", "rmdir --ignore-fail-on-non-empty -- /.conveyor/tmp/proof"),
     Tool("mkdir", "makes what the proofs need", "mkdir -p -- /.conveyor/tmp/proof"),
-    Tool("true", "stands for no command", "true"),
+    Tool("true", "stands for no command", f"{ROOT}/bin/true"),  # bash has one of its own
 )
 
 
