@@ -82,14 +82,14 @@ class Attributes:
         known = self._below.get(key)
         if known is not None:
             return known
-        entries = node.store.tree(node.oid)
-        node.store.load_trees([entry.oid for entry in entries if entry.mode == TREE])
+        below = []
+        for entry in node.store.tree(node.oid):
+            inner = path + b"/" + entry.name if path else entry.name
+            if entry.mode in (TREE, GITLINK) and (matcher is None or matcher.directory(inner) != "none"):
+                below.append((entry, inner))
+        node.store.load_trees([entry.oid for entry, _ in below if entry.mode == TREE])
         found = _gives_lfs(node) or any(
-            self._gives_below(self._trees.enter(node, entry), below, matcher)
-            for entry in entries
-            if entry.mode in (TREE, GITLINK)
-            and (matcher is None or matcher.directory(path + b"/" + entry.name if path else entry.name) != "none")
-            for below in (path + b"/" + entry.name if path else entry.name,)
+            self._gives_below(self._trees.enter(node, entry), inner, matcher) for entry, inner in below
         )
         self._below[key] = found
         return found

@@ -24,6 +24,7 @@ from conveyor.errors import GitError
 Taken = Literal["none", "partial", "all"]
 
 _MOST_ALTERNATIVES = 4096  # of one glob, after its braces with `/` are written out
+_WRITTEN_OUT = re.compile(r"/|\*\*|(?<=[{,])[,}]")
 _NEVER = re.compile(r"(?!)")
 
 
@@ -91,13 +92,15 @@ def compile_matcher(include: tuple[str, ...], exclude: tuple[str, ...], within: 
 
 @lru_cache(maxsize=4096)
 def _compile(globs: tuple[str, ...]) -> _Globs:
-    spelled = [_components(text) for glob in globs for text in _write_out(glob)]
+    # An alternative that leaves no name, as the last one of `{a,}`, does not stand for everything.
+    written = [text for glob in globs for text in _write_out(glob) if text == glob or set(text.split("/")) - {"", "."}]
+    spelled = [_components(text) for text in written]
     if not all(spelled):
         return _Globs(re.compile(r".*", re.DOTALL), _NEVER)  # one of them is all of it
-    match = "|".join(dict.fromkeys(map(_match_source, spelled)))
+    match = "|".join(dict.fromkeys(map(_match_source, spelled))) or _NEVER.pattern
     leads = [lead for lead in dict.fromkeys(map(_lead_source, spelled)) if lead]
     return _Globs(
-        re.compile(f"(?:{match})(?:/.*)?", re.DOTALL),
+        re.compile(f"(?=.)(?:{match})(?:/.*)?", re.DOTALL),
         re.compile("|".join(leads), re.DOTALL) if leads else _NEVER,
     )
 
@@ -133,7 +136,7 @@ def _components(glob: str) -> tuple[str, ...]:
 
 
 def _write_out(glob: str) -> list[str]:
-    """A glob without those braces whose alternatives are more than parts of one component."""
+    """A glob without those braces whose alternatives are more, or less, than parts of one component."""
     done: list[str] = []
     left = [glob]
     while left:
@@ -144,7 +147,7 @@ def _write_out(glob: str) -> list[str]:
                 hint="write several globs, or fewer `{..}` with `/` or `**` in them",
             )
         text = left.pop()
-        braces = next((span for span in _braces(text) if re.search(r"/|\*\*", text[span[0] : span[1]])), None)
+        braces = next((span for span in _braces(text) if _WRITTEN_OUT.search(text, *span)), None)
         if braces is None:
             done.append(text)
             continue

@@ -223,8 +223,8 @@ class GitRepository:
                 below = b"" if path == selector.add else path
             elif path.startswith(selector.add + b"/"):
                 below = path[len(selector.add) + 1 :]
-            elif selector.add.startswith(path + b"/"):
-                # A directory that git does not look into holds what is added, or a file stands in its way.
+            elif whole and selector.add.startswith(path + b"/"):
+                # A directory that git does not look into holds what is added.
                 yield change
                 continue
             else:

@@ -24,6 +24,7 @@ _CLASSES = {
     b"upper": string.ascii_uppercase,
     b"xdigit": string.hexdigits,
 }
+_SPECIAL = re.compile(rb"[*?\[\\]")
 _NEVER = re.compile(rb"(?!)")
 
 
@@ -36,7 +37,8 @@ def compile_pattern(pattern: bytes) -> re.Pattern[bytes]:
         character = pattern[at : at + 1]
         if character == b"*":
             end = at + len(pattern[at:]) - len(pattern[at:].lstrip(b"*"))
-            starts = at == 0 or pattern[at - 1 : at] == b"/"
+            # Git compares what stands before the first special character by itself, and matches the rest from its start.
+            starts = pattern[at - 1 : at] == b"/" or not _SPECIAL.search(pattern, 0, at)
             if end - at > 1 and starts and pattern[end : end + 1] == b"/":
                 source += rb"(?:.*/)?"
                 end += 1
