@@ -13,6 +13,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -47,7 +48,8 @@ class FileLease:
         with self._mutex:
             if not self._lock.is_locked:
                 return
-            self._owner.unlink(missing_ok=True)
+            with suppress(OSError):
+                self._owner.unlink()
             self._lock.release(force=True)
         self._forget(self)
 
