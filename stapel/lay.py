@@ -106,7 +106,7 @@ def plan_lays(lays: Sequence[Lay], tree: Tree, *, now_s: int) -> LayPlan:
             )
     _check_nesting(kinds)
     emptied = [places.directory(path) for lay in lays for path in lay.empty]
-    removals = _plan_removals(lays, tree, places, laid)
+    removals = _plan_removals(lays, tree, places, kinds)
     directories: dict[bytes, Entry] = {}
     made: set[bytes] = set()
     for index, lay in enumerate(lays):
@@ -218,8 +218,9 @@ def _existing(path: bytes, places: Places) -> Entry:
     return _entry(file, path, file.uid, file.gid, file.mtime_s or 0)
 
 
-def _plan_removals(lays: Sequence[Lay], tree: Tree, places: Places, laid: Mapping[bytes, object]) -> tuple[bytes, ...]:
-    kept = {parent for path in laid for parent in ancestors_of(path)} | set(laid)
+def _plan_removals(lays: Sequence[Lay], tree: Tree, places: Places, kinds: Mapping[bytes, str]) -> tuple[bytes, ...]:
+    kept = {parent for path in kinds for parent in ancestors_of(path)} | set(kinds)
+    replaced = {path for path, kind in kinds.items() if kind != "directory"}
     removed: set[bytes] = set()
     candidates: dict[bytes, None] = {}
     for lay in lays:
@@ -228,10 +229,10 @@ def _plan_removals(lays: Sequence[Lay], tree: Tree, places: Places, laid: Mappin
             check_path(path)
             place = places.place(path)
             file = places.stat(place)
-            if place in kept or file is None:
+            if place in kept or file is None or file.kind == "directory":
                 continue
-            if file.kind == "directory":
-                continue
+            if not replaced.isdisjoint(ancestors_of(place)):
+                continue  # it goes with the directory that a file or link takes the place of
             removed.add(place)
             for parent in ancestors_of(place):
                 if parent == root or (root and not parent.startswith(root + b"/")):

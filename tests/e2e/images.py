@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import stat
 import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -114,4 +115,4 @@ def _entry(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Entry:
     stream = archive.extractfile(member) if kind == "file" else None
     content = stream.read() if stream is not None else b""
     link = member.linkname if kind == "symlink" else ""
-    return Entry(kind, member.mode, member.uid, member.gid, int(member.mtime), content, link)
+    return Entry(kind, stat.S_IMODE(member.mode), member.uid, member.gid, int(member.mtime), content, link)
