@@ -88,6 +88,8 @@ def plan_lays(lays: Sequence[Lay], tree: Tree, *, now_s: int) -> LayPlan:
     """
     places = Places(tree)
     _check_expected(lays, tree, places)
+    for place in [places.place(path) for lay in lays for path in lay.remove]:
+        places.leave(place)
     names = _Names(tree)
     laid: dict[bytes, tuple[int, int, int]] = {}
     owners: dict[bytes, tuple[int, int]] = {}

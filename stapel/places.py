@@ -15,6 +15,7 @@ class Places:
         self._tree = tree
         self._resolved: dict[bytes, bytes] = {b"": b""}
         self._stats: dict[bytes, File | None] = {}
+        self._leaving: set[bytes] = set()
         self.missing: set[bytes] = set()
 
     def stat(self, path: bytes) -> File | None:
@@ -27,6 +28,10 @@ class Places:
         """Where a path stands: its parents resolved, its last component as it is."""
         return join(self.directory(parent_of(path)), path.rpartition(b"/")[2])
 
+    def leave(self, path: bytes) -> None:
+        """What stands at a resolved path is removed: a link there leads nowhere any more."""
+        self._leaving.add(path)
+
     def directory(self, path: bytes, followed: int = 0) -> bytes:
         """The resolved path of a directory; one that is not there (or is no directory) is noted in `missing`.
 
@@ -37,7 +42,7 @@ class Places:
         if followed > _LINKS_FOLLOWED:
             raise BadLay(f"too many links on the way to {show(path)}")
         here = join(self.directory(parent_of(path), followed), path.rpartition(b"/")[2])
-        file = self.stat(here)
+        file = None if here in self._leaving else self.stat(here)
         if file is not None and file.kind == "symlink":
             here = self._follow(here, file.link, followed + 1)
         elif file is None or file.kind != "directory":
