@@ -132,6 +132,12 @@ class Project:
         assert ran.returncode == 0, f"git {' '.join(arguments)}: {ran.stderr}"
         return ran.stdout.rstrip("\n")
 
+    def docker(self, *arguments: str) -> str:
+        """Run docker's client with the credentials of this project; its stdout."""
+        ran = subprocess.run(["docker", *arguments], env=self.env, capture_output=True, text=True)
+        assert ran.returncode == 0, f"docker {' '.join(arguments)}: {ran.stderr}"
+        return ran.stdout
+
     def commit(self, message: str = "Something changed") -> str:
         """Commit everything as it is; the commit. Commits are a minute apart."""
         self._clock_s += 60
