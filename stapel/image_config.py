@@ -181,7 +181,10 @@ def _health_test(command: str) -> list[str]:
     import json
 
     if command.startswith("["):
-        parsed = json.loads(command)
+        try:
+            parsed = json.loads(command)
+        except ValueError:
+            parsed = None  # the shell has a `[` of its own
         if isinstance(parsed, list) and all(isinstance(item, str) for item in parsed):
             return ["CMD", *parsed]
     return ["CMD-SHELL", command]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -82,14 +82,19 @@ class LayPlan:
 
 
 def plan_lays(lays: Sequence[Lay], tree: Tree, *, now_s: int) -> LayPlan:
-    """Plan several Lays of one layer; of two that lay one path the later wins.
+    """Plan several Lays of one layer: what they remove goes first, then what they empty, then files are laid.
 
-    Reads metadata of the parents of what is laid, and contents of `expected` files only. `FileChanged`, `BadLay`.
+    Of two that lay one path the later wins, and what is laid is never removed. Reads metadata of the parents of what is
+    laid, and contents of `expected` files only. `FileChanged`, `BadLay`.
     """
-    places = Places(tree)
-    _check_expected(lays, tree, places)
-    for place in [places.place(path) for lay in lays for path in lay.remove]:
-        places.leave(place)
+    before = Places(tree)
+    _check_expected(lays, tree, before)
+    # A link that goes does not lead anywhere: a delta may replace it by a directory of its name.
+    removed = _removed(lays, before)
+    mounts = Places(tree, removed.keys())
+    emptied_by = [[mounts.directory(path) for path in lay.empty] for lay in lays]
+    emptied = {path for paths in emptied_by for path in paths}
+    places = Places(tree, removed.keys(), emptied)
     names = _Names(tree)
     laid: dict[bytes, tuple[int, int, int]] = {}
     owners: dict[bytes, tuple[int, int]] = {}
@@ -106,15 +111,14 @@ def plan_lays(lays: Sequence[Lay], tree: Tree, *, now_s: int) -> LayPlan:
                 names.uid(file.owner) if file.owner else file.uid,
                 names.gid(file.group) if file.group else file.gid,
             )
-    _check_nesting(kinds)
-    emptied = [places.directory(path) for lay in lays for path in lay.empty]
-    removals = _plan_removals(lays, tree, places, kinds)
+    _check_nesting(kinds, emptied, mounts.followed | places.followed)
+    removals = _plan_removals(removed, emptied, tree, kinds)
     directories: dict[bytes, Entry] = {}
     made: set[bytes] = set()
     for index, lay in enumerate(lays):
         root = places.directory(lay.root) if lay.root else b""
         own = [path for path, (owner, _, _) in laid.items() if owner == index]
-        own += [join(path, b"x") for path in (places.directory(item) for item in lay.empty)]
+        own += [join(places.directory(path), b"x") for path in emptied_by[index]]
         for path in own:
             for parent in ancestors_of(path):
                 if parent in directories:
@@ -134,7 +138,7 @@ def plan_lays(lays: Sequence[Lay], tree: Tree, *, now_s: int) -> LayPlan:
         directories=directories,
         made=frozenset(made),
         removals=removals,
-        emptied=tuple(sorted({path for path in emptied if path not in places.missing})),
+        emptied=tuple(sorted(emptied - places.missing)),
         now_s=now_s,
     )
 
@@ -198,8 +202,11 @@ class _Part:
         pass
 
 
-def _check_nesting(kinds: Mapping[bytes, str]) -> None:
-    for path in kinds:
+def _check_nesting(kinds: Mapping[bytes, str], emptied: Set[bytes], followed: Set[bytes]) -> None:
+    for link in followed:
+        if kinds.get(link, "directory") != "directory":
+            raise BadLay(f"files are laid through the link {show(link)}, which is replaced by a {kinds[link]}")
+    for path in [*kinds, *(join(directory, b".") for directory in emptied)]:
         for parent in ancestors_of(path):
             if kinds.get(parent, "directory") != "directory":
                 raise BadLay(f"{show(path)} is laid below {show(parent)}, which is laid as a {kinds[parent]}")
@@ -220,35 +227,42 @@ def _existing(path: bytes, places: Places) -> Entry:
     return _entry(file, path, file.uid, file.gid, file.mtime_s or 0)
 
 
-def _plan_removals(lays: Sequence[Lay], tree: Tree, places: Places, kinds: Mapping[bytes, str]) -> tuple[bytes, ...]:
-    kept = {parent for path in kinds for parent in ancestors_of(path)} | set(kinds)
-    replaced = {path for path, kind in kinds.items() if kind != "directory"}
-    removed: set[bytes] = set()
-    candidates: dict[bytes, None] = {}
+def _removed(lays: Sequence[Lay], places: Places) -> dict[bytes, set[bytes]]:
+    """The files and links to remove, and the directories above each that go where they are left empty."""
+    removed: dict[bytes, set[bytes]] = {}
     for lay in lays:
         root = places.directory(lay.root) if lay.root else b""
         for path in lay.remove:
             check_path(path)
             place = places.place(path)
             file = places.stat(place)
-            if place in kept or file is None or file.kind == "directory":
+            if file is None or file.kind == "directory":
                 continue
-            if not replaced.isdisjoint(ancestors_of(place)):
-                continue  # it goes with the directory that a file or link takes the place of
-            removed.add(place)
+            above = removed.setdefault(place, set())
             for parent in ancestors_of(place):
-                if parent == root or (root and not parent.startswith(root + b"/")):
+                if root and not parent.startswith(root + b"/"):
                     break
-                candidates[parent] = None
+                above.add(parent)
+    return removed
+
+
+def _plan_removals(
+    removed: Mapping[bytes, set[bytes]], emptied: Set[bytes], tree: Tree, kinds: Mapping[bytes, str]
+) -> tuple[bytes, ...]:
+    kept = {*kinds, *emptied}
+    kept |= {parent for path in kept for parent in ancestors_of(path)}
+    candidates = set().union(*removed.values()) - kept
     gone: set[bytes] = set()
     for directory in sorted(candidates, key=lambda path: -path.count(b"/")):
-        if directory not in kept and _is_left_empty(directory, tree, removed, gone):
+        if _is_left_empty(directory, tree, removed.keys(), gone):
             gone.add(directory)
-    topmost = {path for path in removed | gone if not any(parent in gone for parent in ancestors_of(path))}
+    # What is hidden by something laid over its directory, or emptied with it, needs no removal.
+    hidden = gone | {path for path, kind in kinds.items() if kind != "directory"} | emptied
+    topmost = [path for path in (removed.keys() | gone) - kept if hidden.isdisjoint(ancestors_of(path))]
     return tuple(sorted(topmost, key=lambda path: path.split(b"/")))
 
 
-def _is_left_empty(directory: bytes, tree: Tree, removed: set[bytes], gone: set[bytes]) -> bool:
+def _is_left_empty(directory: bytes, tree: Tree, removed: Set[bytes], gone: Set[bytes]) -> bool:
     for file in tree.walk(directory):
         path = join(directory, file.path)
         if file.path and path not in removed and path not in gone:

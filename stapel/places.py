@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
+
 from stapel.api import File, Tree
 from stapel.errors import BadLay
 
@@ -9,28 +11,31 @@ _LINKS_FOLLOWED = 40
 
 
 class Places:
-    """Resolves directories of one tree, each once. What it finds out is kept in `existing` and `missing`."""
+    """Resolves directories of one tree, each once, as if the files and links `gone` and all in `emptied` were not there.
 
-    def __init__(self, tree: Tree) -> None:
+    What it finds out is kept in `missing` and `followed` (links).
+    """
+
+    def __init__(self, tree: Tree, gone: Set[bytes] = frozenset(), emptied: Set[bytes] = frozenset()) -> None:
         self._tree = tree
+        self._gone = gone
+        self._emptied = emptied
         self._resolved: dict[bytes, bytes] = {b"": b""}
         self._stats: dict[bytes, File | None] = {}
-        self._leaving: set[bytes] = set()
         self.missing: set[bytes] = set()
+        self.followed: set[bytes] = set()
 
     def stat(self, path: bytes) -> File | None:
         """What stands at a resolved path."""
         if path not in self._stats:
-            self._stats[path] = None if parent_of(path) in self.missing and path else self._tree.stat(path)
+            parent = parent_of(path)
+            absent = path and (path in self._gone or parent in self.missing or parent in self._emptied)
+            self._stats[path] = None if absent else self._tree.stat(path)
         return self._stats[path]
 
     def place(self, path: bytes) -> bytes:
         """Where a path stands: its parents resolved, its last component as it is."""
         return join(self.directory(parent_of(path)), path.rpartition(b"/")[2])
-
-    def leave(self, path: bytes) -> None:
-        """What stands at a resolved path is removed: a link there leads nowhere any more."""
-        self._leaving.add(path)
 
     def directory(self, path: bytes, followed: int = 0) -> bytes:
         """The resolved path of a directory; one that is not there (or is no directory) is noted in `missing`.
@@ -42,8 +47,9 @@ class Places:
         if followed > _LINKS_FOLLOWED:
             raise BadLay(f"too many links on the way to {show(path)}")
         here = join(self.directory(parent_of(path), followed), path.rpartition(b"/")[2])
-        file = None if here in self._leaving else self.stat(here)
+        file = self.stat(here)
         if file is not None and file.kind == "symlink":
+            self.followed.add(here)
             here = self._follow(here, file.link, followed + 1)
         elif file is None or file.kind != "directory":
             self.missing.add(here)

@@ -1,36 +1,52 @@
-"""Which files .gitattributes of a commit gives to Git LFS. Other attributes are not applied: contents are as stored."""
+"""Which files .gitattributes of a commit gives to Git LFS. Other attributes are not applied: contents are as stored.
+
+Read from the commit's trees, as git reads them from a work tree: deeper files have the last word, then later lines; macros
+are defined by the file at the root. A submodule has attributes of its own. Files outside of the commit (`info/attributes`,
+the user's own) do not count.
+"""
 
 from __future__ import annotations
 
-import fnmatch
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
-from conveyor.gitrepo.objects import TREE, Objects
+from conveyor.gitrepo.api import Selector
+from conveyor.gitrepo.matching import PathMatcher, compile_matcher
+from conveyor.gitrepo.objects import GITLINK, LINK, TREE
 from conveyor.gitrepo.trees import Node, Trees
+from conveyor.gitrepo.wildmatch import compile_pattern
 
 _FILE = b".gitattributes"
+_GIVES_LFS = b"filter=lfs"
+_MOST_LINE_BYTES = 2048  # git ignores longer lines
+_BLANK = b" \t\r\n"
+_NAME = re.compile(rb"[A-Za-z0-9_.][-A-Za-z0-9_.]*")
+_ESCAPES = {b"a": b"\a", b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v"}
+
+States = tuple[tuple[bytes, bytes | bool | None], ...]  # attribute and value; None: taken back
 
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """A line that says something of `filter`: `value` is None where it takes the attribute back."""
+    """A line: which paths it means, and what it says of them."""
 
-    directory: bytes
-    pattern: str
-    anchored: bool
-    value: str | None
+    pattern: re.Pattern[bytes]
+    of_names: bool  # the pattern is held against the name alone, not the path
+    states: States
 
-    def matches(self, path: bytes) -> bool:
-        """Whether a path, relative to the root of the repository, is meant."""
-        if self.directory and not path.startswith(self.directory + b"/"):
-            return False
-        below = path[len(self.directory) + 1 :] if self.directory else path
-        if not self.anchored:
-            below = below.rpartition(b"/")[2]
-        return _pattern(self.pattern).fullmatch(below.decode("utf-8", "surrogateescape")) is not None
+    def means(self, below: bytes) -> bool:
+        """Whether it means a file, by its path relative to the directory of the rule."""
+        return self.pattern.fullmatch(below.rpartition(b"/")[2] if self.of_names else below) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class _Stack:
+    """What counts for the files of one directory: rules of its root first, its own last, and the root's macros."""
+
+    rules: tuple[tuple[bytes, tuple[_Rule, ...]], ...] = ()
+    macros: Mapping[bytes, States] | None = None
+    gives_lfs: bool = False
 
 
 class Attributes:
@@ -38,140 +54,146 @@ class Attributes:
 
     def __init__(self, trees: Trees) -> None:
         self._trees = trees
-        self._files: dict[tuple[str, str], tuple[_Rule, ...]] = {}
+        self._below: dict[tuple[PathMatcher | None, bytes, str, str], bool] = {}
+        self._stacks: dict[tuple[str, bytes], _Stack] = {}
 
-    def lfs_paths(self, commit: str, directory: bytes, paths: Iterator[bytes]) -> Iterator[bytes]:
-        """Those of `paths` (relative to the root of the repository, at or below `directory`) with `filter=lfs`."""
-        root = self._trees.find(commit, b"")
-        assert root is not None
-        rules: dict[bytes, tuple[_Rule, ...]] = {}
-        if not self._reaches(root, directory):
+    def lfs_files(self, commit: str, selector: Selector) -> Iterator[bytes]:
+        """The selected files with `filter=lfs`, relative to the root of the repository."""
+        node = self._trees.find(commit, selector.add)
+        if node is None:
             return
-        for path in paths:
-            value: str | None = None
-            for parent in _parents(path):
-                if parent not in rules:
-                    rules[parent] = self._rules(commit, parent)
-                for rule in rules[parent]:
-                    if rule.matches(path):
-                        value = rule.value
-            if value == "lfs":
+        matcher = compile_matcher(selector.include, selector.exclude, selector.within)
+        parent = node.path.rpartition(b"/")[0] if not node.is_directory else node.path
+        if not self._stack(commit, parent).gives_lfs and not (node.is_directory and self._gives_below(node, b"", matcher)):
+            return
+        for blob in self._trees.walk(commit, selector):
+            path = b"/".join(part for part in (selector.add, blob.path) if part)
+            if blob.mode != LINK and _filter(self._stack(commit, path.rpartition(b"/")[0]), path) == b"lfs":
                 yield path
 
-    def _reaches(self, root: Node, directory: bytes) -> bool:
-        """Whether any file of attributes on the way to `directory` or below it gives anything to LFS."""
-        node = root
-        for name in [*directory.split(b"/"), b""] if directory else [b""]:
-            if self._gives_lfs(node.store, node.oid):
-                return True
-            entry = next((item for item in node.store.tree(node.oid) if item.name == name), None)
-            if entry is None or entry.mode != TREE:
-                break
-            node = self._trees.enter(node, entry)
-        return self._gives_lfs_below(node.store, node.oid)
+    def _gives_below(self, node: Node, path: bytes, matcher: PathMatcher | None) -> bool:
+        """Whether a file of attributes in a selected directory gives anything to LFS. Most commits have none that does."""
+        taken = matcher.directory(path) if matcher is not None else "all"
+        if taken == "none":
+            return False
+        if taken == "all":
+            matcher = None
+        key = (matcher, path if matcher is not None else b"", node.store.name, node.oid)
+        known = self._below.get(key)
+        if known is not None:
+            return known
+        entries = node.store.tree(node.oid)
+        node.store.load_trees([entry.oid for entry in entries if entry.mode == TREE])
+        found = _gives_lfs(node) or any(
+            self._gives_below(self._trees.enter(node, entry), below, matcher)
+            for entry in entries
+            if entry.mode in (TREE, GITLINK)
+            and (matcher is None or matcher.directory(path + b"/" + entry.name if path else entry.name) != "none")
+            for below in (path + b"/" + entry.name if path else entry.name,)
+        )
+        self._below[key] = found
+        return found
 
-    def _gives_lfs_below(self, store: Objects, tree: str) -> bool:
-        known = _LFS_BELOW.get(tree)
-        if known is None:
-            known = _LFS_BELOW[tree] = self._gives_lfs(store, tree) or any(
-                self._gives_lfs_below(store, entry.oid) for entry in store.tree(tree) if entry.mode == TREE
-            )
-        return known
-
-    def _gives_lfs(self, store: Objects, tree: str) -> bool:
-        entry = next((item for item in store.tree(tree) if item.name == _FILE), None)
-        return entry is not None and entry.mode != TREE and b"filter=lfs" in store.read_blob(entry.oid)
-
-    def _rules(self, commit: str, directory: bytes) -> tuple[_Rule, ...]:
-        node = self._trees.find(commit, directory + b"/" + _FILE if directory else _FILE)
-        if node is None or node.is_directory or node.store.name:
-            return ()
-        key = (node.oid, directory.decode("utf-8", "surrogateescape"))
-        if key not in self._files:
-            macros = self._macros(commit)
-            text = node.store.read_blob(node.oid).decode("utf-8", "surrogateescape")
-            self._files[key] = tuple(_parse(text, directory, macros))
-        return self._files[key]
-
-    def _macros(self, commit: str) -> Mapping[str, str | None]:
-        """Macros that say something of `filter`; only the root's file defines any."""
-        node = self._trees.find(commit, _FILE)
-        if node is None or node.is_directory:
-            return {}
-        macros: dict[str, str | None] = {}
-        for line in node.store.read_blob(node.oid).decode("utf-8", "surrogateescape").splitlines():
-            words = line.split()
-            if words and words[0].startswith("[attr]"):
-                said, value = _filter_of(words[1:], macros)
-                if said:
-                    macros[words[0].removeprefix("[attr]")] = value
-        return macros
+    def _stack(self, commit: str, directory: bytes) -> _Stack:
+        key = (commit, directory)
+        known = self._stacks.get(key)
+        if known is not None:
+            return known
+        node = self._trees.find(commit, directory)
+        assert node is not None
+        is_root = node.root_path == directory
+        above = _Stack() if is_root else self._stack(commit, directory.rpartition(b"/")[0])
+        lines = _lines(_read(node))
+        macros = _macros(lines) if is_root else above.macros
+        stack = self._stacks[key] = _Stack(
+            (*above.rules, (directory, tuple(_rules(lines, macros or {})))), macros, above.gives_lfs or _gives_lfs(node)
+        )
+        return stack
 
 
-# Trees are named by their digests, so what is known of one is known in every repository.
-_LFS_BELOW: dict[str, bool] = {}
+def _read(node: Node) -> bytes:
+    """The attributes of a directory; links are not followed, as git does not."""
+    for mode, name, oid in node.store.tree(node.oid):
+        if name == _FILE and mode not in (TREE, GITLINK, LINK):
+            return node.store.read_blob(oid)
+    return b""
 
 
-def _parents(path: bytes) -> Iterator[bytes]:
-    """The directories above a path, the root first: deeper ones have the last word."""
-    yield b""
-    at = path.find(b"/")
-    while at >= 0:
-        yield path[:at]
-        at = path.find(b"/", at + 1)
+def _gives_lfs(node: Node) -> bool:
+    return _GIVES_LFS in _read(node)
 
 
-def _parse(text: str, directory: bytes, macros: Mapping[str, str | None]) -> Iterator[_Rule]:
-    for line in text.splitlines():
-        line = line.strip(" \t")
-        if not line or line.startswith(("#", "[attr]", "!")):
-            continue
-        pattern, words = _split(line)
-        said, value = _filter_of(words, macros)
-        if said and not pattern.endswith("/"):
-            yield _Rule(directory, pattern.lstrip("/"), "/" in pattern, value)
+def _filter(stack: _Stack, path: bytes) -> bytes | bool | None:
+    """The value of `filter`. What is said first counts, going from the deepest file up and from the last line up."""
+    values: dict[bytes, bytes | bool | None] = {}
+    for directory, rules in reversed(stack.rules):
+        below = path[len(directory) :].lstrip(b"/") if directory else path
+        for rule in reversed(rules):
+            if rule.means(below):
+                _fill(values, rule.states, stack.macros or {})
+    return values.get(b"filter")
 
 
-def _split(line: str) -> tuple[str, list[str]]:
-    quoted = re.match(r'"((?:[^"\\]|\\.)*)"\s*', line)
+def _fill(values: dict[bytes, bytes | bool | None], states: States, macros: Mapping[bytes, States]) -> None:
+    for name, value in reversed(states):
+        if name not in values:
+            values[name] = value
+            if value is True and name in macros:
+                _fill(values, macros[name], macros)
+
+
+def _lines(text: bytes) -> list[tuple[bytes, States]]:
+    """Pattern (or `[attr]` and name) and states of the lines that git would not ignore."""
+    found = []
+    for whole in text.removeprefix(b"\xef\xbb\xbf").split(b"\n"):
+        line = whole.split(b"\0")[0].strip(_BLANK)
+        if line and not line.startswith(b"#") and len(whole) < _MOST_LINE_BYTES:
+            pattern, rest = _take_pattern(line)
+            states = _states(rest)
+            if states is not None:
+                found.append((pattern, states))
+    return found
+
+
+def _macros(lines: Sequence[tuple[bytes, States]]) -> Mapping[bytes, States]:
+    return {name[6:]: states for name, states in lines if _is_macro(name)}
+
+
+def _rules(lines: Sequence[tuple[bytes, States]], macros: Mapping[bytes, States]) -> Iterator[_Rule]:
+    """The lines that may say something of `filter`."""
+    for pattern, states in lines:
+        is_wanted = any(name == b"filter" or name in macros for name, _ in states)
+        if is_wanted and not _is_macro(pattern) and not pattern.startswith(b"!") and not pattern.endswith(b"/"):
+            yield _Rule(compile_pattern(pattern.removeprefix(b"/")), b"/" not in pattern, states)
+
+
+def _is_macro(pattern: bytes) -> bool:
+    return pattern.startswith(b"[attr]") and len(pattern) > 6
+
+
+def _take_pattern(line: bytes) -> tuple[bytes, bytes]:
+    quoted = re.match(rb'"((?:[^"\\]|\\[abfnrtv"\\]|\\[0-3][0-7]{2})*)"', line)
     if quoted:
-        pattern = re.sub(r"\\([0-7]{3}|.)", _unquote, quoted[1])
-        return pattern, line[quoted.end() :].split()
-    pattern, *words = line.split()
-    return pattern, words
+        return re.sub(rb"\\([0-3][0-7]{2}|.)", _unquote, quoted[1]), line[quoted.end() :]
+    pattern = re.split(rb"[ \t\r]", line, maxsplit=1)[0]
+    return pattern, line[len(pattern) :]
 
 
-def _unquote(match: re.Match[str]) -> str:
+def _unquote(match: re.Match[bytes]) -> bytes:
     text = match[1]
-    if len(text) == 3:
-        return bytes([int(text, 8) & 0xFF]).decode("latin-1")
-    return {"n": "\n", "t": "\t", "r": "\r"}.get(text, text)
+    return bytes([int(text, 8)]) if len(text) == 3 else _ESCAPES.get(text, text)
 
 
-@lru_cache(maxsize=1024)
-def _pattern(text: str) -> re.Pattern[str]:
-    """A pattern of attributes: it matches whole paths, and what it says of a directory is not said of the files in it."""
-    source = ""
-    for component in text.split("/"):
-        source += r"(?:.*/)?" if component == "**" else f"(?:{_component(component)})/"
-    return re.compile(source[:-1] if not text.endswith("**") else source.removesuffix("(?:.*/)?") + ".+", re.DOTALL)
-
-
-def _component(text: str) -> str:
-    source = fnmatch.translate(text).removeprefix("(?s:").removesuffix(r")\Z")
-    return source.replace(".*", "[^/]*")
-
-
-def _filter_of(words: list[str], macros: Mapping[str, str | None]) -> tuple[bool, str | None]:
-    """Whether words say anything of `filter`, and what; the last one counts."""
-    said, value = False, None
-    for word in words:
-        if word.startswith("filter="):
-            said, value = True, word.removeprefix("filter=")
-        elif word in ("filter", "-filter", "!filter"):
-            said, value = True, None
-        elif word in macros:
-            said, value = True, macros[word]
-        elif word.lstrip("-!") in macros:
-            said, value = True, None
-    return said, value
+def _states(text: bytes) -> States | None:
+    """What a line says; None where a name is none, for which git ignores the line."""
+    states: list[tuple[bytes, bytes | bool | None]] = []
+    for word in re.split(rb"[ \t\r]+", text):
+        name, equals, value = word.partition(b"=")
+        sign = name[:1] if name[:1] in (b"-", b"!") else b""
+        name = name[len(sign) :]
+        if not word:
+            continue
+        if not _NAME.fullmatch(name):
+            return None
+        states.append((name, {b"-": False, b"!": None}.get(sign, value if equals else True)))
+    return tuple(states)

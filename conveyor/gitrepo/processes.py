@@ -1,12 +1,17 @@
 """Git's processes: one question at once, or a long conversation with `cat-file`.
 
-Nothing of the environment leads git to another repository, to replaced objects or into programs of the repository.
+Nothing of the environment leads git to another repository, to replaced or grafted objects or into programs of the
+repository. Long-lived processes are in groups of their own: a Ctrl-C at the terminal is for us, who then end them.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
+import signal
 import subprocess
+import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from typing import IO, BinaryIO, cast
@@ -15,30 +20,41 @@ from conveyor.errors import GitError
 
 # What a hook or a wrapper may have set, and would lead us to another repository than the one that was opened.
 _FOREIGN = (
-    "GIT_DIR",
-    "GIT_WORK_TREE",
-    "GIT_INDEX_FILE",
-    "GIT_OBJECT_DIRECTORY",
     "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_ATTR_SOURCE",
     "GIT_COMMON_DIR",
-    "GIT_NAMESPACE",
-    "GIT_PREFIX",
-    "GIT_SHALLOW_FILE",
-    "GIT_QUARANTINE_PATH",
+    "GIT_CONFIG",
+    "GIT_DIR",
     "GIT_EXTERNAL_DIFF",
-    "GIT_TRACE",
+    "GIT_GLOB_PATHSPECS",
+    "GIT_ICASE_PATHSPECS",
+    "GIT_IMPLICIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_INTERNAL_SUPER_PREFIX",
     "GIT_LITERAL_PATHSPECS",
+    "GIT_NAMESPACE",
+    "GIT_NOGLOB_PATHSPECS",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_PREFIX",
+    "GIT_QUARANTINE_PATH",
+    "GIT_REPLACE_REF_BASE",
+    "GIT_SHALLOW_FILE",
+    "GIT_TRACE",
+    "GIT_WORK_TREE",
 )
 _OWN = {
     "GIT_NO_REPLACE_OBJECTS": "1",
     "GIT_OPTIONAL_LOCKS": "0",
     "GIT_TERMINAL_PROMPT": "0",
-    "GIT_GRAFT_FILE": os.devnull,
+    # Not /dev/null: that git reads, and says with it that grafts are going away.
+    "GIT_GRAFT_FILE": "/dev/null/none",
     "LC_ALL": "C",
 }
 _SETTINGS = ("-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}", "-c", "core.quotePath=false")
-_LARGE_BYTES = 8 << 20
-_AT_ONCE = 500  # questions whose text and answers fit into the buffers of pipes
+LARGE_BYTES = 8 << 20  # a blob above this is never held in memory
+_POOL = 4  # processes for contents
+_AT_ONCE = 800  # questions, of 65 bytes at most: a pipe holds them all, so neither side waits for the other
+_CHUNK_BYTES = 1 << 20
 
 
 def git_environment(more: Mapping[str, str] = {}) -> dict[str, str]:
@@ -52,158 +68,239 @@ def run_git(
     environment: Mapping[str, str] | None = None,
     feed: bytes = b"",
     timeout_s: float | None = None,
+    detached: bool = False,
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run git to its end; its status is for the caller to judge. `GitError` (`git_missing`)."""
+    """Run git to its end; its status is for the caller to judge. `GitError` (`git_missing`).
+
+    `detached`: without a terminal that anything could ask at. `subprocess.TimeoutExpired` after `timeout_s`.
+    """
     try:
-        return subprocess.run(
+        process = subprocess.Popen(
             ["git", *_SETTINGS, *arguments],
-            input=feed,
-            capture_output=True,
-            env=dict(environment) if environment is not None else git_environment(),
-            timeout=timeout_s,
-            check=False,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment if environment is not None else git_environment(),
+            start_new_session=detached,
         )
     except FileNotFoundError as error:
-        raise GitError("git is not found", reason="git_missing", hint="install git") from error
+        raise _git_missing() from error
+    with process:
+        try:
+            output, said = process.communicate(feed, timeout_s)
+        except BaseException:
+            # A fetch has started others, which would go on.
+            if detached:
+                os.killpg(process.pid, signal.SIGKILL)
+            else:
+                process.kill()
+            raise
+    return subprocess.CompletedProcess(process.args, process.returncode, output, said)
 
 
 class CatFile:
     """`git cat-file` over one object store. Thread-safe; a process is started by the first question."""
 
     def __init__(self, git_dir: bytes, environment: Mapping[str, str]) -> None:
-        self._arguments: list[str | bytes] = ["git", b"--git-dir=" + git_dir, *_SETTINGS, "cat-file"]
-        self._environment = dict(environment)
-        self._contents = _Conversation([*self._arguments, "--batch"], self._environment)
-        self._checks = _Conversation([*self._arguments, "--batch-check"], self._environment)
+        # A submodule's settings name a work tree, and git would refuse where that is not there.
+        place = {"GIT_DIR": os.fsdecode(git_dir), "GIT_WORK_TREE": os.fsdecode(git_dir)}
+        self._environment = {**environment, **place}
+        self._free: list[_Conversation] = []
+        self._slots = threading.Semaphore(_POOL)
+        self._checks: _Conversation | None = None
+        self._checks_lock = threading.Lock()
+        self._is_closed = False
 
     def read(self, oid: str) -> tuple[str, bytes] | None:
-        """Type and content of an object, None where it is missing."""
-        with self._contents.lock:
-            output = self._contents.ask(oid.encode() + b"\n")
-            header = output.readline().split()
-            if len(header) != 3:
-                self._expect(header, oid)
-                return None
-            content = output.read(int(header[2]))
-            output.read(1)
-            return header[1].decode(), content
+        """Type and content of an object, None where it is missing; for those that are held in memory."""
+        return self.read_all((oid,))[0]
+
+    def read_all(self, oids: Sequence[str]) -> list[tuple[str, bytes] | None]:
+        """Type and content of objects, in their order; None for what is missing. A blob that is too large has b""."""
+        found: list[tuple[str, bytes] | None] = []
+        with self._slots:
+            try:
+                conversation = self._free.pop()
+            except IndexError:
+                conversation = _Conversation("--batch", self._environment)
+            try:
+                for start in range(0, len(oids), _AT_ONCE):
+                    asked = oids[start : start + _AT_ONCE]
+                    conversation.ask(asked)
+                    found += [conversation.answer_content(oid) for oid in asked]
+            except BaseException:
+                # What is left unread would be taken for the answer to the next question.
+                conversation.end()
+                raise
+            if self._is_closed:
+                conversation.end()
+            else:
+                self._free.append(conversation)
+        return found
 
     def check(self, oids: Sequence[str]) -> list[tuple[str, int] | None]:
         """Type and size in bytes of objects, in their order; None for what is missing."""
         found: list[tuple[str, int] | None] = []
-        with self._checks.lock:
-            for start in range(0, len(oids), _AT_ONCE):
-                asked = oids[start : start + _AT_ONCE]
-                output = self._checks.ask("".join(f"{oid}\n" for oid in asked).encode())
-                for oid in asked:
-                    header = output.readline().split()
-                    if len(header) == 3:
-                        found.append((header[1].decode(), int(header[2])))
-                    else:
-                        self._expect(header, oid)
-                        found.append(None)
+        with self._checks_lock:
+            checks, self._checks = self._checks or _Conversation("--batch-check", self._environment), None
+            try:
+                for start in range(0, len(oids), _AT_ONCE):
+                    asked = oids[start : start + _AT_ONCE]
+                    checks.ask(asked)
+                    found += [checks.answer(oid) for oid in asked]
+            except BaseException:
+                checks.end()
+                raise
+            self._checks = checks
         return found
 
-    def open(self, oid: str) -> BinaryIO:
-        """The content of a blob: from the conversation where it is small, else from a process of its own."""
-        checked = self.check([oid])[0]
-        if checked is None:
-            raise missing_object(oid)
-        if checked[1] > _LARGE_BYTES:
-            process = subprocess.Popen(
-                [*self._arguments, "blob", oid], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, env=self._environment
-            )
-            return cast(BinaryIO, _ProcessOutput(process, oid))
-        import io
-
-        read = self.read(oid)
-        if read is None:
-            raise missing_object(oid)
-        return io.BytesIO(read[1])
+    def stream(self, oid: str) -> BinaryIO:
+        """The content of a blob from a process of its own."""
+        return cast(BinaryIO, _Streamed(_start(["cat-file", "blob", oid], self._environment), oid))
 
     def close(self) -> None:
-        """End the processes."""
-        self._contents.close()
-        self._checks.close()
-
-    def _expect(self, header: Sequence[bytes], oid: str) -> None:
-        if len(header) != 2 or header[1] not in (b"missing", b"ambiguous"):
-            raise GitError(
-                f"git cat-file ended while {oid} was asked for", hint="`git fsck` tells whether objects are damaged"
-            )
+        """End the processes that nobody talks to; one that is talked to ends with that talk."""
+        self._is_closed = True
+        while self._free:
+            self._free.pop().end()
+        with self._checks_lock:
+            if self._checks is not None:
+                self._checks.end()
+                self._checks = None
 
 
 class _Conversation:
-    """A process that answers one question after another, and is started anew where it has ended."""
+    """A process of `cat-file`, held by one thread at a time, which reads as many answers as it asked questions."""
 
-    def __init__(self, command: Sequence[str | bytes], environment: Mapping[str, str]) -> None:
-        self.lock = threading.Lock()
-        self._command, self._environment = command, environment
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def ask(self, question: bytes) -> IO[bytes]:
-        """Write a question, with the lock held until its answer is read."""
-        if self._process is None or self._process.poll() is not None:
-            self._process = subprocess.Popen(
-                self._command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env=dict(self._environment),
-            )
+    def __init__(self, mode: str, environment: Mapping[str, str]) -> None:
+        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
+        self._process = _start(["cat-file", mode], environment, subprocess.PIPE, self._complaints)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
+        self._questions, self._answers = self._process.stdin, self._process.stdout
+
+    def ask(self, oids: Sequence[str]) -> None:
+        """Write questions."""
         try:
-            self._process.stdin.write(question)
-            self._process.stdin.flush()
-        except OSError as error:
-            raise GitError(f"git cat-file ended: {error}", hint="`git fsck` tells whether objects are damaged") from error
-        return self._process.stdout
+            self._questions.write("".join(f"{oid}\n" for oid in oids).encode())
+            self._questions.flush()
+        except BrokenPipeError as error:
+            raise self._ended() from error
 
-    def close(self) -> None:
-        with self.lock:
-            process, self._process = self._process, None
-            if process is not None:
-                assert process.stdin is not None
-                assert process.stdout is not None
-                process.stdin.close()
-                process.stdout.close()
-                process.wait()
+    def answer(self, oid: str) -> tuple[str, int] | None:
+        """Type and size, None where the object is missing."""
+        header = self._answers.readline()
+        if not header.endswith(b"\n"):
+            raise self._ended()
+        fields = header.split()
+        if len(fields) == 3 and fields[0] == oid.encode():
+            return fields[1].decode(), int(fields[2])
+        return None
+
+    def answer_content(self, oid: str) -> tuple[str, bytes] | None:
+        """Type and content."""
+        answer = self.answer(oid)
+        if answer is None:
+            return None
+        kind, size = answer
+        if size > LARGE_BYTES and kind != "tree":
+            self._skip(size + 1)
+            return kind, b""
+        content = self._answers.read(size)
+        if len(content) != size or not self._answers.read(1):
+            raise self._ended()
+        return kind, content
+
+    def end(self) -> None:
+        """End the process, whatever is left unread."""
+        # Closing flushes, which fails where the process is gone already.
+        with contextlib.suppress(BrokenPipeError):
+            self._questions.close()
+        self._answers.close()
+        self._process.wait()
+        self._complaints.close()
+
+    def _skip(self, size: int) -> None:
+        while size:
+            chunk = self._answers.read(min(size, _CHUNK_BYTES))
+            if not chunk:
+                raise self._ended()
+            size -= len(chunk)
+
+    def _ended(self) -> GitError:
+        self._complaints.seek(0)
+        said = self._complaints.read().decode("utf-8", "backslashreplace").strip()
+        return GitError(
+            f"git cat-file ended: {said or 'it said nothing'}",
+            reason="git_failed",
+            hint="`git fsck` tells whether objects are damaged",
+        )
 
 
-class _ProcessOutput:
-    """The output of one process as a content to be read; a status that is not 0 is an error at its end."""
+class _Streamed:
+    """The blob that a process prints; an end that comes too early is an error."""
 
     def __init__(self, process: subprocess.Popen[bytes], oid: str) -> None:
-        self._process, self._oid = process, oid
+        assert process.stdout is not None
+        self._process, self._output, self._oid = process, process.stdout, oid
 
     def read(self, size: int = -1) -> bytes:
-        """Up to `size` bytes."""
-        assert self._process.stdout is not None
-        data = self._process.stdout.read(size)
-        if (size < 0 or not data) and self._process.wait() != 0:
+        """Up to `size` bytes; all that is left where it is negative."""
+        data = self._output.read(size)
+        if (size < 0 or len(data) < size) and self._process.wait() != 0:
             raise missing_object(self._oid)
         return data
 
+    def readable(self) -> bool:
+        """True."""
+        return True
+
     def close(self) -> None:
         """End the process, whatever is left unread."""
-        assert self._process.stdout is not None
-        self._process.stdout.close()
+        self._output.close()
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait()
 
-    def __enter__(self) -> _ProcessOutput:
+    def __enter__(self) -> _Streamed:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
 
+def in_memory(content: bytes) -> BinaryIO:
+    """A content that was read, to be read again."""
+    return io.BytesIO(content)
+
+
+def _start(
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    stdin: int = subprocess.DEVNULL,
+    stderr: IO[bytes] | int = subprocess.DEVNULL,
+) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            ["git", *_SETTINGS, *arguments],
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            env=environment,
+            process_group=0,
+        )
+    except FileNotFoundError as error:
+        raise _git_missing() from error
+
+
 def missing_object(oid: str) -> GitError:
     """The error for an object that a commit names and the store does not have."""
     return GitError(
         f"the git object {oid} is missing",
-        reason="missing_object",
+        reason="object_missing",
         hint="a partial clone is not enough: git fetch --refetch --no-filter; `git fsck` tells what else is missing",
     )
+
+
+def _git_missing() -> GitError:
+    return GitError("git is not found", reason="git_missing", hint="install git, or have it in PATH")

@@ -2,37 +2,28 @@
 
 from __future__ import annotations
 
-import os
-import posixpath
-import re
 import threading
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from operator import attrgetter
 from typing import BinaryIO
 
 from conveyor.errors import GitError
 from conveyor.gitrepo.api import Blob, Change, Delta, Repository, Selector
 from conveyor.gitrepo.attributes import Attributes
+from conveyor.gitrepo.discovery import Found, find
+from conveyor.gitrepo.history import History
 from conveyor.gitrepo.matching import compile_matcher
 from conveyor.gitrepo.objects import LINK
 from conveyor.gitrepo.processes import git_environment, run_git
+from conveyor.gitrepo.shallow import unshallow
+from conveyor.gitrepo.status import read_status
 from conveyor.gitrepo.submodules import Submodules
-from conveyor.gitrepo.trees import Trees
+from conveyor.gitrepo.trees import Node, Trees
+from conveyor.gitrepo.work_tree import commit_work_tree, dev_area
 
 _LINKS_FOLLOWED = 40
-_FETCH_TIMEOUT_S = 1800.0
-_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """What git says of a place: its work tree, its git directories, its HEAD."""
-
-    root: bytes
-    git_dir: bytes
-    common_dir: bytes
-    shallow: bool
-    head: str
+_FILES_KEPT = 4  # lists of files; each may hold all of a repository
 
 
 def open_repository(directory: str, *, dev: bool = False, home_dir: str) -> Repository:
@@ -40,36 +31,34 @@ def open_repository(directory: str, *, dev: bool = False, home_dir: str) -> Repo
 
     `GitError` (`not_a_repository`, `no_commits`, `safe_directory`, `bare`, `git_missing`, `git_too_old`).
     """
-    return GitRepository(_find(directory), dev=dev, home_dir=home_dir)
+    return GitRepository(find(directory), dev=dev, home_dir=home_dir)
 
 
 class GitRepository:
     """See `Repository`. What was asked once is remembered: a run sees one state."""
 
-    def __init__(self, found: _Found, *, dev: bool, home_dir: str) -> None:
+    def __init__(self, found: Found, *, dev: bool, home_dir: str) -> None:
         self._found = found
         self._dev = dev
-        self._shallow = found.shallow
+        self._head = found.head
+        self._is_shallow = found.is_shallow
+        self._was_deepened = False
         self._lock = threading.Lock()
-        self._head, more = found.head, dict[str, str]()
-        if dev:
-            from conveyor.gitrepo.status import commit_work_tree
-
-            with_head = Submodules(found.root, found.git_dir, git_environment())
+        self._uncommitted: tuple[Change, ...] | None = None
+        area = dev_area(found, home_dir) if dev else None
+        self._environment = git_environment(area.reading if area is not None else {})
+        self._submodules = Submodules(found.root, (found.git_dir, found.common_dir), self._environment)
+        if area is not None:
             try:
-                tree = with_head.own.tree_of(found.head)
-            finally:
-                with_head.close()
-            self._head, more = commit_work_tree(found.root, found.git_dir, found.head, tree, home_dir)
-        self._environment = git_environment(more)
-        self._submodules = Submodules(found.root, found.git_dir, self._environment)
+                self._head = commit_work_tree(found, self._submodules.own.commit(found.head), area)
+            except BaseException:
+                self._submodules.close()
+                raise
         self._trees = Trees(self._submodules)
         self._attributes = Attributes(self._trees)
-        self._known: dict[str, bool] = {self._head: True}
-        self._ancestry: dict[str, dict[str, bool]] = {}
+        self._history = History(self._submodules.own, self._rev_list)
         self._digests: dict[tuple[str, Selector], str] = {}
-        self._files: dict[tuple[str, Selector], tuple[Blob, ...]] = {}
-        self._uncommitted: tuple[Change, ...] | None = None
+        self._files = lru_cache(maxsize=_FILES_KEPT)(self._walk)
 
     @property
     def root(self) -> bytes:
@@ -90,101 +79,83 @@ class GitRepository:
 
     def commit_time_s(self, commit: str) -> int:
         """See `Repository`."""
-        return self._submodules.own.commit_time_s(commit)
+        return self._submodules.own.commit(commit).time_s
 
     def exists(self, commits: Iterable[str]) -> frozenset[str]:
         """See `Repository`."""
-        wanted = {commit for commit in commits if _COMMIT.fullmatch(commit)}
-        with self._lock:
-            unknown = sorted(wanted - self._known.keys())
-            if unknown:
-                there = set(self._submodules.own.commits_among(unknown))
-                self._known.update({commit: commit in there for commit in unknown})
-            return frozenset(commit for commit in wanted if self._known[commit])
+        return self._history.exists(commits)
 
     def ancestors(self, commits: Iterable[str], of: str) -> frozenset[str]:
-        """See `Repository`. What git does not list as outside of the history of `of` is inside."""
-        wanted = self.exists(commits)
-        with self._lock:
-            known = self._ancestry.setdefault(of, {of: True})
-            unknown = sorted(wanted - known.keys())
-            if unknown:
-                feed = "".join(f"{commit}\n" for commit in [*unknown, f"^{of}"]).encode()
-                outside = set(self._ask(["rev-list", "--stdin"], feed).decode().split())
-                known.update({commit: commit not in outside for commit in unknown})
-            return frozenset(commit for commit in wanted if known[commit])
+        """See `Repository`."""
+        return self._history.ancestors(commits, of)
 
     def first_parents(self, commit: str, limit: int) -> tuple[str, ...]:
         """See `Repository`."""
-        listed = self._ask(["rev-list", "--first-parent", f"--max-count={limit + 1}", commit])
-        return tuple(listed.decode().split())
+        return self._history.first_parents(commit, limit)
 
     def is_shallow(self) -> bool:
         """See `Repository`."""
-        return self._shallow
+        return self._is_shallow
 
     def deepen(self) -> bool:
         """See `Repository`."""
-        import subprocess
+        with self._lock:
+            if self._is_shallow and not self._was_deepened:
+                self._was_deepened = True
+                self._is_shallow = not unshallow(self._found)
+                self._history.forget_missing()
+            return not self._is_shallow
 
-        try:
-            done = run_git(
-                [
-                    b"--git-dir=" + self._found.git_dir,
-                    "fetch",
-                    "--quiet",
-                    "--unshallow",
-                    "--no-recurse-submodules",
-                    "origin",
-                ],
-                environment=git_environment({"GIT_SSH_COMMAND": os.environ.get("GIT_SSH_COMMAND", "ssh -o BatchMode=yes")}),
-                timeout_s=_FETCH_TIMEOUT_S,
-            )
-        except subprocess.TimeoutExpired:
-            return False
-        if done.returncode == 0:
-            self._shallow = False
-        return not self._shallow
+    def _rev_list(self, lines: Sequence[str]) -> Sequence[str]:
+        feed = "".join(f"{line}\n" for line in lines).encode()
+        listed = run_git(
+            [b"--git-dir=" + self._found.git_dir, "rev-list", "--stdin"], environment=self._environment, feed=feed
+        )
+        if listed.returncode:
+            said = listed.stderr.decode("utf-8", "backslashreplace").strip()
+            raise GitError(f"git rev-list failed: {said}", reason="git_failed", hint="`git fsck` tells what is damaged")
+        return listed.stdout.decode().split()
 
     # -- files of a commit
 
     def read_file(self, commit: str, path: bytes) -> bytes | None:
         """See `Repository`."""
-        for _ in range(_LINKS_FOLLOWED):
-            node = self._trees.find(commit, path)
-            if node is None:
-                link = self._link_above(commit, path)
-                if link is None:
-                    return None
-                path = link
-            elif node.mode == LINK:
-                target = os.path.join(posixpath.dirname(path), node.store.read_blob(node.oid))
-                path = posixpath.normpath(target)
-            else:
-                return None if node.is_directory else node.store.read_blob(node.oid)
-            if path.startswith((b"/", b"../")) or path == b"..":
-                return None
-        return None
+        node = self._follow(commit, path)
+        return node.store.read_blob(node.oid) if node is not None and not node.is_directory else None
 
-    def _link_above(self, commit: str, path: bytes) -> bytes | None:
-        """The path with the first link in its parents followed, None where there is none."""
-        parts = path.split(b"/")
-        for count in range(1, len(parts)):
-            parent = b"/".join(parts[:count])
-            node = self._trees.find(commit, parent)
+    def _follow(self, commit: str, path: bytes) -> Node | None:
+        """What stands at a path once links are followed, as the system would; None where they lead out or in circles."""
+        nodes = [self._trees.root(commit)]
+        left = path.split(b"/")[::-1]
+        links = 0
+        while left:
+            name = left.pop()
+            if name in (b"", b".") and nodes[-1].is_directory:
+                continue
+            if name == b".." and nodes[-1].is_directory:
+                nodes.pop()
+                if not nodes:
+                    return None
+                continue
+            node = self._trees.child(nodes[-1], name) if nodes[-1].is_directory else None
             if node is None:
                 return None
-            if node.mode == LINK:
-                target = os.path.join(posixpath.dirname(parent), node.store.read_blob(node.oid))
-                return posixpath.normpath(b"/".join([target, *parts[count:]]))
-        return None
+            if node.mode != LINK:
+                nodes.append(node)
+                continue
+            links += 1
+            target = node.store.read_blob(node.oid)
+            if links > _LINKS_FOLLOWED or target.startswith(b"/"):
+                return None
+            left += target.split(b"/")[::-1]
+        return nodes[-1]
 
     def files(self, commit: str, selector: Selector) -> tuple[Blob, ...]:
         """See `Repository`."""
-        key = (commit, selector)
-        if key not in self._files:
-            self._files[key] = tuple(sorted(self._trees.walk(commit, selector), key=lambda blob: blob.path))
-        return self._files[key]
+        return self._files(commit, selector)
+
+    def _walk(self, commit: str, selector: Selector) -> tuple[Blob, ...]:
+        return tuple(sorted(self._trees.walk(commit, selector), key=attrgetter("path")))
 
     def matches(self, commit: str, selector: Selector) -> bool:
         """See `Repository`."""
@@ -229,12 +200,7 @@ class GitRepository:
 
     def lfs_files(self, commit: str, selector: Selector) -> tuple[bytes, ...]:
         """See `Repository`."""
-        paths = (
-            b"/".join(part for part in (selector.add, blob.path) if part)
-            for blob in self._trees.walk(commit, selector)
-            if not blob.store and not blob.is_link
-        )
-        return tuple(self._attributes.lfs_paths(commit, selector.add, paths))
+        return tuple(sorted(self._attributes.lfs_files(commit, selector)))
 
     # -- the work tree
 
@@ -244,9 +210,7 @@ class GitRepository:
             return ()
         with self._lock:
             if self._uncommitted is None:
-                from conveyor.gitrepo.status import read_status
-
-                self._uncommitted = read_status(self._found.root, self._found.git_dir)
+                self._uncommitted = read_status(self._found)
             return self._uncommitted
 
     def select_changes(self, changes: Iterable[Change], selector: Selector) -> Iterator[Change]:
@@ -271,76 +235,3 @@ class GitRepository:
     def close(self) -> None:
         """See `Repository`."""
         self._submodules.close()
-
-    def _ask(self, arguments: list[str | bytes], feed: bytes = b"") -> bytes:
-        done = run_git([b"--git-dir=" + self._found.git_dir, *arguments], environment=self._environment, feed=feed)
-        if done.returncode:
-            doing = " ".join(os.fsdecode(argument) for argument in arguments[:2])
-            raise GitError(f"git {doing} failed: {done.stderr.decode('utf-8', 'replace').strip()}")
-        return done.stdout
-
-
-def _find(directory: str) -> _Found:
-    question: list[str | bytes] = [
-        "rev-parse",
-        "--is-bare-repository",
-        "--is-shallow-repository",
-        "--absolute-git-dir",
-        "--git-common-dir",
-        "--show-toplevel",
-        "HEAD^{commit}",
-    ]
-    done = run_git(["-C", directory, *question])
-    if done.returncode and os.environ.get("GIT_DIR") and b"not a git repository" in done.stderr:
-        # The git directory stands elsewhere, and the caller says where.
-        done = run_git(question, environment=git_environment({"GIT_DIR": os.environ["GIT_DIR"], **_work_tree_variable()}))
-    lines = done.stdout.split(b"\n")
-    if done.returncode:
-        raise _refusal(directory, lines, done.stderr.decode("utf-8", "replace"))
-    bare, shallow, git_dir, common_dir, root, head = lines[:6]
-    if bare == b"true" or len(lines) != 7:
-        raise _bare(directory)
-    base = os.path.normpath(os.path.join(os.fsencode(os.path.abspath(directory)), common_dir))
-    return _Found(root, git_dir, base, shallow == b"true", head.decode())
-
-
-def _work_tree_variable() -> dict[str, str]:
-    return {"GIT_WORK_TREE": os.environ["GIT_WORK_TREE"]} if "GIT_WORK_TREE" in os.environ else {}
-
-
-def _refusal(directory: str, lines: list[bytes], said: str) -> GitError:
-    if "dubious ownership" in said or "unsafe repository" in said:
-        named = re.search(r"safe\.directory (.*)", said)
-        place = named[1].strip() if named else directory
-        return GitError(
-            f"the repository of {directory} belongs to another user, and git refuses to read it",
-            reason="safe_directory",
-            hint=f"git config --global --add safe.directory {place}",
-        )
-    if "not a git repository" in said:
-        return GitError(
-            f"{directory} is not in a git repository",
-            reason="not_a_repository",
-            hint="conveyor builds what is committed: git init, git add and git commit, or name the project by --dir",
-        )
-    if "work tree" in said or lines[0] == b"true":
-        return _bare(directory)
-    if "HEAD" in said:
-        return GitError(
-            f"the repository of {directory} has no commits",
-            reason="no_commits",
-            hint="conveyor builds what is committed: git add and git commit",
-        )
-    return GitError(
-        f"git cannot read the repository of {directory}: {said.strip()}",
-        reason="git_too_old" if "unknown option" in said or "usage:" in said else "git",
-        hint="git 2.25 or newer is needed" if "usage:" in said else "",
-    )
-
-
-def _bare(directory: str) -> GitError:
-    return GitError(
-        f"the repository of {directory} has no work tree",
-        reason="bare",
-        hint="run in a clone with a work tree, or in one made by `git worktree add`",
-    )

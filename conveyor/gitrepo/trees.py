@@ -11,21 +11,21 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from conveyor.errors import GitError
 from conveyor.gitrepo.api import Blob, Selector
 from conveyor.gitrepo.matching import PathMatcher, compile_matcher
-from conveyor.gitrepo.objects import GITLINK, LINK, TREE, Objects, TreeEntry
-from conveyor.gitrepo.submodules import Submodules
+from conveyor.gitrepo.objects import GITLINK, TREE, Objects, TreeEntry
+from conveyor.gitrepo.submodules import Submodules, has_submodules
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """Something of a commit: an entry, the store that has it, and the root tree of that store's commit."""
+    """Something of a commit: an entry, the store that has it, and the root of that store's commit."""
 
     store: Objects
     mode: int
     oid: str
     path: bytes  # relative to the root of the repository
+    root_path: bytes  # where the commit of the store stands: b"" or the path of a submodule
     root_tree: str
 
     @property
@@ -40,50 +40,76 @@ class Trees:
     def __init__(self, submodules: Submodules) -> None:
         self._submodules = submodules
         self._merged: dict[tuple[str, str, bytes], str] = {}
+        self._digests: dict[tuple[PathMatcher, str, bytes, str], str] = {}
+
+    def root(self, commit: str) -> Node:
+        """The root of a commit of the repository."""
+        tree = self._submodules.own.tree_of(commit)
+        return Node(self._submodules.own, TREE, tree, b"", b"", tree)
 
     def find(self, commit: str, path: bytes) -> Node | None:
         """What stands at a path, links not followed; submodules entered."""
-        tree = self._submodules.own.tree_of(commit)
-        node = Node(self._submodules.own, TREE, tree, b"", tree)
+        node = self.root(commit)
         for name in path.split(b"/") if path else []:
-            if not node.is_directory:
+            found = self.child(node, name) if node.is_directory else None
+            if found is None:
                 return None
-            entry = next((item for item in node.store.tree(node.oid) if item.name == name), None)
-            if entry is None:
-                return None
-            node = self.enter(node, entry)
+            node = found
         return node
+
+    def child(self, node: Node, name: bytes) -> Node | None:
+        """What a directory has under a name; a submodule is entered."""
+        entry = next((item for item in node.store.tree(node.oid) if item.name == name), None)
+        return self.enter(node, entry) if entry is not None else None
 
     def enter(self, parent: Node, entry: TreeEntry) -> Node:
         """An entry of a directory; a submodule is entered. `GitError` for one that is not here."""
-        path = parent.path + b"/" + entry.name if parent.path else entry.name
+        path = _below(parent.path, entry.name)
         if entry.mode == GITLINK:
-            store, tree = self._submodules.enter(parent.store, path, entry.oid, parent.root_tree)
-            return Node(store, TREE, tree, path, tree)
-        mode = entry.mode if entry.mode in (TREE, LINK) else (0o100755 if entry.mode & 0o100 else 0o100644)
-        return Node(parent.store, mode, entry.oid, path, parent.root_tree)
+            below = path[len(parent.root_path) :].lstrip(b"/")
+            store, tree = self._submodules.enter(parent.store, path, below, entry.oid, parent.root_tree)
+            return Node(store, TREE, tree, path, path, tree)
+        return Node(parent.store, entry.mode, entry.oid, path, parent.root_path, parent.root_tree)
 
     def walk(self, commit: str, selector: Selector) -> Iterator[Blob]:
         """The selected files and links, in git's order."""
         node = self.find(commit, selector.add)
-        if node is not None:
-            yield from self._walk(node, b"", _matcher(selector))
+        matcher = _matcher(selector)
+        if node is None:
+            return
+        if node.is_directory:
+            yield from self._walk(node, b"", matcher)
+        elif matcher.matches(b""):
+            yield Blob(b"", node.mode, node.oid, node.store.name)
 
-    def _walk(self, node: Node, path: bytes, matcher: PathMatcher) -> Iterator[Blob]:
-        if not node.is_directory:
-            if matcher.matches(path):
-                yield Blob(path, node.mode, node.oid, node.store.name)
+    def _walk(self, node: Node, path: bytes, matcher: PathMatcher | None) -> Iterator[Blob]:
+        """The files below a directory; without a matcher all of them."""
+        taken = matcher.directory(path) if matcher is not None else "all"
+        if taken == "none":
             return
-        if matcher.directory(path) == "none":
-            return
-        for entry in node.store.tree(node.oid):
-            below = _below(path, entry.name)
-            if entry.mode in (TREE, GITLINK):
-                if matcher.directory(below) != "none":
+        if taken == "all":
+            matcher = None
+        entries = node.store.tree(node.oid)
+        self._load(node, entries, path, matcher)
+        store = node.store.name
+        for entry in entries:
+            mode, name, oid = entry
+            below = path + b"/" + name if path else name
+            if mode in (TREE, GITLINK):
+                if matcher is None or matcher.directory(below) != "none":
                     yield from self._walk(self.enter(node, entry), below, matcher)
-            elif matcher.matches(below):
-                mode = LINK if entry.mode == LINK else (0o100755 if entry.mode & 0o100 else 0o100644)
-                yield Blob(below, mode, entry.oid, node.store.name)
+            elif matcher is None or matcher.matches(below):
+                yield Blob(below, mode, oid, store)
+
+    def _load(self, node: Node, entries: tuple[TreeEntry, ...], path: bytes, matcher: PathMatcher | None) -> None:
+        """Read the trees of the next level together: one question at a time would take most of a walk."""
+        node.store.load_trees(
+            [
+                entry.oid
+                for entry in entries
+                if entry.mode == TREE and (matcher is None or matcher.directory(_below(path, entry.name)) != "none")
+            ]
+        )
 
     def compare(self, old: str, new: str, selector: Selector) -> tuple[dict[bytes, Blob], dict[bytes, Blob]]:
         """The selected files by path that one commit has and the other has not, or not so."""
@@ -117,9 +143,10 @@ class Trees:
                     self._compare(entered_old, entered_new, below, matcher, gone, came)
             return
         for node, found in ((old, gone), (new, came)):
-            if node is not None:
-                for blob in self._walk(node, path, matcher):
-                    found[blob.path] = blob
+            if node is not None and node.is_directory:
+                found.update((blob.path, blob) for blob in self._walk(node, path, matcher))
+            elif node is not None and matcher.matches(path):
+                found[path] = Blob(path, node.mode, node.oid, node.store.name)
 
     def _enter_selected(self, parent: Node, entry: TreeEntry | None, path: bytes, matcher: PathMatcher) -> Node | None:
         if entry is None or (entry.mode in (TREE, GITLINK) and matcher.directory(path) == "none"):
@@ -137,41 +164,64 @@ class Trees:
         return self._digest(node, b"", matcher)
 
     def _digest(self, node: Node, path: bytes, matcher: PathMatcher) -> str:
-        coverage = matcher.directory(path)
-        if coverage == "none":
+        taken = matcher.directory(path)
+        if taken == "none":
             return ""
-        if coverage == "all":
+        if taken == "all":
             return self._merge(node)
+        # The same directory of another commit is most often the same tree.
+        key = (matcher, node.store.name, path, node.oid)
+        digest = self._digests.get(key)
+        if digest is not None:
+            return digest
         selected: list[tuple[bytes, int, str]] = []
-        for entry in node.store.tree(node.oid):
+        entries = node.store.tree(node.oid)
+        self._load_partial(node, entries, path, matcher)
+        for entry in entries:
             below = _below(path, entry.name)
             if entry.mode in (TREE, GITLINK):
                 if matcher.directory(below) != "none" and (oid := self._digest(self.enter(node, entry), below, matcher)):
                     selected.append((entry.name, TREE, oid))
             elif matcher.matches(below):
-                selected.append((entry.name, self.enter(node, entry).mode, entry.oid))
-        return tree_id(selected, node.oid)
+                selected.append((entry.name, entry.mode, entry.oid))
+        digest = self._digests[key] = tree_id(selected, node.oid)
+        return digest
+
+    def _load_partial(self, node: Node, entries: tuple[TreeEntry, ...], path: bytes, matcher: PathMatcher) -> None:
+        """Read the trees of the next level together, but those of which an earlier digest is known."""
+        wanted = []
+        for entry in entries:
+            below = _below(path, entry.name)
+            known = (matcher, node.store.name, below, entry.oid) in self._digests
+            if entry.mode == TREE and not known and matcher.directory(below) == "partial":
+                wanted.append(entry.oid)
+        node.store.load_trees(wanted)
 
     def _merge(self, node: Node) -> str:
         """The id of a whole directory with its submodules in place of their links."""
-        if not any(entry.name == b".gitmodules" for entry in node.store.tree(node.root_tree)):
-            if any(entry.mode == GITLINK for entry in node.store.tree(node.oid)):
-                raise _unlisted(node)
-            return node.oid
+        if not has_submodules(node.store, node.root_tree):
+            # Git itself writes no empty directories below, so that nothing need be read.
+            return "" if node.oid in _EMPTY_TREES else node.oid
         key = (node.store.name, node.oid, node.path)
-        if key not in self._merged:
-            entries = []
-            merged = False
-            for entry in node.store.tree(node.oid):
-                if entry.mode in (TREE, GITLINK):
-                    oid = self._merge(self.enter(node, entry))
-                    merged = merged or oid != entry.oid
-                    if oid:
-                        entries.append((entry.name, TREE, oid))
-                else:
-                    entries.append((entry.name, entry.mode, entry.oid))
-            self._merged[key] = tree_id(entries, node.oid) if merged else node.oid
-        return self._merged[key]
+        known = self._merged.get(key)
+        if known is not None:
+            return known
+        merged: list[tuple[bytes, int, str]] = []
+        entries = node.store.tree(node.oid)
+        self._load(node, entries, b"", None)
+        for entry in entries:
+            if entry.mode in (TREE, GITLINK):
+                oid = self._merge(self.enter(node, entry))
+                if oid:
+                    merged.append((entry.name, TREE, oid))
+            else:
+                merged.append((entry.name, entry.mode, entry.oid))
+        is_as_stored = merged == [(entry.name, entry.mode, entry.oid) for entry in entries]
+        oid = self._merged[key] = node.oid if is_as_stored else tree_id(merged, node.oid)
+        return oid
+
+
+_EMPTY_TREES = (hashlib.sha1(b"tree 0\0", usedforsecurity=False).hexdigest(), hashlib.sha256(b"tree 0\0").hexdigest())
 
 
 def tree_id(entries: list[tuple[bytes, int, str]], like: str) -> str:
@@ -190,11 +240,3 @@ def _below(path: bytes, name: bytes) -> bytes:
 
 def _matcher(selector: Selector) -> PathMatcher:
     return compile_matcher(selector.include, selector.exclude, selector.within)
-
-
-def _unlisted(node: Node) -> GitError:
-    return GitError(
-        f"the directory /{node.path.decode('utf-8', 'backslashreplace')} holds a submodule that .gitmodules does not name",
-        reason="submodule_not_initialised",
-        hint="add it to .gitmodules, or remove it by `git rm --cached`",
-    )

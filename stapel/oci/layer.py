@@ -90,7 +90,7 @@ def write_layer(entries: Iterable[Entry], out: BinaryIO) -> LayerResult:
             raise LayerError(f"{entry.path!r} comes after {b'/'.join(previous)!r}")
         previous = components
         put(_headers(entry))
-        if entry.kind == "file" and entry.size:
+        if entry.kind == "file" and (entry.size or entry.open):
             _put_content(entry, put)
     put(b"\0" * (2 * _BLOCK))
     return LayerResult("sha256:" + digest.hexdigest(), size)

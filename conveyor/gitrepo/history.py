@@ -1,0 +1,92 @@
+"""Which commits are known, and which of them are ancestors.
+
+Most candidates of a build are a few commits old. Those are found by reading commits one after another, the newest first,
+in a walk that all images of a run share; no process is started. Only for what the walk does not meet soon git itself is
+asked, once for all candidates.
+"""
+
+from __future__ import annotations
+
+import heapq
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from conveyor.gitrepo.objects import Commit, Objects
+
+_WALKED = 256  # commits; reading them costs as much as one process
+
+
+@dataclass(slots=True)
+class _Walk:
+    """Ancestors of one commit: those that were met, and what is known of others."""
+
+    queue: list[tuple[int, str, Commit]]  # the newest first; all of them are in `met`
+    met: set[str]
+    asked: dict[str, bool] = field(default_factory=dict)
+    read: int = 0
+
+
+class History:
+    """Commits of one repository. Thread-safe. `rev_list` gets the lines of its input, and gives those of its output."""
+
+    def __init__(self, objects: Objects, rev_list: Callable[[Sequence[str]], Sequence[str]]) -> None:
+        self._objects = objects
+        self._rev_list = rev_list
+        self._lock = threading.Lock()
+        self._missing: set[str] = set()
+        self._walks: dict[str, _Walk] = {}
+        self._first_parents: dict[str, list[str]] = {}
+
+    def exists(self, commits: Iterable[str]) -> frozenset[str]:
+        """Those that are commits known here."""
+        wanted = set(commits) - self._missing
+        found = frozenset(self._objects.commits(sorted(wanted)))
+        self._missing |= wanted - found
+        return found
+
+    def ancestors(self, commits: Iterable[str], of: str) -> frozenset[str]:
+        """Those that are known here and are ancestors of `of`, or `of` itself."""
+        wanted = set(commits)
+        if wanted <= {of}:
+            return self.exists(wanted)
+        known = self.exists(wanted)
+        with self._lock:
+            walk = self._walks.get(of)
+            if walk is None:
+                start = self._objects.commit(of)
+                walk = self._walks[of] = _Walk([(-start.time_s, of, start)], {of})
+            left = known - walk.met - walk.asked.keys()
+            while left and walk.queue and walk.read < _WALKED:
+                self._step(walk)
+                left -= walk.met
+            if left and walk.queue:
+                # What git lists as outside of the history of `of` is no ancestor; all else is.
+                outside = frozenset(self._rev_list([*sorted(left), f"^{of}"]))
+                walk.asked.update({commit: commit not in outside for commit in left})
+            return frozenset(commit for commit in known if commit in walk.met or walk.asked.get(commit, False))
+
+    def first_parents(self, commit: str, limit: int) -> tuple[str, ...]:
+        """A commit and `limit` of its first-parent ancestors at most, newest first."""
+        with self._lock:
+            line = self._first_parents.setdefault(commit, [commit])
+            while len(line) <= limit:
+                parents = self._objects.commit(line[-1]).parents[:1]
+                # The parent of the last commit of a shallow clone is not here.
+                if not self._objects.commits(parents):
+                    break
+                line.extend(parents)
+            return tuple(line[: limit + 1])
+
+    def forget_missing(self) -> None:
+        """Look again for what was not here, after a fetch."""
+        with self._lock:
+            self._missing, self._walks, self._first_parents = set(), {}, {}
+
+    def _step(self, walk: _Walk) -> None:
+        """Meet the parents of the newest commit that is left."""
+        _, _, commit = heapq.heappop(walk.queue)
+        walk.read += 1
+        for oid, parent in self._objects.commits([oid for oid in commit.parents if oid not in walk.met]).items():
+            walk.met.add(oid)
+            heapq.heappush(walk.queue, (-parent.time_s, oid, parent))

@@ -1,0 +1,96 @@
+"""The patterns of .gitattributes, as git's own wildmatch reads them: bytes, one `?` for one byte.
+
+They differ from the globs of the configuration (`matching`): no braces, classes such as `[:alpha:]`, and what matches a
+directory says nothing of the files in it.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from functools import lru_cache
+
+_CLASSES = {
+    b"alnum": string.ascii_letters + string.digits,
+    b"alpha": string.ascii_letters,
+    b"blank": " \t",
+    b"cntrl": "".join(map(chr, range(32))) + "\x7f",
+    b"digit": string.digits,
+    b"graph": "".join(map(chr, range(33, 127))),
+    b"lower": string.ascii_lowercase,
+    b"print": "".join(map(chr, range(32, 127))),
+    b"punct": string.punctuation,
+    b"space": " \t\n\v\f\r",
+    b"upper": string.ascii_uppercase,
+    b"xdigit": string.hexdigits,
+}
+_NEVER = re.compile(rb"(?!)")
+
+
+@lru_cache(maxsize=4096)
+def compile_pattern(pattern: bytes) -> re.Pattern[bytes]:
+    """A regular expression for whole paths; `*` and `?` match no `/`. A pattern that cannot be read matches nothing."""
+    source = b""
+    at = 0
+    while at < len(pattern):
+        character = pattern[at : at + 1]
+        if character == b"*":
+            end = at + len(pattern[at:]) - len(pattern[at:].lstrip(b"*"))
+            starts = at == 0 or pattern[at - 1 : at] == b"/"
+            if end - at > 1 and starts and pattern[end : end + 1] == b"/":
+                source += rb"(?:.*/)?"
+                end += 1
+            elif end - at > 1 and starts and end == len(pattern):
+                source += rb".*"
+            else:
+                source += rb"[^/]*"
+            at = end
+        elif character == b"?":
+            source += rb"[^/]"
+            at += 1
+        elif character == b"[":
+            members, at = _read_class(pattern, at + 1)
+            members.discard(ord("/"))
+            if not members:
+                return _NEVER
+            source += b"[" + b"".join(rb"\x%02x" % member for member in sorted(members)) + b"]"
+        elif character == b"\\":
+            if at + 1 == len(pattern):
+                return _NEVER
+            source += re.escape(pattern[at + 1 : at + 2])
+            at += 2
+        else:
+            source += re.escape(character)
+            at += 1
+    return re.compile(source, re.DOTALL)
+
+
+def _read_class(pattern: bytes, at: int) -> tuple[set[int], int]:
+    """The bytes that a class matches, and where it ends; none where it is not closed or names an unknown class."""
+    negated = pattern[at : at + 1] in (b"!", b"^")
+    start = at = at + negated
+    members: set[int] = set()
+    previous: int | None = None
+    while at < len(pattern):
+        character = pattern[at : at + 1]
+        if character == b"]" and at > start:
+            return (set(range(1, 256)) - members if negated else members), at + 1
+        named = re.compile(rb"\[:([^\]]*):\]").match(pattern, at)
+        if character == b"-" and previous is not None and pattern[at + 1 : at + 2] not in (b"]", b""):
+            at += 2 if pattern[at + 1 : at + 2] == b"\\" else 1
+            members.update(range(previous, pattern[at] + 1) if at < len(pattern) else ())
+            previous = None
+            at += 1
+        elif named:
+            if named[1] not in _CLASSES:
+                break
+            members.update(_CLASSES[named[1]].encode())
+            previous = None
+            at = named.end()
+        else:
+            at += character == b"\\"
+            if at < len(pattern):
+                previous = pattern[at]
+                members.add(previous)
+            at += 1
+    return set(), len(pattern)
