@@ -46,13 +46,10 @@ def list_images(final_images_only: bool, project: ProjectOptions) -> None:
 @project_options
 def graph(images: tuple[str, ...], project: ProjectOptions) -> None:
     """Print, as YAML, what each image takes from others."""
-    import yaml
-
-    from conveyor.config.graph import graph_document
+    from conveyor.config.graph import render_graph
 
     opened = _open(project)
-    document = graph_document(opened.project, _select(opened, images))
-    click.echo(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), nl=False)
+    click.echo(render_graph(opened.project, _select(opened, images)), nl=False)
 
 
 def _open(project: ProjectOptions) -> OpenProject:

@@ -74,7 +74,7 @@ def _check_project(project: ProjectOptions) -> tuple[Literal["ok", "warning", "e
 
     opened = open_project(project)
     opened.repo.close()
-    text = f"{opened.project.name} at commit {opened.repo.head[:12]}, {len(opened.project.images)} images"
+    text = f"{opened.project.name} at commit {opened.repo.head[:12]}, images: {len(opened.project.images)}"
     if opened.repo.is_shallow():
         return "warning", f"{text}; the clone is shallow, it will be deepened from origin by the first build"
     return "ok", text
@@ -95,14 +95,14 @@ def _check_engine(project: ProjectOptions, storage: StorageOptions) -> tuple[Lit
 def _check_toolchain(project: ProjectOptions, storage: StorageOptions) -> tuple[Literal["ok", "warning", "error"], str]:
     from conveyor.cli.session import make_engine, open_places
     from stapel.api import Cancel, Run
-    from stapel.toolchain import selftest_script
+    from stapel.toolchain import proof_script
 
     output: list[bytes] = []
     with open_places(project) as places:
         engine = make_engine("doctor", places, storage, lambda message: None)
         try:
             scratch = engine.hold(None)
-            made = engine.build(scratch, [Run(selftest_script())], lambda stream, data: output.append(data), Cancel())
+            made = engine.build(scratch, [Run(proof_script())], lambda stream, data: output.append(data), Cancel())
             made.close()
             scratch.close()
         finally:

@@ -43,12 +43,11 @@ def main() -> None:
     from conveyor.errors import ConveyorError
 
     try:
-        conveyor.main(prog_name="conveyor", standalone_mode=False)
-        status = 0
+        # Without its standalone mode click gives the status of `Exit` as the result.
+        result = conveyor.main(prog_name="conveyor", standalone_mode=False)
+        status = result if isinstance(result, int) else 0
     except click.ClickException as error:
         error.show()
-        status = error.exit_code
-    except click.exceptions.Exit as error:
         status = error.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)

@@ -25,6 +25,13 @@ def graph_document(project: Project, names: Sequence[str]) -> list[dict[str, obj
     return [_item(images[name]) for name in images if name in wanted] if wanted else []
 
 
+def render_graph(project: Project, names: Sequence[str] = ()) -> str:
+    """The same as YAML."""
+    import yaml
+
+    return yaml.safe_dump(graph_document(project, names), sort_keys=False, allow_unicode=True)
+
+
 def _item(image: Image) -> dict[str, object]:
     depends_on: dict[str, object] = {}
     if image.base.kind == "image":

@@ -180,5 +180,8 @@ _HINTS = (
 
 def _explain(error: yaml.MarkedYAMLError) -> tuple[str, str]:
     message = ", ".join(part for part in (error.problem, error.context) if part) or "cannot be read"
+    if "maximum nesting depth" in message:
+        # libyaml has a bound of its own, which its look ahead reaches before ours is.
+        return f"nested deeper than {MAX_DEPTH} levels", ""
     hint = next((hint for part, hint in _HINTS if part in message), "")
     return f"not valid YAML: {message}", hint

@@ -97,13 +97,16 @@ class DockerImages:
         return iter([name for name in listed if name.startswith(prefix)])
 
     def describe(self, name: str) -> Description:
-        """From the list that was read last, else from the engine."""
+        """From the list that was read last, else by a question for this image: a list costs time by all the engine has."""
         with self._lock:
             if self._listed is not None and name in self._listed:
                 return self._listed[name]
-        found = self._list(name).get(name)
-        if found is None:
+        inspected = inspect_image(self._clients, self.reference(name))
+        if inspected is None:
             raise NotFound(f"there is no image {self.reference(name)}")
+        found = _description(
+            inspected["Id"], (inspected.get("Config") or {}).get("Labels"), inspected["Size"], created_ms_of(inspected)
+        )
         with self._lock:
             if self._listed is not None:
                 self._listed[name] = found
@@ -167,14 +170,14 @@ class DockerImages:
             for tag in item.get("RepoTags") or ():
                 repository, _, name = tag.rpartition(":")
                 if repository == self._project and name.startswith(prefix):
-                    found[name] = Description(
-                        Descriptor(IMAGE_MEDIA_TYPE, item["Id"], int(item["Size"])),
-                        item.get("Labels") or {},
-                        int(item["Size"]),
-                        int(item["Created"]) * 1000,
-                        item["Id"],
-                    )
+                    found[name] = _description(item["Id"], item.get("Labels"), item["Size"], int(item["Created"]) * 1000)
         return found
+
+
+def _description(image_id: str, labels: Mapping[str, str] | None, size_bytes: int, created_ms: int) -> Description:
+    return Description(
+        Descriptor(IMAGE_MEDIA_TYPE, image_id, int(size_bytes)), labels or {}, int(size_bytes), created_ms, image_id
+    )
 
 
 def config_of(inspected: Mapping[str, Any]) -> ImageConfig:

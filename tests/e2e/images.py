@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import stat
 import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -70,7 +71,9 @@ class Images:
             for member in archive:
                 path = member.name.encode(errors="surrogateescape").rstrip(b"/")
                 if path.startswith(prefix) and path not in _ENGINES_OWN:
-                    found[path[len(prefix) :].decode(errors="surrogateescape")] = _entry(archive, member)
+                    # What it puts into them changes the times of these two.
+                    mtime_s = 0 if path in (b"dev", b"etc") else int(member.mtime)
+                    found[path[len(prefix) :].decode(errors="surrogateescape")] = _entry(archive, member, mtime_s)
         return found
 
     def read(self, reference: str, path: str) -> str:
@@ -101,7 +104,7 @@ class Images:
                 continue  # it went with its child
 
 
-def _entry(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Entry:
+def _entry(archive: tarfile.TarFile, member: tarfile.TarInfo, mtime_s: int) -> Entry:
     kind = (
         "file"
         if member.isfile() or member.islnk()
@@ -114,4 +117,4 @@ def _entry(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Entry:
     stream = archive.extractfile(member) if kind == "file" else None
     content = stream.read() if stream is not None else b""
     link = member.linkname if kind == "symlink" else ""
-    return Entry(kind, member.mode, member.uid, member.gid, int(member.mtime), content, link)
+    return Entry(kind, stat.S_IMODE(member.mode), member.uid, member.gid, mtime_s, content, link)

@@ -93,6 +93,7 @@ class Project:
         directory.mkdir(parents=True)
         home.mkdir(exist_ok=True)
         self.git("-c", "init.defaultBranch=main", "init", "--quiet")
+        (directory / ".git/info/exclude").write_text(".conveyor-build-report.*\n")
 
     def configure(self, werf_yaml: str) -> None:
         """Write werf.yaml; the words `NAME` and `BUSYBOX` stand for the project's name and base."""
@@ -102,6 +103,9 @@ class Project:
     def write(self, path: str | bytes, content: Content) -> None:
         """Have a file, link or program at a path, whatever stood there."""
         target = self.directory / os.fsdecode(path)
+        for parent in target.relative_to(self.directory).parents:
+            if (self.directory / parent).is_symlink() or (self.directory / parent).is_file():
+                self.remove(os.fsencode(parent))
         self.remove(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         if isinstance(content, Link):
@@ -127,6 +131,12 @@ class Project:
         ran = subprocess.run(["git", *arguments], cwd=self.directory, env=self.env, capture_output=True, text=True)
         assert ran.returncode == 0, f"git {' '.join(arguments)}: {ran.stderr}"
         return ran.stdout.rstrip("\n")
+
+    def docker(self, *arguments: str) -> str:
+        """Run docker's client with the credentials of this project; its stdout."""
+        ran = subprocess.run(["docker", *arguments], env=self.env, capture_output=True, text=True)
+        assert ran.returncode == 0, f"docker {' '.join(arguments)}: {ran.stderr}"
+        return ran.stdout
 
     def commit(self, message: str = "Something changed") -> str:
         """Commit everything as it is; the commit. Commits are a minute apart."""

@@ -1,8 +1,8 @@
 """Which room may import what: every module is read, imports inside functions and for type checkers included.
 
-The rules are those of the rooms: `locking` and `stapel.oci` stand alone, `stapel` knows nothing of git, keys, names and locks,
-engines do not know one another, and `conveyor` sees the other two through their interface pages, their pure rules, and one
-factory for what it must construct.
+The rules are those of the rooms: `locking` and `stapel.oci` stand alone, `stapel` knows nothing of git, keys, names and
+locks, engines do not know one another, and `conveyor` sees the other two through their interface pages, their pure rules,
+and one factory for what it must construct.
 """
 
 from __future__ import annotations
