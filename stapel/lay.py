@@ -57,6 +57,18 @@ class LayPlan:
         """What must be laid into a container: missing parents and files. `removals` are for others to do."""
         return self._merge([self.directories[path] for path in self.made])
 
+    def emptied_paths(self, tree: Tree) -> tuple[bytes, ...]:
+        """What stands in emptied directories and is not laid, topmost only: for a container, where no mark hides it."""
+        kept = {*self.laid, *self.emptied, *self.made}
+        kept |= {parent for path in kept for parent in ancestors_of(path)}
+        found: dict[bytes, None] = {}
+        for directory in self.emptied:
+            for file in tree.walk(directory):
+                path = join(directory, file.path)
+                if path not in kept and not any(parent in found for parent in ancestors_of(path)):
+                    found[path] = None
+        return tuple(found)
+
     def _merge(self, extra: Sequence[Entry]) -> Iterator[Entry]:
         with ExitStack() as resources:
             streams = [self._stream(index, resources) for index in range(len(self.lays))]

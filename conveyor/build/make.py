@@ -12,7 +12,7 @@ from conveyor.build.rooms import Rooms
 from conveyor.build.task import Looked, Made, StageGone, Task, hold_stage
 from conveyor.config.models import Image
 from conveyor.errors import ConveyorError, StageFailed
-from conveyor.events.api import StageLog
+from conveyor.events.api import StageLog, Warned
 from conveyor.events.tail import Tail
 from conveyor.images.graph import effective_mounts
 from conveyor.keys.key import content_digest
@@ -42,7 +42,7 @@ def make(rooms: Rooms, task: Task, looked: Looked) -> Made:
             on = _hold_base(rooms, task, log)
             resources.callback(on.close)
             steps = looked.decision.steps(_workshop(rooms, task.image, resources))
-            made = _build(rooms, on, steps, log)
+            made = _build(rooms, task, on, steps, log)
             resources.callback(made.close)
             looked.decision.check()
             config = _configure(rooms, task, looked, on)
@@ -72,15 +72,21 @@ def _hold_base(rooms: Rooms, task: Task, log: Log) -> Held:
     return rooms.engine.base(task.image.base.reference, rooms.platform, log)
 
 
-def _build(rooms: Rooms, on: Held, steps: Sequence[Lay | Run], log: Log) -> Held:
+def _build(rooms: Rooms, task: Task, on: Held, steps: Sequence[Lay | Run], log: Log) -> Held:
     try:
         return rooms.engine.build(on, steps, log, rooms.cancel)
-    except CommandFailed:
+    except CommandFailed as error:
         if rooms.introspection.when == "error":
+            rooms.reporter(Warned(f"{_label(task)}: {error}; here is a shell in what they left, `exit` ends it"))
             rooms.engine.shell_failed(on, steps)
         elif rooms.introspection.when == "before_error":
+            rooms.reporter(Warned(f"{_label(task)}: {error}; here is a shell in what they started from, `exit` ends it"))
             rooms.engine.shell(on, next(step for step in steps if isinstance(step, Run)))
         raise
+
+
+def _label(task: Task) -> str:
+    return f"{task.image.name or '~'}/{task.kind.name}"
 
 
 def _workshop(rooms: Rooms, image: Image, resources: ExitStack) -> Workshop:

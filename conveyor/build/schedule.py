@@ -111,11 +111,7 @@ class Schedule:
         """
         limit = self._limits.builds_at_once
         pools = {"look": LOOKS_AT_ONCE, "make": limit if limit > 0 else max(len(self._progress), 1), "keep": KEEPS_AT_ONCE}
-        try:
-            drive([self._walk(progress) for progress in self._progress.values()], pools)
-        except BaseException:
-            self._rooms.cancel.set()
-            raise
+        drive([self._walk(progress) for progress in self._progress.values()], pools, stop=self._rooms.cancel.set)
         return tuple(_result(progress) for progress in self._progress.values())
 
     def _walk(self, progress: _Progress) -> Walker:

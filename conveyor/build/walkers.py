@@ -48,17 +48,21 @@ class _Pool:
     pending: list[tuple[tuple[int, ...], int, Walker, Job]] = field(default_factory=list)
 
 
-def drive(walkers: Sequence[Walker], pools: Mapping[str, int]) -> None:
+def drive(walkers: Sequence[Walker], pools: Mapping[str, int], *, stop: Callable[[], None] = lambda: None) -> None:
     """Run all walkers to their ends; `pools` gives the number of threads of each pool.
 
-    An exception that leaves a walker leaves this function after the jobs that run have ended; jobs that do not run yet are
-    dropped. Walkers that wait for what nobody will do any more are an error in the walkers: `RuntimeError`.
+    An exception that leaves a walker, or an interrupt, leaves this function after the jobs that run have ended, which `stop`
+    asks them to do; jobs that do not run yet are dropped. Walkers that wait for what nobody will do any more are an error in
+    the walkers: `RuntimeError`.
     """
     driver = _Driver({name: _Pool(threads) for name, threads in pools.items()})
     try:
         for walker in walkers:
             driver.send(walker, None)
         driver.run()
+    except BaseException:
+        stop()
+        raise
     finally:
         driver.close()
 

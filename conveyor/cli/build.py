@@ -63,7 +63,7 @@ def _run(
     images: tuple[str, ...], project: ProjectOptions, storage: StorageOptions, build: BuildOptions, log: LogOptions
 ) -> int:
     from conveyor.build.building import build_images
-    from conveyor.build.report import write_report
+    from conveyor.build.report import check_report_path, write_report
     from conveyor.build.schedule import Limits
     from conveyor.build.tags import CustomTags
     from conveyor.cli.projects import open_project
@@ -82,11 +82,15 @@ def _run(
         verbose=log.verbose,
         debug=log.debug,
         env=os.environ,
+        live=not (build.introspect_error or build.introspect_before_error or build.introspect_stages),
     )
     try:
         chosen = needed_images(opened.project, select_images(opened.project, images))
         tags = CustomTags(build.custom_tags)
-        tags.check([image.name for image in chosen if image.final and not image.artifact])
+        final = [image.name for image in chosen if image.final and not image.artifact]
+        tags.check(final)
+        if build.report_path is not None:
+            check_report_path(opened.directory / build.report_path, final)
         _check(opened, chosen, project, build)
         limits = Limits(build.limit, build.fail_fast, build.require_built_images)
         with open_places(project) as places, open_rooms(opened, places, storage, build, reporter) as rooms:

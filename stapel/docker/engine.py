@@ -25,7 +25,7 @@ from stapel.docker.toolbox import Toolbox
 from stapel.docker.tree import DockerTree
 from stapel.errors import CommandFailed, NotFound, StapelError, Unreachable
 from stapel.image_config import child
-from stapel.lay import LayPlan, plan_lays
+from stapel.lay import plan_lays
 from stapel.oci.api import Descriptor, ImageConfig, ImageStore, ImageView
 from stapel.oci.layer import write_layer
 from stapel.script import SCRIPT_PATH, entrypoint_arguments, removal_prefix
@@ -214,8 +214,12 @@ class DockerEngine:
     def _run(self, on: DockerHeld, lays: Sequence[Lay], run: Run, log: Log, cancel: Cancel) -> tuple[DockerHeld, int]:
         """Files and commands in a build container; what it left, and the status of its commands."""
         with ExitStack() as resources:
-            plan = self._plan(on, lays, resources) if lays else None
-            container = self._create(on, run, plan.removals if plan else (), resources)
+            plan, removals = None, tuple[bytes, ...]()
+            if lays:
+                tree = resources.enter_context(self.tree(on))
+                plan = plan_lays(lays, tree, now_s=int(time.time()))
+                removals = (*plan.removals, *plan.emptied_paths(tree))
+            container = self._create(on, run, removals, resources)
             if plan is not None:
                 with tempfile.TemporaryFile(dir=self._tmp_dir) as spool:
                     write_layer(plan.archive(), cast(BinaryIO, spool))
@@ -228,9 +232,6 @@ class DockerEngine:
             raise StapelError(f"the Docker Engine committed {image_id} and does not have it")
         config = _with_layers(on.config, config_of(inspected).diff_ids)
         return DockerHeld(image_id, config, on_close=self._containers.remove_image_later), status
-
-    def _plan(self, on: DockerHeld, lays: Sequence[Lay], resources: ExitStack) -> LayPlan:
-        return plan_lays(lays, resources.enter_context(self.tree(on)), now_s=int(time.time()))
 
     # -- containers
 

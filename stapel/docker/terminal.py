@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 import socket
-import sys
 import termios
 import tty
 from collections.abc import Iterator
@@ -20,6 +18,7 @@ if TYPE_CHECKING:
     from docker import APIClient
 
 _CHUNK = 1 << 16
+_LOOK_AT_SIZE_S = 0.5
 
 
 def has_terminal() -> bool:
@@ -34,21 +33,38 @@ def attach_terminal(client: APIClient, container: str) -> int:
             container, params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1, "logs": 0}
         )
         connection = cast(socket.socket, getattr(attached, "_sock", attached))
-        with _raw_terminal(client, container):
+        with _raw_terminal():
             client.start(container)
-            _resize(client, container)
             if has_terminal():
-                _copy(connection, connection.recv)
+                _copy(connection, connection.recv, _Size(client, container))
             else:
-                _copy(connection, _demultiplexed(connection))
+                _copy(connection, _demultiplexed(connection), None)
         return int(client.wait(container)["StatusCode"])
 
 
-def _copy(connection: socket.socket, receive: Any) -> None:  # noqa: ANN401 -- bytes by size
+class _Size:
+    """Keeps the size of the container's terminal that of ours. A shell may be open in any thread, where no signal comes."""
+
+    def __init__(self, client: APIClient, container: str) -> None:
+        self._client, self._container = client, container
+        self._set: os.terminal_size | None = None
+
+    def follow(self) -> None:
+        """Set it where ours has changed."""
+        size = os.get_terminal_size(1)
+        if size != self._set:
+            self._set = size
+            with suppress(StapelError), engine_errors("resizing a terminal"):
+                self._client.resize(self._container, height=size.lines, width=size.columns)
+
+
+def _copy(connection: socket.socket, receive: Any, size: _Size | None) -> None:  # noqa: ANN401 -- bytes by size
     """Pass bytes on until the container ends; the end of stdin is passed on as such."""
     sources: list[Any] = [connection, 0]
     while True:
-        ready, _, _ = select.select(sources, [], [])
+        if size is not None:
+            size.follow()
+        ready, _, _ = select.select(sources, [], [], _LOOK_AT_SIZE_S)
         if connection in ready:
             data = receive(_CHUNK)
             if not data:
@@ -87,23 +103,13 @@ def _demultiplexed(connection: socket.socket) -> Any:  # noqa: ANN401 -- as recv
 
 
 @contextmanager
-def _raw_terminal(client: APIClient, container: str) -> Iterator[None]:
+def _raw_terminal() -> Iterator[None]:
     if not has_terminal():
         yield
         return
     before = termios.tcgetattr(0)
     tty.setraw(0)
-    handler = signal.signal(signal.SIGWINCH, lambda *_: _resize(client, container))
     try:
         yield
     finally:
-        signal.signal(signal.SIGWINCH, handler)
         termios.tcsetattr(0, termios.TCSADRAIN, before)
-
-
-def _resize(client: APIClient, container: str) -> None:
-    if not has_terminal():
-        return
-    size = os.get_terminal_size(sys.stdout.fileno())
-    with suppress(StapelError), engine_errors("resizing a terminal"):
-        client.resize(container, height=size.lines, width=size.columns)
