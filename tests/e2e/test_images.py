@@ -118,11 +118,11 @@ def test_images_overlap_and_never_more_than_the_limit(make_project, images):
     project = make_project(EIGHT)
     found = spans(images, project.build("--parallel-tasks-limit", "3"))
     assert 2 <= most_at_once(found) <= 3
-    project.configure(EIGHT.replace("sleep 0.7", "sleep 0.71"))
+    project.configure(EIGHT.replace("sleep 0.7", "sleep 0.2"))
     project.commit()
     one = spans(images, project.build("--parallel=false"))
     assert most_at_once(one) == 1
-    project.configure(EIGHT.replace("sleep 0.7", "sleep 0.72"))
+    project.configure(EIGHT.replace("sleep 0.7", "sleep 6"))
     project.commit()
     unlimited = spans(images, project.build("--parallel-tasks-limit", "0"))
     assert most_at_once(unlimited) > 5
