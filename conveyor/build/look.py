@@ -20,7 +20,7 @@ SAME_TREE_COMMITS = 200
 
 def look(rooms: Rooms, task: Task) -> Looked | None:
     """The stage at this commit; None where it has nothing to do. Reads git, lists and labels; holds no lock."""
-    facts = task.below.stage.facts if task.below is not None else None
+    ground = task.ground
     decision = task.kind.decide(_context(rooms, task))
     if decision is None:
         return None
@@ -28,8 +28,8 @@ def look(rooms: Rooms, task: Task) -> Looked | None:
         rooms.platform,
         task.kind.name,
         decision.parts,
-        facts.digest if facts is not None else None,
-        facts.commits if facts is not None else {},
+        ground.digest if ground is not None else None,
+        ground.commits if ground is not None else {},
     )
     digest = key.digest
     selection = select_stage(rooms, rooms.primary, task, digest, decision)
@@ -52,7 +52,7 @@ def select_stage(
         rejected=storage.rejected(),
         ancestors=(lambda commits: rooms.repo.ancestors(commits, rooms.repo.head)) if decision.selects_ancestor else None,
         same_tree=_same_tree(rooms, task) if rooms.same_tree else None,
-        bases=task.below.bases if task.below is not None else {},
+        bases=task.ground.bases if task.ground is not None else {},
     )
 
 
@@ -77,7 +77,7 @@ def _context(rooms: Rooms, task: Task) -> Context:
         repo=rooms.repo,
         commit=rooms.repo.head,
         prefix=rooms.prefix,
-        below=Below(task.below.stage.facts.git, task.below.bases) if task.below is not None else Below({}, {}),
+        below=Below(task.ground.git, task.ground.bases) if task.ground is not None else Below({}, {}),
         others=_Others(rooms, task.taken),
         engine=rooms.engine,
     )

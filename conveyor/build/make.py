@@ -1,4 +1,4 @@
-"""Building a stage: an image in the primary by digest, without a name."""
+"""Building a stage: its work, then an image in the primary by digest, without a name."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from conveyor.build.rooms import Rooms
-from conveyor.build.task import Looked, Made, StageGone, Task, hold_stage
-from conveyor.config.models import Image
+from conveyor.build.task import Looked, Made, Ran, StageGone, Task, hold_stage
+from conveyor.config.models import Image, UserStageName
 from conveyor.errors import ConveyorError, StageFailed
 from conveyor.events.api import StageLog, Warned
 from conveyor.events.tail import Tail
@@ -19,13 +19,13 @@ from conveyor.keys.key import content_digest
 from conveyor.stages.api import Workshop
 from conveyor.storage.facts import LABEL, Facts, format_facts
 from conveyor.storage.selection import StoredStage
-from stapel.api import Held, Lay, Log, Mount, Run
+from stapel.api import Cancel, Held, Lay, Log, Mount, Run
 from stapel.errors import Cancelled, CommandFailed, FileChanged, StapelError, Unreachable
 from stapel.oci.api import ImageConfig
 
 
-def make(rooms: Rooms, task: Task, looked: Looked) -> Made:
-    """Build a stage and put it by digest; a failure leaves nothing.
+def run(rooms: Rooms, task: Task, looked: Looked, cancel: Cancel, ahead_of: Ran | None = None) -> Ran:
+    """Do the work of a stage; a failure leaves nothing. `ahead_of`: the stage below, which is not stored yet.
 
     `StageFailed` with the last lines of its log, `StageGone` where what it is built on is not there, `Cancelled`,
     `Unreachable`.
@@ -39,19 +39,45 @@ def make(rooms: Rooms, task: Task, looked: Looked) -> Made:
 
     try:
         with ExitStack() as resources:
-            on = _hold_base(rooms, task, log)
-            resources.callback(on.close)
+            on = ahead_of.held if ahead_of is not None else _hold_base(rooms, task, log)
+            if ahead_of is None:
+                resources.callback(on.close)
             steps = looked.decision.steps(_workshop(rooms, task.image, resources))
-            made = _build(rooms, task, on, steps, log)
-            resources.callback(made.close)
-            looked.decision.check()
-            config = _configure(rooms, task, looked, on)
-            descriptor = rooms.engine.put(made, config, rooms.primary.store, rooms.cancel)
+            made = _build(rooms, task, on, steps, log, cancel)
+            try:
+                looked.decision.check()
+            except BaseException:
+                made.close()
+                raise
+            return Ran(made, on.id, on.config, time.monotonic() - started)
     except (ConveyorError, StageGone, Cancelled, Unreachable):
         raise
     except StapelError as error:
         raise _failure(error, task, tail) from error
-    return Made(descriptor, time.monotonic() - started)
+
+
+def store(rooms: Rooms, task: Task, looked: Looked, ran: Ran) -> Made:
+    """Put what a stage has made into the primary by digest, with its configuration and its facts; no name yet.
+
+    `StageFailed`, `Cancelled`, `Unreachable`.
+    """
+    started = time.monotonic()
+    try:
+        config = _configure(rooms, task, looked, ran)
+        descriptor = rooms.engine.put(ran.held, config, rooms.primary.store, rooms.cancel)
+    except (ConveyorError, Cancelled, Unreachable):
+        raise
+    except StapelError as error:
+        raise _failure(error, task, Tail()) from error
+    return Made(descriptor, config, ran.seconds + time.monotonic() - started)
+
+
+def can_be_built_on(task: Task, looked: Looked, ran: Ran) -> bool:
+    """Whether the next stage can run on what this one left before it is stored: commands see no difference."""
+    if task.kind.name not in get_args(UserStageName):
+        return False
+    before, after = ran.base_config.run, looked.decision.configure(ran.base_config).run
+    return before.get("Env") == after.get("Env")
 
 
 def introspect(rooms: Rooms, task: Task, stage: StoredStage) -> None:
@@ -72,9 +98,9 @@ def _hold_base(rooms: Rooms, task: Task, log: Log) -> Held:
     return rooms.engine.base(task.image.base.reference, rooms.platform, log)
 
 
-def _build(rooms: Rooms, task: Task, on: Held, steps: Sequence[Lay | Run], log: Log) -> Held:
+def _build(rooms: Rooms, task: Task, on: Held, steps: Sequence[Lay | Run], log: Log, cancel: Cancel) -> Held:
     try:
-        return rooms.engine.build(on, steps, log, rooms.cancel)
+        return rooms.engine.build(on, steps, log, cancel)
     except CommandFailed as error:
         if rooms.introspection.when == "error":
             rooms.reporter(Warned(f"{_label(task)}: {error}; here is a shell in what they left, `exit` ends it"))
@@ -121,8 +147,8 @@ def _run_nothing(image: Image, workshop: Workshop) -> Run:
     return Run("", mounts=workshop.mounts, ssh_socket=workshop.ssh_socket, network=image.network or "default")
 
 
-def _configure(rooms: Rooms, task: Task, looked: Looked, on: Held) -> ImageConfig:
-    config = looked.decision.configure(on.config)
+def _configure(rooms: Rooms, task: Task, looked: Looked, ran: Ran) -> ImageConfig:
+    config = looked.decision.configure(ran.base_config)
     parent = task.parent
     commits = {mapping: facts.commits for mapping, facts in looked.decision.git.items()}
     facts = Facts(
@@ -133,7 +159,7 @@ def _configure(rooms: Rooms, task: Task, looked: Looked, on: Held) -> ImageConfi
         content_digest=content_digest(looked.digest, commits),
         commit=rooms.repo.head,
         git=looked.decision.git,
-        parent=parent.description.descriptor.digest if parent is not None else on.id,
+        parent=parent.description.descriptor.digest if parent is not None else ran.base_id,
         parents=(*parent.facts.parents, str(parent.name)) if parent is not None else (),
         sources=tuple(str(stage.name) for stage in looked.decision.sources),
         parts=looked.key.part_digests(),

@@ -6,24 +6,28 @@ keep (4). Nothing holds a thread while it waits, and looking is not under the li
 the one with the longest remaining path goes first, then the order of configuration: the same on every run. A digest is
 resolved once a process: who finds it in work waits for the outcome and looks again.
 
+While a stage of commands is stored the next one of its image runs on it already; it is stored after it, and thrown away
+where another builder's stage was selected in its place.
+
 On the first failure no new stage starts, running ones end and are saved; with `fail_fast` they are cancelled. A stage that
 was selected and is found to be gone makes its image start over, at most `RESOLUTIONS` times.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 from conveyor.build.keep import copy, keep
 from conveyor.build.look import look
-from conveyor.build.make import introspect, make
+from conveyor.build.make import can_be_built_on, introspect, run, store
 from conveyor.build.results import Failure, ImageResult, MissingStage, StageResult
 from conveyor.build.rooms import Rooms
-from conveyor.build.task import Looked, Made, StageGone, Task, describe_result
-from conveyor.build.walkers import Job, Until, Walker, drive
+from conveyor.build.task import Looked, Made, Ran, StageGone, Task, describe_result, ground_of, ground_of_built
+from conveyor.build.walkers import Job, Request, Spawn, Until, Walker, drive
 from conveyor.config.models import Image
 from conveyor.errors import ConveyorError, StageFailed
 from conveyor.events.api import ImageFailed, ImageMissing, StageBuilt, StageStarted, StageUsed, Warned
@@ -31,7 +35,9 @@ from conveyor.stages.api import Need, StageKind
 from conveyor.stages.order import conveyor_of
 from conveyor.storage.saving import Saved
 from conveyor.storage.selection import Chosen, StoredStage
+from stapel.api import Cancel
 from stapel.errors import Cancelled, StapelError, Unreachable
+from stapel.oci.api import ImageConfig
 
 LOOKS_AT_ONCE = 16
 KEEPS_AT_ONCE = 4
@@ -77,6 +83,36 @@ class _Progress:
         """The last stage that exists up to the one that is needed."""
         position = self.position(need)
         return [chosen.stage for index, chosen in self.placed if index < position][-1]
+
+
+@dataclass(slots=True)
+class _Storing:
+    """How the storing of a stage goes. `cancel` stops what runs ahead on it."""
+
+    cancel: Cancel
+    made: Made | None = None
+    saved: Saved | None = None
+    error: BaseException | None = None
+    ended: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Ahead:
+    """A stage that ran on one that was not stored yet; its digest is in work until it is stored or dropped."""
+
+    position: int
+    task: Task
+    looked: Looked
+    ran: Ran | None = None
+    error: BaseException | None = None
+    base_config: ImageConfig | None = None
+
+
+def _drop(ahead: _Ahead | None, in_work: set[str]) -> None:
+    if ahead is not None:
+        in_work.discard(ahead.looked.digest)
+        if ahead.ran is not None:
+            ahead.ran.held.close()
 
 
 class _NotStarted(Exception):
@@ -140,13 +176,13 @@ class Schedule:
                 self._fail(progress, error)
                 return
 
-    def _stage(self, progress: _Progress) -> Generator[Job | Until, Any, None]:
+    def _stage(self, progress: _Progress) -> Generator[Request, Any, None]:
         kind = self._kind(progress)
         for need in kind.takes(progress.image):
             yield from self._wait_for(need)
         below = progress.placed[-1][1] if progress.placed else None
         taken = {need: self._progress[need.image].taken(need) for need in kind.takes(progress.image)}
-        task = Task(progress.image, kind, below, taken)
+        task = Task(progress.image, kind, ground_of(below) if below is not None else None, below, taken)
         looked: Looked | None = yield Job("look", partial(look, self._rooms, task))
         while looked is not None and looked.digest in self._in_work:
             yield Until(partial(self._is_settled, looked.digest))
@@ -159,33 +195,117 @@ class Schedule:
         if looked.found is None and self._limits.require_built:
             self._miss(progress, looked)
             raise _Blocked("")
-        self._in_work.add(looked.digest)
-        try:
+        with self._working_on(looked.digest):
             if looked.found is not None:
                 copied: Chosen = yield Job("keep", partial(copy, self._rooms, task, looked))
                 self._place(progress, task, copied, describe_result(self._rooms, task, looked, copied.stage))
-            else:
-                yield from self._build(progress, task, looked)
-        finally:
-            self._in_work.discard(looked.digest)
+                return
+            ran: Ran = yield from self._run(progress, task, looked, self._rooms.cancel)
+            ahead = yield from self._store(progress, task, looked, ran)
+        while ahead is not None:
+            ahead = yield from self._go_on(progress, ahead)
 
-    def _build(self, progress: _Progress, task: Task, looked: Looked) -> Generator[Job | Until, Any, None]:
+    def _run(
+        self, progress: _Progress, task: Task, looked: Looked, cancel: Cancel, ahead_of: Ran | None = None
+    ) -> Generator[Request, Any, Ran]:
         assert looked.why is not None
         started = StageStarted(task.image.name, task.kind.name, looked.digest, looked.why)
-        made: Made = yield Job(
+        ran: Ran = yield Job(
             "make",
-            partial(make, self._rooms, task, looked),
+            partial(run, self._rooms, task, looked, cancel, ahead_of),
             priority=(progress.passed - progress.height, progress.order),
             started=lambda: self._rooms.reporter(started),
             refuse=lambda: _NotStarted() if self._failed is not None else None,
         )
-        saved: Saved = yield Job("keep", partial(keep, self._rooms, task, looked, made))
+        return ran
+
+    def _store(self, progress: _Progress, task: Task, looked: Looked, ran: Ran) -> Generator[Request, Any, _Ahead | None]:
+        """Store a stage while the next one runs; the next one where that may stand on what is stored."""
+        storing = _Storing(Cancel())
+        forget = self._rooms.cancel.on_cancel(storing.cancel.set)
+        try:
+            yield Spawn(self._put(task, looked, ran, storing))
+            ahead = yield from self._run_ahead(progress, task, looked, ran, storing.cancel)
+            yield Until(lambda: storing.ended)
+        finally:
+            forget()
+            ran.held.close()
+        if storing.error is not None:
+            _drop(ahead, self._in_work)
+            raise storing.error
+        assert storing.made is not None
+        assert storing.saved is not None
+        saved = storing.saved
         result = describe_result(
-            self._rooms, task, looked, saved.chosen.stage, seconds=made.seconds, discarded=saved.discarded
+            self._rooms, task, looked, saved.chosen.stage, seconds=storing.made.seconds, discarded=saved.discarded
         )
         self._place(progress, task, saved.chosen, result)
+        if ahead is None or saved.discarded or ground_of(saved.chosen) != ahead.task.ground:
+            _drop(ahead, self._in_work)
+            return None
+        return replace(ahead, task=replace(ahead.task, below=saved.chosen), base_config=storing.made.config)
 
-    def _wait_for(self, need: Need) -> Generator[Job | Until, Any, None]:
+    def _put(self, task: Task, looked: Looked, ran: Ran, storing: _Storing) -> Walker:
+        """Beside the walker of the image, which looks at what is noted in `storing`."""
+        try:
+            storing.made = yield Job("keep", partial(store, self._rooms, task, looked, ran))
+            storing.saved = yield Job("keep", partial(keep, self._rooms, task, looked, storing.made))
+        except (ConveyorError, StapelError, StageGone) as error:
+            storing.error = error
+        if storing.saved is None or storing.saved.discarded:
+            storing.cancel.set()
+        storing.ended = True
+
+    def _run_ahead(
+        self, progress: _Progress, below: Task, looked: Looked, ran: Ran, cancel: Cancel
+    ) -> Generator[Request, Any, _Ahead | None]:
+        """Run the next stage of the image on one that is not stored yet; None where it must wait."""
+        if self._rooms.introspection.asked or not can_be_built_on(below, looked, ran):
+            return None
+        ground = ground_of_built(below, looked)
+        for position in range(progress.passed + 1, len(progress.kinds)):
+            kind = progress.kinds[position]
+            if kind.takes(progress.image):
+                return None
+            task = Task(progress.image, kind, ground, None, {})
+            try:
+                found: Looked | None = yield Job("look", partial(look, self._rooms, task))
+            except (ConveyorError, StapelError, StageGone):
+                return None  # it is looked for again when it is its turn
+            if found is None:
+                continue
+            if found.found is not None or found.digest in self._in_work or cancel.is_set():
+                return None
+            self._in_work.add(found.digest)
+            ahead = _Ahead(position, task, found)
+            try:
+                return replace(ahead, ran=(yield from self._run(progress, task, found, cancel, ran)))
+            except (ConveyorError, StapelError, StageGone, _NotStarted) as error:
+                return replace(ahead, error=error)
+        return None
+
+    def _go_on(self, progress: _Progress, ahead: _Ahead) -> Generator[Request, Any, _Ahead | None]:
+        """Store a stage that ran ahead, now that the one below it is stored."""
+        progress.passed = ahead.position
+        try:
+            if ahead.error is not None:
+                raise ahead.error
+            assert ahead.ran is not None
+            assert ahead.base_config is not None
+            ran = replace(ahead.ran, base_config=ahead.base_config)
+            return (yield from self._store(progress, ahead.task, ahead.looked, ran))
+        finally:
+            self._in_work.discard(ahead.looked.digest)
+
+    @contextmanager
+    def _working_on(self, digest: str) -> Iterator[None]:
+        self._in_work.add(digest)
+        try:
+            yield
+        finally:
+            self._in_work.discard(digest)
+
+    def _wait_for(self, need: Need) -> Generator[Request, Any, None]:
         source = self._progress[need.image]
         position = source.position(need)
         yield Until(lambda: source.passed >= position or source.ended_early)

@@ -8,13 +8,33 @@ from dataclasses import dataclass
 from conveyor.build.results import StageResult, StageSource, Why
 from conveyor.build.rooms import Rooms
 from conveyor.config.models import Image
-from conveyor.keys.key import Key
+from conveyor.keys.key import Commits, Key
 from conveyor.stages.api import Decision, Need, StageKind
+from conveyor.storage.facts import MappingFacts
 from conveyor.storage.selection import Chosen, StoredStage
 from conveyor.storage.storage import Storage
 from stapel.api import Held
 from stapel.errors import Broken, NotFound, StapelError
-from stapel.oci.api import Descriptor, ImageView
+from stapel.oci.api import Descriptor, ImageConfig, ImageView
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What a stage must know of the one below to be looked for: known as soon as that one is, stored or not."""
+
+    digest: str
+    git: Mapping[str, MappingFacts]
+    bases: Mapping[str, str]  # see `Chosen`
+
+    @property
+    def commits(self) -> Commits:
+        """The commits that are recorded with it, for the next key."""
+        return {mapping: facts.commits for mapping, facts in self.git.items()}
+
+
+def ground_of(chosen: Chosen) -> Ground:
+    """That of a stored stage."""
+    return Ground(chosen.stage.facts.digest, chosen.stage.facts.git, chosen.bases)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +43,14 @@ class Task:
 
     image: Image
     kind: StageKind
-    below: Chosen | None  # None: the first stage
+    ground: Ground | None  # None: the first stage
+    below: Chosen | None  # None: the first stage, or the one below is not stored yet
     taken: Mapping[Need, StoredStage]
 
     @property
     def parent(self) -> StoredStage | None:
         """The stored stage that this one is built on: below, or the project's image that `from` names."""
-        if self.below is None and self.image.base.kind == "image":
+        if self.ground is None and self.image.base.kind == "image":
             return self.taken[Need(self.image.base.reference)]
         return self.below.stage if self.below is not None else None
 
@@ -46,11 +67,30 @@ class Looked:
     why: Why | None
 
 
+def ground_of_built(task: Task, looked: Looked) -> Ground:
+    """That of a stage that was built now, as selection would have it once it is stored."""
+    git = looked.decision.git
+    if looked.decision.selects_ancestor:
+        return Ground(looked.digest, git, {mapping: facts.commits[0] for mapping, facts in git.items()})
+    return Ground(looked.digest, git, task.ground.bases if task.ground is not None else {})
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """A stage whose work is done, not stored yet. `held` is closed by who has this."""
+
+    held: Held
+    base_id: str  # what it was built on, as the engine names it
+    base_config: ImageConfig  # the configuration to go on from
+    seconds: float
+
+
 @dataclass(frozen=True, slots=True)
 class Made:
     """An image that is in the primary by digest and has no name yet."""
 
     descriptor: Descriptor
+    config: ImageConfig
     seconds: float
 
 

@@ -1,8 +1,9 @@
 """Walkers: generators that ask for work and wait for one another, driven by one thread.
 
-A walker yields a `Job` (a function for a pool of threads; its value is sent back, its exception thrown in) or an `Until` (a
-condition on what the other walkers have done). All of a walker's own code runs in the thread that calls `drive`, so
-walkers share state without locks. A pool takes jobs in order of their priority; threads start when there is work.
+A walker yields a `Job` (a function for a pool of threads; its value is sent back, its exception thrown in), an `Until` (a
+condition on what the other walkers have done) or a `Spawn` (another walker, which goes its own way). All of a walker's own
+code runs in the thread that calls `drive`, so walkers share state without locks. A pool takes jobs in order of their
+priority; threads start when there is work.
 """
 
 from __future__ import annotations
@@ -37,7 +38,15 @@ class Until:
     condition: Callable[[], bool]
 
 
-Walker: TypeAlias = Generator[Job | Until, Any, None]
+@dataclass(frozen=True, slots=True)
+class Spawn:
+    """A walker to be driven beside this one. It must not raise what its parent is to know: it notes it where that looks."""
+
+    walker: Generator[Job | Until | Spawn, Any, None]
+
+
+Request: TypeAlias = Job | Until | Spawn
+Walker: TypeAlias = Generator[Request, Any, None]
 
 
 @dataclass(slots=True)
@@ -58,7 +67,7 @@ def drive(walkers: Sequence[Walker], pools: Mapping[str, int], *, stop: Callable
     driver = _Driver({name: _Pool(threads) for name, threads in pools.items()})
     try:
         for walker in walkers:
-            driver.send(walker, None)
+            driver.begin(walker)
         driver.run()
     except BaseException:
         stop()
@@ -71,6 +80,7 @@ class _Driver:
     def __init__(self, pools: dict[str, _Pool]) -> None:
         self._pools = pools
         self._waiting: list[tuple[Walker, Until]] = []
+        self._walkers: list[Walker] = []
         self._done: queue.SimpleQueue[tuple[_Pool, Walker, Future[Any]]] = queue.SimpleQueue()
         self._count = 0
 
@@ -92,6 +102,13 @@ class _Driver:
         for pool in self._pools.values():
             if pool.executor is not None:
                 pool.executor.shutdown(wait=True, cancel_futures=True)
+        for walker in reversed(self._walkers):
+            walker.close()
+
+    def begin(self, walker: Walker) -> None:
+        """Take a walker on."""
+        self._walkers.append(walker)
+        self.send(walker, None)
 
     def send(self, walker: Walker, value: object) -> None:
         """Let a walker go on with a value."""
@@ -101,9 +118,12 @@ class _Driver:
         """Let a walker go on with an exception."""
         self._take_request(walker, lambda: walker.throw(error))
 
-    def _take_request(self, walker: Walker, step: Callable[[], Job | Until]) -> None:
+    def _take_request(self, walker: Walker, step: Callable[[], Request]) -> None:
         try:
             request = step()
+            while isinstance(request, Spawn):
+                self.begin(request.walker)
+                request = walker.send(None)
         except StopIteration:
             return
         if isinstance(request, Until):

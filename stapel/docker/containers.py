@@ -10,7 +10,7 @@ import os
 import secrets
 import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -37,7 +37,8 @@ class Containers:
         self._home_dir = home_dir
         self._lock = threading.Lock()
         self._cleaners: ThreadPoolExecutor | None = None
-        self._cleaning: list[Future[None]] = []
+        self._images: list[str] = []  # to be removed
+        self._removing = threading.Lock()
 
     def create_to_read(self, image_id: str) -> str:
         """A container that is never started, for its files."""
@@ -119,13 +120,10 @@ class Containers:
         self.later(lambda: self._remove(container))
 
     def remove_image_later(self, image_id: str) -> None:
-        """Let the engine forget an image that has no name."""
-
-        def remove() -> None:
-            with engine_errors(f"removing image {image_id}"):
-                self._clients.get().remove_image(image_id, noprune=True)
-
-        self.later(remove)
+        """Let the engine forget an image that has no name. One that others were committed from goes after them."""
+        with self._lock:
+            self._images.append(image_id)
+        self.later(self._remove_images)
 
     def remove_leftovers(self) -> None:
         """Remove what runs of this home left that are gone, beside what comes next."""
@@ -141,7 +139,7 @@ class Containers:
         with self._lock:
             if self._cleaners is None:
                 self._cleaners = ThreadPoolExecutor(2, thread_name_prefix="docker-cleaner")
-            self._cleaning.append(self._cleaners.submit(quietly))
+            self._cleaners.submit(quietly)
 
     def close(self) -> None:
         """Wait for all removals."""
@@ -166,6 +164,16 @@ class Containers:
     def _remove(self, container: str) -> None:
         with engine_errors("removing a container"):
             self._clients.get().remove_container(container, v=True, force=True)
+
+    def _remove_images(self) -> None:
+        with self._removing:
+            with self._lock:
+                waiting = list(reversed(self._images))
+            for image_id in waiting:
+                with suppress(StapelError), engine_errors(f"removing image {image_id}"):
+                    self._clients.get().remove_image(image_id, noprune=True)
+                    with self._lock:
+                        self._images.remove(image_id)
 
     def _remove_leftovers(self) -> None:
         with engine_errors("listing containers"):
