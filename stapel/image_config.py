@@ -84,9 +84,7 @@ def drop_labels(config: ImageConfig, prefix: str) -> ImageConfig:
 
 def child(base: ImageConfig, *, diff_ids: tuple[str, ...], created_ms: int) -> ImageConfig:
     """The configuration with these layers: new ones get an entry in the history that says when and nothing else."""
-    from datetime import UTC, datetime
-
-    created = datetime.fromtimestamp(created_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    created = format_time(created_ms)
     history = [entry for entry in base.document.get("history") or [] if isinstance(entry, Mapping)]
     layers = sum(1 for entry in history if not entry.get("empty_layer"))
     if layers > len(diff_ids):
@@ -99,6 +97,13 @@ def child(base: ImageConfig, *, diff_ids: tuple[str, ...], created_ms: int) -> I
         os=base.document.get("os") or "linux",
         architecture=base.document.get("architecture") or "amd64",
     )
+
+
+def format_time(time_ms: int) -> str:
+    """A time as configurations have it."""
+    from datetime import UTC, datetime
+
+    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _instruct(run: dict[str, Any], given: Instructions) -> None:

@@ -103,7 +103,7 @@ class DockerEngine:
             found = inspect_image(self._clients, reference)
             if found is None:
                 raise NotFound(f"the base image {reference} was pulled and is not there")
-        return DockerHeld(found["Id"], config_of(found))
+        return DockerHeld(found["Id"], DockerImage(self._clients, found).config)
 
     def hold(self, image: ImageView | None) -> DockerHeld:
         """See `Engine`. What a registry has is pulled by the engine, and where that cannot reach it, brought by us."""

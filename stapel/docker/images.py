@@ -8,20 +8,26 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import tarfile
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, BinaryIO, cast
 
 from stapel.docker.client import Clients, engine_errors
-from stapel.docker.listing import inspect_image, list_images
+from stapel.docker.listing import inspect_image, list_history, list_images
 from stapel.errors import Broken, NotFound, StapelError
+from stapel.image_config import format_time
 from stapel.oci.api import Description, Descriptor, ImageConfig, ImageView
 
 IMAGE_MEDIA_TYPE = "application/vnd.docker.container.image.v1+json"
 LAYER_MEDIA_TYPE = "application/vnd.docker.image.rootfs.diff.tar"
+_TOUCHES_NO_FILES = re.compile(
+    r"^(?:/bin/sh -c #\(nop\)\s+)?"
+    r"(?:ARG|CMD|ENTRYPOINT|ENV|EXPOSE|HEALTHCHECK|LABEL|MAINTAINER|ONBUILD|SHELL|STOPSIGNAL|USER|VOLUME)\b"
+)
 RECORD_LABEL = "dev.conveyor.record"
 
 
@@ -31,6 +37,7 @@ class DockerImage:
     def __init__(self, clients: Clients, inspected: Mapping[str, Any]) -> None:
         self._clients = clients
         self._inspected = inspected
+        self._config: ImageConfig | None = None
 
     @property
     def descriptor(self) -> Descriptor:
@@ -39,12 +46,16 @@ class DockerImage:
 
     @property
     def config(self) -> ImageConfig:
-        """The configuration as far as the engine tells it."""
-        return config_of(self._inspected)
+        """The configuration as far as the engine tells it, with the history."""
+        if self._config is None:
+            config = config_of(self._inspected)
+            history = history_of(list_history(self._clients, self._inspected["Id"]), len(config.diff_ids))
+            self._config = config.with_(history=history) if history else config
+        return self._config
 
     def layers(self) -> tuple[Descriptor, ...]:
         """The layers by their diff ids, sizes not known."""
-        return tuple(Descriptor(LAYER_MEDIA_TYPE, diff_id, -1) for diff_id in self.config.diff_ids)
+        return tuple(Descriptor(LAYER_MEDIA_TYPE, diff_id, -1) for diff_id in config_of(self._inspected).diff_ids)
 
     def open(self, blob: Descriptor) -> BinaryIO:
         """The uncompressed tar of a layer. The whole image is saved by the engine to get at it."""
@@ -193,6 +204,26 @@ def config_of(inspected: Mapping[str, Any]) -> ImageConfig:
         if inspected.get(key):
             document[name] = inspected[key]
     return ImageConfig(document)
+
+
+def history_of(listed: Sequence[Mapping[str, Any]], layers: int) -> list[dict[str, Any]]:
+    """The history of a configuration out of what the engine lists, newest first; [] where that leaves doubts.
+
+    The engine does not say which entries have no layer: they have no size, and an instruction that touches no files.
+    """
+    empty = [
+        not entry.get("Size") and _TOUCHES_NO_FILES.search(entry.get("CreatedBy") or "") is not None for entry in listed
+    ]
+    if empty.count(False) != layers:
+        return []
+    history = []
+    for entry, is_empty in zip(reversed(listed), reversed(empty), strict=True):
+        item: dict[str, Any] = {"created": format_time(int(entry.get("Created") or 0) * 1000)}
+        for key, name in (("CreatedBy", "created_by"), ("Comment", "comment")):
+            if entry.get(key):
+                item[name] = entry[key]
+        history.append(item | {"empty_layer": True} if is_empty else item)
+    return history
 
 
 def created_ms_of(inspected: Mapping[str, Any]) -> int:

@@ -45,6 +45,16 @@ def inspect_image(clients: Clients, name: str) -> Mapping[str, Any] | None:
     return answer if isinstance(answer, dict) else None
 
 
+def list_history(clients: Clients, name: str) -> list[dict[str, Any]]:
+    """The history of an image, newest first."""
+    path = socket_path(clients.endpoint)
+    if path is None:
+        with engine_errors(f"reading the history of {name}"):
+            return list(clients.get().history(name))  # type: ignore[no-untyped-call]
+    listed = _ask(path, f"/images/{_quote(name)}/history")
+    return listed if isinstance(listed, list) else []
+
+
 def ask_version(clients: Clients) -> Mapping[str, Any]:
     """The engine's version document: Os, Arch, Version. `Unreachable`."""
     path = socket_path(clients.endpoint)
