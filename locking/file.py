@@ -15,10 +15,12 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-
-from filelock import FileLock, Timeout
+from typing import TYPE_CHECKING
 
 from locking.api import LockTimeout, LockUnavailable, Waiting
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 _POLL_S = 0.05
 _JOB_VARIABLES = ("CI_JOB_URL", "BUILD_URL")
@@ -66,6 +68,9 @@ class FileLocks:
         """Wait for a lock, at most `timeout_s` seconds. `LockTimeout`; `LockUnavailable` where files cannot be locked."""
         base = self._directory / hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()
         owner = base.with_suffix(".owner")
+        # A build with nothing to save needs no lock, and the import is a part of its cost that can be seen.
+        from filelock import FileLock, Timeout
+
         # is_singleton is off by default: each acquisition has its own descriptor, so threads exclude one another too.
         lock = FileLock(base.with_suffix(".lock"), thread_local=False)
         started_s = time.monotonic()

@@ -1,0 +1,185 @@
+"""The work of the Docker engine: layers of files, build containers, what they leave.
+
+Apart from the engine's door because a run that has nothing to build never comes here.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from stapel.api import Cancel, Lay, Log, Mount, Run, Tree
+from stapel.docker.client import Clients
+from stapel.docker.containers import AGENT_SOCKET, Containers
+from stapel.docker.held import DockerHeld
+from stapel.docker.images import config_of
+from stapel.docker.listing import inspect_image
+from stapel.docker.loading import load_image
+from stapel.docker.toolbox import Toolbox
+from stapel.docker.tree import DockerTree
+from stapel.errors import CommandFailed, NotFound, StapelError
+from stapel.lay import plan_lays
+from stapel.oci.api import ImageConfig
+from stapel.oci.layer import Entry, write_layer
+from stapel.script import SCRIPT_PATH, entrypoint_arguments, removal_prefix
+
+
+class Builds:
+    """Builds layers on images of one engine. Thread-safe."""
+
+    def __init__(self, clients: Clients, containers: Containers, platform: str, home_dir: Path, tmp_dir: Path) -> None:
+        self._clients = clients
+        self._containers = containers
+        self._platform = platform
+        self._tmp_dir = tmp_dir
+        self._toolbox = Toolbox(clients, containers, home_dir)
+        self._lock = threading.Lock()
+        self._without_volumes: dict[str, str] = {}
+        # Before the first container: what killed runs left goes.
+        containers.remove_leftovers()
+
+    def lay(self, on: DockerHeld, lays: Sequence[Lay]) -> DockerHeld:
+        """Files alone: one layer, written here, given to the engine together with its configuration."""
+        layer = cast(BinaryIO, tempfile.TemporaryFile(dir=self._tmp_dir))  # noqa: SIM115 -- the result closes it
+        try:
+            with self.tree(on) as tree:
+                written = write_layer(plan_lays(lays, tree, now_s=int(time.time())).entries(), layer)
+        except BaseException:
+            layer.close()
+            raise
+        config = _with_layers(on.config, (*on.config.diff_ids, written.diff_id))
+        return DockerHeld(
+            "",
+            config,
+            layer=layer,
+            load=lambda held: self.load(held, held.config),
+            on_close=self._containers.remove_image_later,
+        )
+
+    def run(
+        self, on: DockerHeld, lays: Sequence[Lay], run: Run, log: Log, cancel: Cancel, *, keep_failed: bool = False
+    ) -> DockerHeld:
+        """Files and commands in a build container; what it left. `CommandFailed` unless `keep_failed`."""
+        with ExitStack() as resources:
+            plan, removals = None, tuple[bytes, ...]()
+            if lays:
+                tree = resources.enter_context(self.tree(on))
+                plan = plan_lays(lays, tree, now_s=int(time.time()))
+                removals = (*plan.removals, *plan.emptied_paths(tree))
+            container = self.create(on, run, removals, resources)
+            if plan is not None:
+                with tempfile.TemporaryFile(dir=self._tmp_dir) as spool:
+                    write_layer(plan.archive(), cast(BinaryIO, spool))
+                    spool.seek(0)
+                    self._containers.put_archive(container, cast(BinaryIO, spool))
+            status = self._containers.run(container, log, cancel)
+            if status and not keep_failed:
+                raise CommandFailed(status)
+            image_id = self._containers.commit(container)
+        inspected = inspect_image(self._clients, image_id)
+        if inspected is None:
+            raise StapelError(f"the Docker Engine committed {image_id} and does not have it")
+        config = _with_layers(on.config, config_of(inspected).diff_ids)
+        return DockerHeld(image_id, config, on_close=self._containers.remove_image_later)
+
+    @contextmanager
+    def tree(self, image: DockerHeld) -> Iterator[Tree]:
+        """The merged files of an image, read through containers that are never started."""
+        image_id = self._plain(image)
+        opened: list[str] = []
+
+        def open_container() -> str:
+            opened.append(self._containers.create_to_read(image_id))
+            return opened[-1]
+
+        try:
+            yield DockerTree(self._clients, open_container)
+        finally:
+            for container in opened:
+                self._containers.remove_later(container)
+
+    def create(
+        self,
+        on: DockerHeld,
+        run: Run,
+        removals: Sequence[bytes],
+        resources: ExitStack,
+        *,
+        interactive: bool = False,
+        tty: bool = False,
+    ) -> str:
+        """A build container, removed with `resources`; without `interactive` it has the script of `run`."""
+        env = dict(run.env)
+        mounts = list(run.mounts)
+        if run.ssh_socket is not None:
+            from stapel.ssh_agent import serve_filtered
+
+            socket = resources.enter_context(serve_filtered(run.ssh_socket, self._tmp_dir))
+            mounts.append(Mount(socket, AGENT_SOCKET))
+            env["SSH_AUTH_SOCK"] = AGENT_SOCKET
+        call = None if interactive else entrypoint_arguments(removal_prefix(removals, ()) + run.script)
+        image_id = self._plain(on)
+
+        def create() -> str:
+            return self._containers.create_to_build(
+                image_id,
+                call.arguments if call else (),
+                tools=self._toolbox.name(self._platform),
+                env=env,
+                mounts=mounts,
+                network=run.network,
+                interactive=interactive,
+                tty=tty,
+            )
+
+        try:
+            container = create()
+        except NotFound as error:
+            if "conveyor.stapel" not in str(error):
+                raise
+            # Somebody has pruned containers since the service container was looked for.
+            self._toolbox.forget()
+            container = create()
+        resources.callback(self._containers.remove_later, container)
+        if call is not None and call.archive is not None:
+            self._put_script(container, call.archive)
+        return container
+
+    def load(self, held: DockerHeld, config: ImageConfig) -> str:
+        """The id of an image with these files and this configuration, which the engine has from now on."""
+        layers = {config.diff_ids[-1]: held.layer} if held.layer is not None else {}
+        return load_image(self._clients, config, layers)
+
+    def close(self) -> None:
+        """Let the engine forget what was made for the run alone."""
+        for image_id in self._without_volumes.values():
+            self._containers.remove_image_later(image_id)
+
+    def _put_script(self, container: str, script: bytes) -> None:
+        import io
+
+        path = SCRIPT_PATH.strip("/").encode()
+        with tempfile.TemporaryFile(dir=self._tmp_dir) as spool:
+            content = Entry(path, "file", 0o600, size=len(script), open=lambda: cast(BinaryIO, io.BytesIO(script)))
+            write_layer([content], cast(BinaryIO, spool))
+            spool.seek(0)
+            self._containers.put_archive(container, cast(BinaryIO, spool))
+
+    def _plain(self, held: DockerHeld) -> str:
+        """The id of an image with these files and no volumes: what a stage writes to a volume would not be in its layer."""
+        if not held.config.run.get("Volumes"):
+            return held.id
+        with self._lock:
+            if held.id not in self._without_volumes:
+                run = {key: value for key, value in held.config.run.items() if key != "Volumes"}
+                self._without_volumes[held.id] = self.load(held, held.config.with_(run=run))
+            return self._without_volumes[held.id]
+
+
+def _with_layers(config: ImageConfig, diff_ids: Sequence[str]) -> ImageConfig:
+    return config.with_(rootfs={"type": "layers", "diff_ids": list(diff_ids)})
