@@ -10,6 +10,8 @@ from conveyor.keys.key import Part
 from conveyor.stages.api import Context, Decision, Need
 from stapel.image_config import Instructions, configure
 
+_NAMES = {"exact_values": "exactValues"}
+
 
 @dataclass(frozen=True, slots=True)
 class DockerInstructions:
@@ -30,8 +32,10 @@ class DockerInstructions:
         """The instructions, each a named part."""
         assert context.image.docker is not None
         instructions = _instructions(context.image.docker)
-        given = {name: value for name, value in asdict(instructions).items() if value not in (None, (), {}, False)}
-        parts = tuple(Part(name, value) for name, value in given.items())
+        unset = asdict(Instructions())  # an empty CMD is a value: it resets the base's
+        parts = tuple(
+            Part(_NAMES.get(name, name), value) for name, value in asdict(instructions).items() if value != unset[name]
+        )
         return Decision(parts, context.below.git, configure=lambda config: configure(config, instructions))
 
 

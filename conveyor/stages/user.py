@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from conveyor.config.models import Image, UserStageName
 from conveyor.gitrepo.api import Selector
+from conveyor.keys.encoding import Value
 from conveyor.keys.key import Part
 from conveyor.stages.api import Context, Decision, Need, Workshop
 from conveyor.stages.git_mapping import current_facts, deltas, lay_delta, mapped
@@ -63,11 +64,12 @@ def _cache_versions(image: Image, stage: UserStageName) -> list[str]:
     return [image.shell.cache_version, image.shell.stage_cache_versions.get(stage, "")]
 
 
-def _stage_dependencies(context: Context, stage: UserStageName) -> list[list[str]]:
-    found = []
+def _stage_dependencies(context: Context, stage: UserStageName) -> list[Value]:
+    # By what is added, not by the mapping's id: another `to` or owner is no change of the files that a stage depends on.
+    found: list[Value] = []
     for item in mapped(context.image, context.prefix):
         patterns = item.mapping.stage_dependencies.get(stage, ())
         if patterns:
             selector = Selector(item.selector.add, item.selector.include, item.selector.exclude, patterns)
-            found.append([item.id, context.repo.tree_digest(context.commit, selector)])
+            found.append([item.selector.add, context.repo.tree_digest(context.commit, selector)])
     return found
