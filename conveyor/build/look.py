@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from conveyor.build.rooms import Rooms
 from conveyor.build.task import Looked, Task, view_stage
@@ -52,8 +53,27 @@ def select_stage(
         rejected=storage.rejected(),
         ancestors=(lambda commits: rooms.repo.ancestors(commits, rooms.repo.head)) if decision.selects_ancestor else None,
         same_tree=_same_tree(rooms, task) if rooms.same_tree else None,
+        bases_of=partial(_bases_of, rooms, task),
         bases=task.ground.bases if task.ground is not None else {},
     )
+
+
+def _bases_of(rooms: Rooms, task: Task, facts: Facts) -> Mapping[str, str] | None:
+    """The recorded commit of each mapping; of a stage made at the merge of a pull request, that merge made again.
+
+    A merge is believed only where it gives the files that the stage recorded.
+    """
+    found: dict[str, str] = {}
+    for mapping, item in facts.git.items():
+        if len(item.commits) == 1:
+            found[mapping] = item.commits[0]
+            continue
+        commit = rooms.repo.merged(item.commits)
+        selectors = {one.id: one.selector for one in mapped(task.image, rooms.prefix)}
+        if commit is None or mapping not in selectors or rooms.repo.tree_digest(commit, selectors[mapping]) != item.tree:
+            return None
+        found[mapping] = commit
+    return found
 
 
 def _same_tree(rooms: Rooms, task: Task) -> SameTree:

@@ -67,11 +67,11 @@ class Looked:
     why: Why | None
 
 
-def ground_of_built(task: Task, looked: Looked) -> Ground:
-    """That of a stage that was built now, as selection would have it once it is stored."""
+def ground_of_built(task: Task, looked: Looked, head: str) -> Ground:
+    """That of a stage that was built now, at `head`, as selection would have it once it is stored."""
     git = looked.decision.git
     if looked.decision.selects_ancestor:
-        return Ground(looked.digest, git, {mapping: facts.commits[0] for mapping, facts in git.items()})
+        return Ground(looked.digest, git, dict.fromkeys(git, head))
     return Ground(looked.digest, git, task.ground.bases if task.ground is not None else {})
 
 

@@ -74,7 +74,7 @@ def _run(
     from conveyor.images.graph import needed_images
 
     started_s = time.monotonic()
-    opened = open_project(project)
+    opened = open_project(project, virtual_merge=build.virtual_merge)
     reporter = make_reporter(
         log_format=log.format,
         color_mode=log.color_mode,

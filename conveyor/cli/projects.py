@@ -23,7 +23,7 @@ class OpenProject:
     prefix: bytes
 
 
-def open_project(options: ProjectOptions) -> OpenProject:
+def open_project(options: ProjectOptions, *, virtual_merge: bool = False) -> OpenProject:
     """Find the repository and read the configuration from the commit (with `--loose-giterminism`: from the disk)."""
     from conveyor.config.reading import parse_project
     from conveyor.gitrepo.repository import open_repository
@@ -31,7 +31,7 @@ def open_project(options: ProjectOptions) -> OpenProject:
     if not options.dir.is_dir():
         raise UsageError(f"{options.dir} is no directory", hint="--dir names the project's directory")
     directory = options.dir.resolve()
-    repo = open_repository(str(directory), dev=options.dev, home_dir=str(options.home_dir))
+    repo = open_repository(str(directory), dev=options.dev, virtual_merge=virtual_merge, home_dir=str(options.home_dir))
     path, content = _read_config(options, repo, directory)
     shown = os.fsdecode(path)
     return OpenProject(repo, parse_project(content, shown), content, directory, _below(repo.root, directory))

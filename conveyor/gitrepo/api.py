@@ -82,6 +82,13 @@ class Repository(Protocol):
     def head(self) -> str:
         """The commit that this run builds: HEAD, or the commit made of the work tree by `--dev`."""
 
+    @property
+    def head_commits(self) -> tuple[str, ...]:
+        """What a stage made now records: HEAD, or the two parents of a HEAD that will not stay (`--virtual-merge`)."""
+
+    def merged(self, commits: tuple[str, ...]) -> str | None:
+        """The commit with the files that these stand for: one itself, the merge of two; None where there is none."""
+
     def commit_time_s(self, commit: str) -> int:
         """The committer's time, seconds since the epoch."""
 

@@ -104,6 +104,10 @@ class Objects:
                 return in_memory(content)
         return self._cat.stream(oid)
 
+    def see(self, more: Mapping[str, str]) -> None:
+        """Read with further variables for git from now on: other directories of objects."""
+        self._cat.see(more)
+
     def close(self) -> None:
         """End git's processes."""
         self._cat.close()

@@ -158,9 +158,17 @@ class CatFile:
         """The content of a blob from a process of its own."""
         return cast(BinaryIO, _Streamed(_start(["cat-file", "blob", oid], self._environment), oid))
 
+    def see(self, more: Mapping[str, str]) -> None:
+        """Ask with further variables from now on: processes that run already do not know them."""
+        self._environment = {**self._environment, **more}
+        self._end_free()
+
     def close(self) -> None:
         """End the processes that nobody talks to; one that is talked to ends with that talk."""
         self._is_closed = True
+        self._end_free()
+
+    def _end_free(self) -> None:
         while self._free:
             self._free.pop().end()
         with self._checks_lock:

@@ -14,6 +14,7 @@ from conveyor.gitrepo.attributes import Attributes
 from conveyor.gitrepo.discovery import Found, find
 from conveyor.gitrepo.history import History
 from conveyor.gitrepo.matching import compile_matcher
+from conveyor.gitrepo.merges import Merges
 from conveyor.gitrepo.objects import LINK
 from conveyor.gitrepo.processes import git_environment, run_git
 from conveyor.gitrepo.shallow import unshallow
@@ -26,20 +27,21 @@ _LINKS_FOLLOWED = 40
 _FILES_KEPT = 4  # lists of files; each may hold all of a repository
 
 
-def open_repository(directory: str, *, dev: bool = False, home_dir: str) -> Repository:
+def open_repository(directory: str, *, dev: bool = False, virtual_merge: bool = False, home_dir: str) -> Repository:
     """The repository of a directory at HEAD; with `dev`, at a commit made of the work tree, kept below `home_dir`.
 
+    `virtual_merge` says that HEAD is a merge that will not stay; one that is on no branch is found to be.
     `GitError` (`not_a_repository`, `no_commits`, `safe_directory`, `bare`, `git_missing`, `git_too_old`).
     """
-    return GitRepository(find(directory), dev=dev, home_dir=home_dir)
+    return GitRepository(find(directory), dev=dev, virtual_merge=virtual_merge, home_dir=home_dir)
 
 
 class GitRepository:
     """See `Repository`. What was asked once is remembered: a run sees one state."""
 
-    def __init__(self, found: Found, *, dev: bool, home_dir: str) -> None:
+    def __init__(self, found: Found, *, dev: bool, virtual_merge: bool, home_dir: str) -> None:
         self._found = found
-        self._dev = dev
+        self._dev, self._virtual_merge = dev, virtual_merge
         self._head = found.head
         self._is_shallow = found.is_shallow
         self._was_deepened = False
@@ -56,6 +58,8 @@ class GitRepository:
                 raise
         self._trees = Trees(self._submodules)
         self._attributes = Attributes(self._trees)
+        self._merges = Merges(found, self._submodules.own, home_dir)
+        self._head_commits: tuple[str, ...] = ()
         self._history = History(self._submodules.own, self._rev_list)
         self._digests: dict[tuple[str, Selector], str] = {}
         self._files = lru_cache(maxsize=_FILES_KEPT)(self._walk)
@@ -74,6 +78,24 @@ class GitRepository:
     def head(self) -> str:
         """See `Repository`."""
         return self._head
+
+    @property
+    def head_commits(self) -> tuple[str, ...]:
+        """See `Repository`."""
+        with self._lock:
+            if not self._head_commits:
+                is_ephemeral = not self._dev and self._merges.is_ephemeral(self._head, asked=self._virtual_merge)
+                self._head_commits = self._submodules.own.commit(self._head).parents if is_ephemeral else (self._head,)
+            return self._head_commits
+
+    def merged(self, commits: tuple[str, ...]) -> str | None:
+        """See `Repository`."""
+        if len(commits) == 1:
+            return commits[0]
+        if commits == self.head_commits:
+            return self._head
+        with self._lock:
+            return self._merges.merge(commits)
 
     # -- history
 

@@ -23,7 +23,7 @@ from conveyor.gitrepo.objects import Commit
 from conveyor.gitrepo.processes import git_environment, run_git
 from conveyor.gitrepo.status import in_work_tree
 
-_SOMEBODY = {"NAME": "conveyor", "EMAIL": "conveyor@localhost"}
+SOMEBODY = {"NAME": "conveyor", "EMAIL": "conveyor@localhost"}
 _MESSAGE = "The work tree, for conveyor --dev"
 
 
@@ -37,7 +37,7 @@ class DevArea:
     @property
     def reading(self) -> Mapping[str, str]:
         """Variables for git to see the commits that are kept here."""
-        return {"GIT_ALTERNATE_OBJECT_DIRECTORIES": _listed(str(self.objects))}
+        return {"GIT_ALTERNATE_OBJECT_DIRECTORIES": listed(str(self.objects))}
 
 
 def dev_area(found: Found, home_dir: str) -> DevArea:
@@ -62,8 +62,8 @@ def commit_work_tree(found: Found, head: Commit, area: DevArea) -> str:
             {
                 "GIT_INDEX_FILE": str(index),
                 "GIT_OBJECT_DIRECTORY": str(area.objects),
-                "GIT_ALTERNATE_OBJECT_DIRECTORIES": _listed(os.fsdecode(os.path.join(found.common_dir, b"objects"))),
-                **{f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER") for what, value in _SOMEBODY.items()},
+                "GIT_ALTERNATE_OBJECT_DIRECTORIES": listed(os.fsdecode(os.path.join(found.common_dir, b"objects"))),
+                **{f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER") for what, value in SOMEBODY.items()},
                 **{f"GIT_{who}_DATE": f"@{head.time_s} +0000" for who in ("AUTHOR", "COMMITTER")},
             }
         )
@@ -105,7 +105,7 @@ def _ask(found: Found, environment: Mapping[str, str], *arguments: str) -> subpr
     return run_git([*in_work_tree(found), *arguments], environment=environment)
 
 
-def _listed(path: str) -> str:
+def listed(path: str) -> str:
     """A path for a list that is separated by colons, quoted as git reads it."""
     escaped = path.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'"{escaped}"'

@@ -60,7 +60,7 @@ def mapped(image: Image, prefix: bytes) -> tuple[Mapped, ...]:
 def current_facts(context: Context) -> dict[str, MappingFacts]:
     """What a stage made from the current commit records."""
     return {
-        item.id: MappingFacts((context.commit,), context.repo.tree_digest(context.commit, item.selector))
+        item.id: MappingFacts(context.repo.head_commits, context.repo.tree_digest(context.commit, item.selector))
         for item in mapped(context.image, context.prefix)
     }
 

@@ -45,6 +45,9 @@ from stapel.oci.api import Description
 SameTree: TypeAlias = Callable[[Facts], "Mapping[str, str] | None"]
 """With `--ancestry same-tree`: for each mapping the commit at which HEAD's line has the files that a stage recorded."""
 
+BasesOf: TypeAlias = Callable[[Facts], "Mapping[str, str] | None"]
+"""For each mapping the commit with the files that a stage has; None where it cannot be made again."""
+
 AncestorsOf: TypeAlias = Callable[[Iterable[str]], frozenset[str]]
 """Of these commits, those that are known and are ancestors of HEAD, or HEAD itself."""
 
@@ -80,6 +83,11 @@ class Selection:
     refused: tuple[tuple[StageName, Refusal], ...] = ()
 
 
+def recorded_bases(facts: Facts) -> Mapping[str, str]:
+    """The bases of a stage for each mapping of which one commit is recorded."""
+    return {mapping: item.commits[0] for mapping, item in facts.git.items()}
+
+
 def believe(name: StageName, description: Description, facts: Facts | None) -> bool:
     """Rule 8: whether the label and the digits of the name agree with what the name stands for."""
     if facts is None or facts.digest != name.digest:
@@ -94,6 +102,7 @@ def select(
     rejected: Collection[str],
     ancestors: AncestorsOf | None,
     same_tree: SameTree | None = None,
+    bases_of: BasesOf = lambda facts: recorded_bases(facts),
     bases: Mapping[str, str] | None = None,
 ) -> Selection:
     """The suitable stage that everybody selects (rules 3 to 6).
@@ -115,8 +124,9 @@ def select(
     for stage in sound:
         commits = stage.facts.recorded_commits()
         if commits and commits <= known:
-            recorded = {mapping: facts.commits[0] for mapping, facts in stage.facts.git.items()}
-            return Selection(Chosen(stage, recorded), tuple(refused))
+            recorded = bases_of(stage.facts)
+            if recorded is not None:
+                return Selection(Chosen(stage, recorded), tuple(refused))
         equal = same_tree(stage.facts) if same_tree is not None and commits else None
         if equal is not None:
             return Selection(Chosen(stage, equal), tuple(refused))

@@ -135,3 +135,72 @@ def test_required_built_images_are_named_where_they_are_missing(app):
     assert missing.report["Images"]["app"]["Missing"]["Stage"] == "install"
     assert "install" in missing.run.stderr
     assert "stageDependencies" in missing.run.stderr
+
+
+def merge_request(project, message):
+    """A merge of `feature` into `main` as a CI system makes it: on no branch."""
+    project.git("checkout", "-q", "--detach", "main")
+    project.git("merge", "--quiet", "--no-ff", "-m", message, "feature")
+
+
+@pytest.fixture
+def request_for(app):
+    """Two branches with changes, the base of both built."""
+    app.build()
+    app.git("checkout", "-q", "-b", "feature")
+    app.change("src/packages.txt", "nuts\n")
+    app.git("checkout", "-q", "main")
+    app.change("src/other.txt", "other\n")
+    return app
+
+
+def test_stages_of_a_pull_request_are_used_at_the_next_merge_of_it(request_for, images):
+    app = request_for
+    merge_request(app, "The first merge")
+    first = app.build()
+    assert first.built == {"app": ["install"]}
+    merge_request(app, "The second merge of the same")
+    assert app.build("--require-built-images").names() == first.names()
+
+    app.git("checkout", "-q", "feature")
+    app.change("src/main.txt", "two\n")
+    merge_request(app, "The third merge")
+    third = app.build()
+    assert third.built == {"app": ["gitLatestPatch"]}
+    assert third.names()[:-1] == first.names()
+    assert contents(images, third) == {"main.txt": b"two\n", "packages.txt": b"nuts\n", "other.txt": b"other\n"}
+
+    app.git("checkout", "-q", "main")
+    app.git("merge", "--quiet", "--no-ff", "-m", "Merged by the button", "feature")
+    assert app.build("--require-built-images").names() == third.names()
+
+
+def test_a_merge_that_changes_more_is_a_commit_like_any_other(request_for, images):
+    app = request_for
+    merge_request(app, "A merge")
+    app.write("src/main.txt", "changed by who merged\n")
+    app.git("add", "--all")
+    app.git("commit", "--quiet", "--amend", "--no-edit")
+    first = app.build("--virtual-merge")
+    assert contents(images, first)["main.txt"] == b"changed by who merged\n"
+    merge_request(app, "The merge as git makes it")
+    second = app.build("--virtual-merge")
+    assert second.built != {}
+    assert contents(images, second) == {"main.txt": b"one\n", "packages.txt": b"nuts\n", "other.txt": b"other\n"}
+
+
+def test_a_merge_on_a_branch_is_recorded_itself_unless_the_user_says_otherwise(request_for):
+    app = request_for
+    app.git("merge", "--quiet", "--no-ff", "-m", "On main", "feature")
+    first = app.build()
+    app.git("reset", "--quiet", "--hard", "HEAD~1")
+    app.git("merge", "--quiet", "--no-ff", "-m", "On main again", "feature")
+    assert app.build().built == {"app": ["install"]}
+    app.git("reset", "--quiet", "--hard", "HEAD~1")
+    app.git("merge", "--quiet", "--no-ff", "-m", "Once more", "feature")
+    virtual = app.build("--virtual-merge")
+    assert virtual.built == {"app": ["install"]}
+    app.git("reset", "--quiet", "--hard", "HEAD~1")
+    app.git("merge", "--quiet", "--no-ff", "-m", "And once more", "feature")
+    assert app.build("--virtual-merge", "--require-built-images").names() == virtual.names()
+    assert first.names() != virtual.names()

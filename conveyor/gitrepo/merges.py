@@ -1,0 +1,78 @@
+"""Merge commits that a CI system makes for a pull request: nobody finds them again, but their parents stay.
+
+A stage made at such a commit records its two parents. What it holds is then the merge of the two, which git makes again
+where it is needed (`git merge-tree`, 2.38 or newer), as a commit that is kept below the home and not in the repository.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+
+from conveyor.gitrepo.discovery import Found
+from conveyor.gitrepo.objects import Objects
+from conveyor.gitrepo.processes import git_environment, run_git
+from conveyor.gitrepo.work_tree import SOMEBODY, dev_area, listed
+
+_MESSAGE = "The merge of a pull request, for conveyor"
+# What a CI system calls its own merge commits, in a place for branches.
+_NOT_A_BRANCH = re.compile(r"refs/remotes/(?:[^/]+/)?pull/\d+/merge")
+
+
+class Merges:
+    """The merges of one repository. Each is made once a run; not thread-safe."""
+
+    def __init__(self, found: Found, objects: Objects, home_dir: str) -> None:
+        self._found = found
+        self._objects = objects
+        self._home_dir = home_dir
+        self._made: dict[tuple[str, ...], str | None] = {}
+
+    def is_ephemeral(self, commit: str, *, asked: bool) -> bool:
+        """Whether a commit is a merge that will not stay: on no branch (or so the user says), and all from its parents."""
+        known = self._objects.commit(commit)
+        if len(known.parents) != 2 or len(self._objects.commits(known.parents)) != 2:
+            return False
+        if not asked and self._is_on_a_branch(commit):
+            return False
+        merged = self.merge(known.parents)
+        return merged is not None and self._objects.tree_of(merged) == known.tree
+
+    def merge(self, commits: Sequence[str]) -> str | None:
+        """A commit with the files of the merge of two; None where they conflict, or git is too old to say."""
+        key = tuple(commits)
+        if key not in self._made:
+            self._made[key] = self._merge(key) if len(key) == 2 else None
+        return self._made[key]
+
+    def _merge(self, commits: tuple[str, ...]) -> str | None:
+        area = dev_area(self._found, self._home_dir)
+        time_s = max(self._objects.commit(commit).time_s for commit in commits)
+        environment = git_environment(
+            {
+                "GIT_OBJECT_DIRECTORY": str(area.objects),
+                "GIT_ALTERNATE_OBJECT_DIRECTORIES": listed(os.fsdecode(os.path.join(self._found.common_dir, b"objects"))),
+                **{f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER") for what, value in SOMEBODY.items()},
+                **{f"GIT_{who}_DATE": f"@{time_s} +0000" for who in ("AUTHOR", "COMMITTER")},
+            }
+        )
+        tree = self._ask(environment, "merge-tree", "--write-tree", "--no-messages", *commits)
+        if tree is None:
+            return None
+        parents = [argument for commit in commits for argument in ("-p", commit)]
+        made = self._ask(
+            environment, "-c", "i18n.commitEncoding=UTF-8", "commit-tree", *parents, "-m", _MESSAGE, tree.split()[0]
+        )
+        self._objects.see(area.reading)
+        return made
+
+    def _is_on_a_branch(self, commit: str) -> bool:
+        names = self._ask(
+            git_environment(), "for-each-ref", "--format=%(refname)", f"--contains={commit}", "refs/heads", "refs/remotes"
+        )
+        return any(_NOT_A_BRANCH.fullmatch(name) is None for name in (names or "").split("\n") if name)
+
+    def _ask(self, environment: Mapping[str, str], *arguments: str) -> str | None:
+        done = run_git([b"--git-dir=" + self._found.git_dir, *arguments], environment=environment)
+        return done.stdout.decode("utf-8", "surrogateescape").strip() if done.returncode == 0 else None
