@@ -74,6 +74,10 @@ class AtCommit:
     repo: Repository
     head: str
 
+    @property
+    def head_commits(self) -> tuple[str, ...]:
+        return (self.head,)
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self.repo, name)
 

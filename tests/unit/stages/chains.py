@@ -10,9 +10,9 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from conveyor.build.look import look
+from conveyor.build.look import look, select_stage
 from conveyor.build.rooms import Rooms
-from conveyor.build.task import Ground, Looked, Task, ground_of, ground_of_built
+from conveyor.build.task import Ground, Looked, Task, ground_of
 from conveyor.config.models import Image
 from conveyor.images.graph import independent_sets
 from conveyor.keys.key import content_digest
@@ -20,7 +20,7 @@ from conveyor.stages.api import Need
 from conveyor.stages.order import conveyor_of
 from conveyor.storage.facts import LABEL, Facts, format_facts
 from conveyor.storage.names import stage_name
-from conveyor.storage.selection import Chosen, StoredStage, select
+from conveyor.storage.selection import Chosen, StoredStage
 from stapel.oci.api import ImageConfig
 from tests.unit.build.memory_engine import MemoryImages
 from tests.unit.build.worlds import World
@@ -72,8 +72,6 @@ class Chains:
             chain[kind.name], stages[kind.name] = looked, found.stage
             below = found
             ground = ground_of(found)
-            if looked.found is None:
-                assert ground == ground_of_built(task, looked)
         return chain, stages
 
     def _store(self, rooms: Rooms, task: Task, looked: Looked) -> Chosen:
@@ -97,12 +95,7 @@ class Chains:
         descriptor = self.world.store.keep(config, self.files.get(task.image.name, {}), f"sha256:{content}")
         name = stage_name(looked.digest, STARTED_MS + self._stored, descriptor.digest)
         rooms.primary.add(name, descriptor)
-        ancestors = (lambda commits: rooms.repo.ancestors(commits, rooms.repo.head)) if git else None
-        bases = task.ground.bases if task.ground is not None else {}
-        stored = [stage for stage in rooms.primary.candidates(looked.digest) if stage.name == name]
-        chosen = select(
-            stored, rejected=(), ancestors=ancestors if looked.decision.selects_ancestor else None, bases=bases
-        ).chosen
+        chosen = select_stage(rooms, rooms.primary, task, looked.digest, looked.decision).chosen
         assert chosen is not None
         return chosen
 
