@@ -172,7 +172,7 @@ def _failure(error: StapelError, task: Task, tail: Tail) -> StageFailed:
     if isinstance(error, FileChanged):
         hint = (
             "do not change files of git in commands; or name them in stageDependencies of the stage that changes them; "
-            "or leave them out by excludePaths"
+            "or leave them out by excludePaths; or say `onChanged: overwrite` in the mapping"
         )
     elif isinstance(error, CommandFailed):
         hint = hint or "run again with --introspect-error to look around in the container where it failed"

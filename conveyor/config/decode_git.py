@@ -8,7 +8,7 @@ from conveyor.config.models import GitMapping, UserStageName
 from conveyor.config.nodes import Node
 from conveyor.config.paths import absolute_path, image_path, owner, path_filter, relative_globs
 
-_FIELDS = ("add", "to", "owner", "group", "includePaths", "excludePaths", "stageDependencies")
+_FIELDS = ("add", "to", "owner", "group", "includePaths", "excludePaths", "stageDependencies", "onChanged")
 _REMOTE = ("url", "branch", "tag", "commit", "basicAuth")
 _STAGES: tuple[UserStageName, ...] = ("install", "beforeSetup", "setup")
 
@@ -35,6 +35,7 @@ def decode_git(findings: Findings, node: Node) -> GitMapping | None:
         group=owner(fields, "group"),
         paths=path_filter(fields),
         stage_dependencies=_stage_dependencies(fields),
+        overwrites_changed=fields.choice("onChanged", ("fail", "overwrite")) == "overwrite",
     )
     return mapping if to else None
 

@@ -35,6 +35,7 @@ class GitMapping:
     group: str = ""
     paths: PathFilter = PathFilter()
     stage_dependencies: Mapping[UserStageName, tuple[str, ...]] = field(default_factory=dict)
+    overwrites_changed: bool = False  # whether a delta replaces files that commands have changed since git laid them
 
 
 @dataclass(frozen=True, slots=True)

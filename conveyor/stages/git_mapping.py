@@ -93,8 +93,10 @@ def lay_delta(item: Mapped, delta: Delta, repo: Repository, mtime_s: int | None)
     """What changed, and what must still be there of what it replaces."""
     to = item.mapping.to
     blobs = [new for _, new in delta.changed]
-    expected = {_target(to, old.path): old.oid for old, _ in delta.changed if old is not None}
-    expected |= {_target(to, old.path): old.oid for old in delta.removed}
+    expected: dict[bytes, str] = {}
+    if not item.mapping.overwrites_changed:
+        expected = {_target(to, old.path): old.oid for old, _ in delta.changed if old is not None}
+        expected |= {_target(to, old.path): old.oid for old in delta.removed}
     return Lay(
         files=partial(_lay_blobs, item.mapping, repo, blobs),
         remove=[_target(to, old.path) for old in delta.removed],

@@ -126,6 +126,15 @@ def test_files_that_commands_changed_are_not_overwritten_silently(app):
     assert "stageDependencies" in failed.run.stderr
 
 
+def test_files_that_commands_changed_are_overwritten_where_that_is_said(app, images):
+    text = APP.replace("install: cat", "install: echo mine > /app/main.txt; cat")
+    app.configure(text.replace("    to: /app", "    to: /app\n    onChanged: overwrite"))
+    app.commit()
+    app.build()
+    app.change("src/main.txt", "two\n")
+    assert images.read(app.build().reference("app"), "/app/main.txt") == "two\n"
+
+
 def test_required_built_images_are_named_where_they_are_missing(app):
     app.build()
     assert app.build("--require-built-images").built == {}

@@ -140,6 +140,7 @@ MISTAKES = [
     (GIT + "  stageDependencies:\n    @@beforeInstall: a\n", "the sources are not there yet", "`install`"),
     (GIT + "  stageDependencies:\n    @@instal: a\n", "unknown fields: `instal`", "`install`"),
     (GIT + "  stageDependencies:\n    setup: @@/a\n", "must be relative", ""),
+    (GIT + "  onChanged: @@ignore\n", "must be one of `fail`, `overwrite`", ""),
     (GIT + "  @@url: https://example.org/a.git\n", "`url` in `git` (a remote mapping) is not supported yet", ""),
     (GIT + "  @@branch: main\n", "`branch` in `git` is for remote mappings", ""),
     (GIT + "- @@add: /x\n  to: /app/\n", "Conflict between imports!", "another `to`"),
