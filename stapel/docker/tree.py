@@ -1,158 +1,123 @@
 """The merged files of an image, read from a container that is created and never started.
 
-The engine gives a path as a tar stream: the first header alone tells what stands there, with its owner, which the engine's
-own stat does not. (Asking for the header and closing the connection costs about as much as the stat.)
+Into every container the engine puts places to mount over, whatever the image has there: they are not the image's and are
+not seen here, and neither are the times of the directories that it puts them into.
 """
 
 from __future__ import annotations
 
-import stat
-import tarfile
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
 from dataclasses import replace
-from typing import Any, BinaryIO, cast
+from functools import partial
+from typing import BinaryIO, cast
 
-from stapel.api import File, Kind
-from stapel.docker.client import Clients, engine_errors
-from stapel.errors import NotFound
-from stapel.places import join
+from stapel.api import File
+from stapel.docker.archives import Archives, Content, describe
+from stapel.docker.client import Clients
+from stapel.errors import BadLay, NotFound
+from stapel.places import Places, join, parent_of
 
-_KINDS: dict[bytes, Kind] = {
-    tarfile.REGTYPE: "file",
-    tarfile.AREGTYPE: "file",
-    tarfile.GNUTYPE_SPARSE: "file",
-    tarfile.LNKTYPE: "file",
-    tarfile.DIRTYPE: "directory",
-    tarfile.SYMTYPE: "symlink",
-    tarfile.CHRTYPE: "character",
-    tarfile.BLKTYPE: "block",
-    tarfile.FIFOTYPE: "fifo",
-}
-_XATTR = "SCHILY.xattr."
+_MARK = b".dockerenv"
+_OWN_FILES = frozenset({_MARK, b"dev/console", b"etc/hostname", b"etc/hosts", b"etc/resolv.conf"})
+_OWN_LINKS = {b"etc/mtab": b"/proc/mounts"}
+_OWN_DIRECTORIES = frozenset({b"dev", b"dev/pts", b"dev/shm", b"etc", b"proc", b"sys"})
+_TOUCHED = frozenset({b"", b"dev", b"etc"})
+_CLOCK_STEP_S = 1  # the engine makes them one after another
 
 
 class DockerTree:
-    """The files of an image. Used by one thread at a time.
-
-    The engine locks a container while it streams from it, so what is asked in the middle of a walk is asked of another
-    container of the same image: `open_container` makes one.
-    """
+    """The files of an image. Used by one thread at a time; `open_container` makes a container of it."""
 
     def __init__(self, clients: Clients, open_container: Callable[[], str]) -> None:
-        self._clients = clients
-        self._open_container = open_container
-        self._containers: list[str] = []
-        self._streams = 0
+        self._archives = Archives(clients, open_container)
+        self._places = Places(self._archives)  # type: ignore[arg-type] # it asks for nothing but `stat`
         self._stats: dict[bytes, File | None] = {}
 
     def stat(self, path: bytes) -> File | None:
-        """What stands at a path; the engine follows links in its parents inside the root."""
+        """What stands at a path."""
         if path not in self._stats:
-            self._stats[path] = self._stat(path) if path else File(b"", "directory", 0o755)
+            place = self._place(path)
+            self._stats[path] = self.stat(place) if place is not None and place != path else self._stat(place)
         return self._stats[path]
 
-    def _stat(self, path: bytes) -> File | None:
-        try:
-            with self._archive(path) as stream, tarfile.open(fileobj=stream, mode="r|", errors="surrogateescape") as archive:
-                member = archive.next()
-        except NotFound:
-            return None
-        return _file(member, path) if member is not None else None
-
     def walk(self, path: bytes) -> Iterator[File]:
-        """All below a path in one stream; hard links are read by a question of their own."""
-        with self._archive(path) as stream, tarfile.open(fileobj=stream, mode="r|", errors="surrogateescape") as archive:
-            top = b""
-            for number, member in enumerate(archive):
-                name = member.name.encode("utf-8", "surrogateescape").strip(b"/")
-                if number == 0:
-                    top = name
-                relative = name if not path or top in (b"", b".") else name[len(top) + 1 :]
-                relative = b"" if relative == b"." else relative.removeprefix(b"./")
-                file = _file(member, relative)
-                if member.islnk():
-                    place = join(path, relative)
-                    known = self._stat(place)
-                    yield replace(file, size=known.size if known else 0, open=lambda place=place: self.open(place))  # type: ignore[misc]
-                elif file.kind == "file":
-                    yield replace(file, open=lambda member=member: cast(BinaryIO, archive.extractfile(member)))  # type: ignore[misc]
-                else:
-                    yield file
+        """All at a path and below it in one stream; hard links are read by a question of their own."""
+        top = self.stat(path)
+        if top is None:
+            return
+        start = len(top.path) + 1 if top.path else 0
+        for file in self._shown(top.path):
+            yield replace(file, path=file.path[start:])
 
     def open(self, path: bytes) -> BinaryIO:
         """The content of a file."""
-        return cast(BinaryIO, _Content(self, path))
-
-    @contextmanager
-    def _archive(self, path: bytes) -> Iterator[BinaryIO]:
-        if len(self._containers) == self._streams:
-            self._containers.append(self._open_container())
-        container = self._containers[self._streams]
-        self._streams += 1
-        name = b"/" + path
-        client = self._clients.get()
-        try:
-            with engine_errors(f"reading {name!r}"):
-                # The SDK's own method asks for a compressed stream where it may and cannot take any bytes as a name.
-                response: Any = client._get(  # type: ignore[attr-defined]
-                    client._url("/containers/{0}/archive", container),  # type: ignore[attr-defined]
-                    params={"path": name},
-                    headers={"Accept-Encoding": "identity"},
-                    stream=True,
-                )
-                with closing(response):
-                    client._raise_for_status(response)  # type: ignore[attr-defined]
-                    yield cast(BinaryIO, response.raw)
-        finally:
-            self._streams -= 1
-
-
-class _Content:
-    """The content of one file, a stream of its own."""
-
-    def __init__(self, tree: DockerTree, path: bytes) -> None:
-        self._manager = tree._archive(path)
-        stream = self._manager.__enter__()
-        self._archive = tarfile.open(fileobj=stream, mode="r|", errors="surrogateescape")  # noqa: SIM115 -- close does
-        member = self._archive.next()
-        content = self._archive.extractfile(member) if member is not None and member.isreg() else None
-        if content is None:
-            self.close()
+        place = self._place(path)
+        if place is None or (place in _OWN_FILES and self.stat(place) is None):
             raise NotFound(f"there is no file /{path.decode('utf-8', 'backslashreplace')}")
-        self._content = content
+        return self._content(place)
 
-    def read(self, size: int = -1) -> bytes:
-        """Up to `size` bytes."""
-        return self._content.read(size)
+    def _content(self, place: bytes) -> BinaryIO:
+        return cast(BinaryIO, Content(self._archives, place))
 
-    def close(self) -> None:
-        """Leave the rest unread."""
-        self._archive.close()
-        self._manager.__exit__(None, None, None)
+    def _place(self, path: bytes) -> bytes | None:
+        """Where a path leads; None where nothing can stand, which the engine would call an error."""
+        try:
+            place = self._places.place(path) if path else b""
+        except BadLay:
+            return None  # links that lead in a circle
+        return None if path and parent_of(place) in self._places.missing else place
 
-    def __enter__(self) -> _Content:
-        return self
+    def _stat(self, place: bytes | None) -> File | None:
+        if place is None or self._archives.stat(place) is None:
+            return None
+        file = self._archives.header(place)
+        if file is None or not self._may_be_own(file):
+            return _as_seen(file) if file is not None else None
+        return next(self._shown(place), None) if file.kind == "directory" else None
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def _shown(self, top: bytes) -> Iterator[File]:
+        """What the image has at a place and below it; `File.path` is the place."""
+        waiting: list[File] = []  # directories of the engine's, unless something of the image follows in them
+        for file in self._stream(top):
+            if not self._may_be_own(file):
+                yield from (_as_seen(above) for above in waiting if file.path.startswith(above.path + b"/"))
+                waiting.clear()
+                yield _as_seen(file)
+            elif file.kind == "directory":
+                waiting.append(file)
+
+    def _stream(self, top: bytes) -> Iterator[File]:
+        self._archives.stat(_MARK)  # in the middle of the stream another container would be made for it
+        sizes: dict[str, int] = {}
+        with self._archives.stream(top) as archive:
+            prefix = 0
+            for number, member in enumerate(archive):
+                name = member.name.encode("utf-8", "surrogateescape").strip(b"/")
+                if number == 0:
+                    prefix = len(name) + 1 if top else 0
+                file = describe(member, join(top, name[prefix:]) if number else top)
+                if member.islnk():
+                    size = sizes.get(member.linkname, 0)
+                    yield replace(file, size=size, open=partial(self._content, file.path))
+                elif file.kind == "file":
+                    sizes[member.name] = member.size
+                    yield replace(file, open=cast(Callable[[], BinaryIO], partial(archive.extractfile, member)))
+                else:
+                    yield file
+
+    def _may_be_own(self, file: File) -> bool:
+        """Whether this is what the engine puts there: of a directory, where nothing of the image is in it."""
+        if file.path not in _OWN_FILES | _OWN_LINKS.keys() | _OWN_DIRECTORIES or (file.uid, file.gid) != (0, 0):
+            return False
+        if file.path in _OWN_LINKS:
+            return file.link == _OWN_LINKS[file.path]
+        mark = self._archives.stat(_MARK)
+        if mark is None or file.mode != 0o755 or file.size:
+            return False
+        if file.path in _OWN_FILES:
+            return file.kind == "file"
+        return file.kind == "directory" and abs((file.mtime_s or 0) - (mark.mtime_s or 0)) <= _CLOCK_STEP_S
 
 
-def _file(member: tarfile.TarInfo, path: bytes) -> File:
-    xattrs = {
-        key.removeprefix(_XATTR): value.encode("utf-8", "surrogateescape")
-        for key, value in member.pax_headers.items()
-        if key.startswith(_XATTR)
-    }
-    return File(
-        path=path,
-        kind=_KINDS.get(member.type, "file"),
-        mode=stat.S_IMODE(member.mode),
-        size=member.size if member.isreg() else 0,
-        uid=member.uid,
-        gid=member.gid,
-        link=member.linkname.encode("utf-8", "surrogateescape") if member.issym() else b"",
-        mtime_s=int(member.mtime),
-        device=(member.devmajor, member.devminor) if member.isdev() else (0, 0),
-        xattrs=xattrs,
-    )
+def _as_seen(file: File) -> File:
+    return replace(file, mtime_s=None) if file.path in _TOUCHED else file
