@@ -20,7 +20,7 @@ from typing import BinaryIO, cast
 from stapel.api import File, Lay, Tree
 from stapel.errors import BadLay, FileChanged
 from stapel.oci.layer import Entry, opaque, whiteout
-from stapel.places import Places, ancestors_of, check_path, join, parent_of, show
+from stapel.places import Places, ancestors_of, check_name, check_path, join, parent_of, show
 
 _CHUNK = 1 << 20
 _EXPECTED_ONE_BY_ONE = 32
@@ -114,6 +114,7 @@ def plan_lays(lays: Sequence[Lay], tree: Tree, *, now_s: int) -> LayPlan:
     for index, lay in enumerate(lays):
         for number, file in enumerate(lay.files()):
             check_path(file.path)
+            check_name(file.path)
             path = places.directory(file.path) if file.kind == "directory" else places.place(file.path)
             if not path:
                 continue

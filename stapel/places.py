@@ -84,6 +84,15 @@ def ancestors_of(path: bytes) -> list[bytes]:
     return found
 
 
+def check_name(path: bytes) -> None:
+    """Refuse to lay what a layer cannot hold: in it, a name like this one takes something away. `BadLay`."""
+    if path.startswith(b".wh.") or b"/.wh." in path:
+        raise BadLay(
+            f"{show(path)} cannot be in an image: names that start with `.wh.` say in a layer what is removed",
+            hint="leave it out by excludePaths",
+        )
+
+
 def check_path(path: bytes) -> None:
     """Refuse a path that is not plainly below the root. `BadLay`."""
     if any(component in (b"", b".", b"..") for component in path.split(b"/")) or b"\0" in path:

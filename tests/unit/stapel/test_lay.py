@@ -328,6 +328,12 @@ def test_a_path_that_is_not_plainly_below_the_root_is_an_error(path):
             plan([one], tree_of({}))
 
 
+@pytest.mark.parametrize("path", [b".wh.a", b"d/.wh..wh..opq", b".wh.d/a"])
+def test_a_name_that_means_a_removal_in_a_layer_is_refused(path):
+    with pytest.raises(BadLay, match="what is removed"):
+        plan([lay(laid(path))], directory())
+
+
 def test_files_below_what_is_laid_as_a_file_are_an_error():
     with pytest.raises(BadLay, match="/a/b is laid below /a, which is laid as a file"):
         plan([lay(laid(b"a")), lay(laid(b"a/b"))], tree_of({}))
