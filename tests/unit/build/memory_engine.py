@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
+from conveyor.storage.names import parse_stage_name
 from stapel.api import Cancel, Lay, Log, Run
 from stapel.errors import CommandFailed, FileChanged, NotFound
 from stapel.image_config import child
@@ -123,7 +124,9 @@ class MemoryImages:
         self.trace("name", name)
         if image.digest not in self.images:
             raise NotFound(image.digest)
-        assert self.named.setdefault(name, image.digest) == image.digest, f"{name} was given to other bytes"
+        if parse_stage_name(name) is not None:
+            assert self.named.get(name, image.digest) == image.digest, f"{name} was given to other bytes"
+        self.named[name] = image.digest
 
     def delete(self, image: Descriptor) -> None:
         self.lose(image.digest)
