@@ -10,9 +10,11 @@ import fcntl
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+_ID_DIGITS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +29,52 @@ def open_run(home_dir: Path) -> Iterator[Run]:
     """A new run, alive until the context ends. `OSError` where the home cannot be written to."""
     directory = _directory(home_dir)
     directory.mkdir(parents=True, exist_ok=True)
-    run = Run(secrets.token_hex(6))
-    path = directory / f"{run.id}.lock"
-    handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+    _remove_dead(directory)
+    run, path, handle = _begin(directory)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
         yield run
     finally:
         path.unlink(missing_ok=True)
         os.close(handle)
+
+
+@contextmanager
+def open_run_directory(home_dir: Path, run: Run, parent: Path) -> Iterator[Path]:
+    """A directory below `parent` that goes with a run; those that killed runs of this home left go first."""
+    import shutil
+    import tempfile
+
+    prefix = f"conveyor-{home_label(home_dir)}-"
+    for name in os.listdir(parent):  # noqa: PTH208 -- names, of a directory that may hold many
+        run_id = name[len(prefix) : len(prefix) + _ID_DIGITS]
+        if name.startswith(prefix) and not is_alive(home_dir, run_id):
+            shutil.rmtree(parent / name, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=f"{prefix}{run.id}-", dir=parent, ignore_cleanup_errors=True) as directory:
+        yield Path(directory)
+
+
+def _begin(directory: Path) -> tuple[Run, Path, int]:
+    """A run and its lock, held. A lock file that somebody took for a dead run's before it was held is made anew."""
+    while True:
+        run = Run(secrets.token_hex(_ID_DIGITS // 2))
+        path = directory / f"{run.id}.lock"
+        handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        if os.fstat(handle).st_nlink:
+            return run, path, handle
+        os.close(handle)
+
+
+def _remove_dead(directory: Path) -> None:
+    """Remove the lock files of killed runs."""
+    for path in directory.glob("*.lock"):
+        with suppress(OSError):
+            handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
+            finally:
+                os.close(handle)
 
 
 def is_alive(home_dir: Path, run_id: str) -> bool:

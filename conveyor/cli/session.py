@@ -17,7 +17,7 @@ from conveyor.storage.storage import Role, Storage
 from locking.api import Locks
 from stapel.api import Cancel, Engine
 from stapel.oci.api import ImageStore
-from stapel.runs import Run, open_run
+from stapel.runs import Run, open_run, open_run_directory
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +41,9 @@ def open_places(options: ProjectOptions) -> Iterator[Places]:
             options.tmp_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"cannot make {error.filename}: {error.strerror}", hint="--home-dir and --tmp-dir") from error
-    with (
-        open_run(home_dir) as run,
-        tempfile.TemporaryDirectory(
-            prefix=f"conveyor-{run.id}-", dir=options.tmp_dir, ignore_cleanup_errors=True
-        ) as tmp_dir,
-    ):
-        yield Places(home_dir, Path(tmp_dir), run)
+    parent = options.tmp_dir or Path(tempfile.gettempdir())
+    with open_run(home_dir) as run, open_run_directory(home_dir, run, parent) as tmp_dir:
+        yield Places(home_dir, tmp_dir, run)
 
 
 def make_engine(project: str, places: Places, storage: StorageOptions, warn: Callable[[str], None]) -> Engine:

@@ -184,6 +184,12 @@ class Containers:
             if run_id and run_id != self._run_id and not is_alive(self._home_dir, run_id):
                 with suppress(StapelError):
                     self._remove(container["Id"])
+        with engine_errors("listing images"):
+            committed = self._clients.get().images(filters={"label": [label], "dangling": ["true"]})
+        for image in committed:
+            run_id = (image.get("Labels") or {}).get(RUN_LABEL, "")
+            if run_id and run_id != self._run_id and not is_alive(self._home_dir, run_id):
+                self.remove_image_later(image["Id"])
 
 
 def proxies() -> dict[str, str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from stapel.runs import home_label, is_alive, open_run
+from stapel.runs import home_label, is_alive, open_run, open_run_directory
 
 ROOT = Path(__file__).parents[3]
 PARENT = """
@@ -131,3 +131,40 @@ def test_the_label_of_a_home_is_that_of_its_directory(tmp_path):
     assert home_label(tmp_path) == home_label(tmp_path / "link")
     assert home_label(tmp_path) != home_label(tmp_path / "other")
     assert len(home_label(tmp_path)) == 16
+
+
+def test_a_killed_run_leaves_nothing_that_the_next_one_does_not_remove(tmp_path):
+    parent = tmp_path / "tmp"
+    parent.mkdir()
+    home = tmp_path / "home"
+    program = """
+import sys
+from pathlib import Path
+from stapel.runs import open_run, open_run_directory
+with open_run(Path(sys.argv[1])) as run, open_run_directory(Path(sys.argv[1]), run, Path(sys.argv[2])) as directory:
+    (directory / "file").write_text("left")
+    print(run.id, flush=True)
+    sys.stdin.read()
+"""
+    command = [sys.executable, "-c", program, str(home), str(parent)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        killed = process.stdout.readline().strip()
+        with open_run(home) as alive, open_run_directory(home, alive, parent) as own:
+            assert len(list(parent.iterdir())) == 2
+            process.kill()
+            process.wait()
+            with open_run(home) as other, open_run_directory(home, other, parent) as third:
+                assert set(parent.iterdir()) == {own, third}
+                names = {path.stem for path in (home / "runs").iterdir()}
+                assert names == {alive.id, other.id}
+                assert killed not in names
+    assert list(parent.iterdir()) == []
+
+
+def test_a_directory_of_another_home_stays(tmp_path):
+    parent = tmp_path / "tmp"
+    parent.mkdir()
+    with open_run(tmp_path / "one") as run, open_run_directory(tmp_path / "one", run, parent) as directory:
+        with open_run(tmp_path / "two") as other, open_run_directory(tmp_path / "two", other, parent):
+            assert directory.is_dir()
+        assert directory.is_dir()
