@@ -7,23 +7,26 @@ the one with the longest remaining path goes first, then the order of configurat
 resolved once a process: who finds it in work waits for the outcome and looks again.
 
 While a stage of commands is stored the next one of its image runs on it already; it is stored after it, and thrown away
-where another builder's stage was selected in its place.
+where another builder's stage was selected in its place. Nobody else waits for what runs ahead: a stage is there for all as
+soon as it is stored.
 
 On the first failure no new stage starts, running ones end and are saved; with `fail_fast` they are cancelled. A stage that
-was selected and is found to be gone makes its image start over, at most `RESOLUTIONS` times.
+was selected and is found to be gone makes its image start over, and the one that it was taken from, at most `RESOLUTIONS`
+times each.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from conveyor.build.keep import copy, keep
 from conveyor.build.look import look
 from conveyor.build.make import can_be_built_on, introspect, run, store
+from conveyor.build.progress import Progress, begin
 from conveyor.build.results import Failure, ImageResult, MissingStage, StageResult
 from conveyor.build.rooms import Rooms
 from conveyor.build.task import Looked, Made, Ran, StageGone, Task, describe_result, ground_of, ground_of_built
@@ -32,9 +35,8 @@ from conveyor.config.models import Image
 from conveyor.errors import ConveyorError, StageFailed
 from conveyor.events.api import ImageFailed, ImageMissing, StageBuilt, StageStarted, StageUsed, Warned
 from conveyor.stages.api import Need, StageKind
-from conveyor.stages.order import conveyor_of
 from conveyor.storage.saving import Saved
-from conveyor.storage.selection import Chosen, StoredStage
+from conveyor.storage.selection import Chosen
 from stapel.api import Cancel
 from stapel.errors import Cancelled, StapelError, Unreachable
 from stapel.oci.api import ImageConfig
@@ -54,44 +56,12 @@ class Limits:
 
 
 @dataclass(slots=True)
-class _Progress:
-    """Where an image is. `passed` counts the stages of its conveyor that are behind it."""
-
-    image: Image
-    order: int
-    kinds: tuple[StageKind, ...]
-    height: int  # stages on the longest path from its first stage to the end of the last image that needs it
-    passed: int = 0
-    placed: list[tuple[int, Chosen]] = field(default_factory=list)
-    results: list[StageResult] = field(default_factory=list)
-    failure: Failure | None = None
-    missing: MissingStage | None = None
-
-    @property
-    def ended_early(self) -> bool:
-        return self.failure is not None or self.missing is not None
-
-    def position(self, need: Need) -> int:
-        """How many stages must be behind this image before `need` can be taken from it."""
-        names = [kind.name for kind in conveyor_of(self.image)]
-        if need.stage is None:
-            return len(self.kinds)
-        wanted = names.index(need.stage)
-        return sum(1 for kind in self.kinds if names.index(kind.name) <= wanted)
-
-    def taken(self, need: Need) -> StoredStage:
-        """The last stage that exists up to the one that is needed."""
-        position = self.position(need)
-        return [chosen.stage for index, chosen in self.placed if index < position][-1]
-
-
-@dataclass(slots=True)
 class _Storing:
     """How the storing of a stage goes. `cancel` stops what runs ahead on it."""
 
     cancel: Cancel
     made: Made | None = None
-    saved: Saved | None = None
+    saved: Saved | None = None  # set when the stage is there for all
     error: BaseException | None = None
     ended: bool = False
 
@@ -133,10 +103,7 @@ class Schedule:
     def __init__(self, rooms: Rooms, images: Sequence[Image], limits: Limits) -> None:
         self._rooms = rooms
         self._limits = limits
-        heights = _heights(images)
-        self._progress = {
-            image.name: _Progress(image, order, _kinds(image), heights[image.name]) for order, image in enumerate(images)
-        }
+        self._progress = begin(images)
         self._in_work: set[str] = set()
         self._failed: str | None = None
 
@@ -148,46 +115,59 @@ class Schedule:
         limit = self._limits.builds_at_once
         pools = {"look": LOOKS_AT_ONCE, "make": limit if limit > 0 else max(len(self._progress), 1), "keep": KEEPS_AT_ONCE}
         drive([self._walk(progress) for progress in self._progress.values()], pools, stop=self._rooms.cancel.set)
-        return tuple(_result(progress) for progress in self._progress.values())
+        return tuple(progress.result() for progress in self._progress.values())
 
-    def _walk(self, progress: _Progress) -> Walker:
+    def _walk(self, progress: Progress) -> Walker:
         """An image from its first stage to its last, or to what ends it."""
-        for resolution in range(1, RESOLUTIONS + 1):
-            try:
-                while progress.passed < len(progress.kinds):
+        progress.walked = False
+        try:
+            while progress.passed < len(progress.kinds) or progress.gone is not None:
+                try:
+                    if progress.gone is not None:
+                        raise progress.gone
                     yield from self._stage(progress)
-                    progress.passed += 1
-                return
-            except StageGone as gone:
-                if resolution == RESOLUTIONS:
-                    self._fail(progress, self._always_gone(progress, gone))
-                    return
-                self._rooms.reporter(Warned(f"{gone}; image {progress.image.name or '~'} is resolved again"))
-                progress.passed = 0
-                progress.placed.clear()
-                progress.results.clear()
-            except _Blocked as blocked:
-                self._block(progress, blocked.name)
-                return
-            except (_NotStarted, Cancelled):
-                self._not_started(progress)
-                return
-            except (ConveyorError, StapelError) as error:
-                self._fail(progress, error)
-                return
+                except StageGone as gone:
+                    yield from self._start_over(progress, gone)
+        except _Blocked as blocked:
+            self._block(progress, blocked.name)
+        except (_NotStarted, Cancelled):
+            self._not_started(progress)
+        except (ConveyorError, StapelError) as error:
+            self._fail(progress, error)
+        finally:
+            progress.walked = True
 
-    def _stage(self, progress: _Progress) -> Generator[Request, Any, None]:
+    def _start_over(self, progress: Progress, gone: StageGone) -> Generator[Request, Any, None]:
+        """Forget what was resolved of an image, and have those do so that the stage which is gone was taken from."""
+        progress.resolutions += 1
+        if progress.resolutions == RESOLUTIONS:
+            raise self._always_gone(progress, gone)
+        self._rooms.reporter(Warned(f"{gone}; image {progress.image.name or '~'} is resolved again"))
+        progress.passed = 0
+        progress.gone = None
+        progress.placed.clear()
+        progress.results.clear()
+        for name in progress.image.needs():
+            source = self._progress[name]
+            if source.holds(gone.stage) and source.gone is None and not source.ended_early:
+                source.gone = gone
+                if source.walked:
+                    yield Spawn(self._walk(source))
+
+    def _stage(self, progress: Progress) -> Generator[Request, Any, None]:
+        """The next stage, and those that run ahead on it."""
         kind = self._kind(progress)
-        for need in kind.takes(progress.image):
-            yield from self._wait_for(need)
+        needs = kind.takes(progress.image)
+        yield from self._wait_for(needs)
         below = progress.placed[-1][1] if progress.placed else None
-        taken = {need: self._progress[need.image].taken(need) for need in kind.takes(progress.image)}
+        taken = {need: self._progress[need.image].taken(need) for need in needs}
         task = Task(progress.image, kind, ground_of(below) if below is not None else None, below, taken)
         looked: Looked | None = yield Job("look", partial(look, self._rooms, task))
         while looked is not None and looked.digest in self._in_work:
             yield Until(partial(self._is_settled, looked.digest))
             looked = yield Job("look", partial(look, self._rooms, task))
         if looked is None:
+            progress.passed += 1
             return
         if looked.found is not None and looked.secondary is None:
             self._place(progress, task, looked.found, describe_result(self._rooms, task, looked, looked.found.stage))
@@ -200,56 +180,64 @@ class Schedule:
                 copied: Chosen = yield Job("keep", partial(copy, self._rooms, task, looked))
                 self._place(progress, task, copied, describe_result(self._rooms, task, looked, copied.stage))
                 return
-            ran: Ran = yield from self._run(progress, task, looked, self._rooms.cancel)
-            ahead = yield from self._store(progress, task, looked, ran)
+            ran: Ran = yield from self._run(progress, progress.passed, task, looked, self._rooms.cancel)
+        ahead = yield from self._store(progress, task, looked, ran)
         while ahead is not None:
             ahead = yield from self._go_on(progress, ahead)
 
     def _run(
-        self, progress: _Progress, task: Task, looked: Looked, cancel: Cancel, ahead_of: Ran | None = None
+        self, progress: Progress, position: int, task: Task, looked: Looked, cancel: Cancel, ahead_of: Ran | None = None
     ) -> Generator[Request, Any, Ran]:
         assert looked.why is not None
         started = StageStarted(task.image.name, task.kind.name, looked.digest, looked.why)
+
+        def refuse() -> BaseException | None:
+            return _NotStarted() if self._failed is not None else Cancelled() if cancel.is_set() else None
+
         ran: Ran = yield Job(
             "make",
             partial(run, self._rooms, task, looked, cancel, ahead_of),
-            priority=(progress.passed - progress.height, progress.order),
+            priority=(position - progress.height, progress.order),
             started=lambda: self._rooms.reporter(started),
-            refuse=lambda: _NotStarted() if self._failed is not None else None,
+            refuse=refuse,
+            lost=lambda late: late.held.close(),
         )
         return ran
 
-    def _store(self, progress: _Progress, task: Task, looked: Looked, ran: Ran) -> Generator[Request, Any, _Ahead | None]:
+    def _store(self, progress: Progress, task: Task, looked: Looked, ran: Ran) -> Generator[Request, Any, _Ahead | None]:
         """Store a stage while the next one runs; the next one where that may stand on what is stored."""
         storing = _Storing(Cancel())
+        ahead: _Ahead | None = None
         forget = self._rooms.cancel.on_cancel(storing.cancel.set)
         try:
-            yield Spawn(self._put(task, looked, ran, storing))
+            yield Spawn(self._put(progress, task, looked, ran, storing))
             ahead = yield from self._run_ahead(progress, task, looked, ran, storing.cancel)
             yield Until(lambda: storing.ended)
         finally:
             forget()
             ran.held.close()
+            if storing.saved is None:
+                _drop(ahead, self._in_work)
         if storing.error is not None:
-            _drop(ahead, self._in_work)
             raise storing.error
         assert storing.made is not None
         assert storing.saved is not None
         saved = storing.saved
-        result = describe_result(
-            self._rooms, task, looked, saved.chosen.stage, seconds=storing.made.seconds, discarded=saved.discarded
-        )
-        self._place(progress, task, saved.chosen, result)
         if ahead is None or saved.discarded or ground_of(saved.chosen) != ahead.task.ground:
             _drop(ahead, self._in_work)
             return None
         return replace(ahead, task=replace(ahead.task, below=saved.chosen), base_config=storing.made.config)
 
-    def _put(self, task: Task, looked: Looked, ran: Ran, storing: _Storing) -> Walker:
+    def _put(self, progress: Progress, task: Task, looked: Looked, ran: Ran, storing: _Storing) -> Walker:
         """Beside the walker of the image, which looks at what is noted in `storing`."""
         try:
-            storing.made = yield Job("keep", partial(store, self._rooms, task, looked, ran))
-            storing.saved = yield Job("keep", partial(keep, self._rooms, task, looked, storing.made))
+            with self._working_on(looked.digest):
+                made: Made = yield Job("keep", partial(store, self._rooms, task, looked, ran))
+                saved: Saved = yield Job("keep", partial(keep, self._rooms, task, looked, made))
+                stage = saved.chosen.stage
+                result = describe_result(self._rooms, task, looked, stage, seconds=made.seconds, discarded=saved.discarded)
+                self._place(progress, task, saved.chosen, result)
+                storing.made, storing.saved = made, saved
         except (ConveyorError, StapelError, StageGone) as error:
             storing.error = error
         if storing.saved is None or storing.saved.discarded:
@@ -257,7 +245,7 @@ class Schedule:
         storing.ended = True
 
     def _run_ahead(
-        self, progress: _Progress, below: Task, looked: Looked, ran: Ran, cancel: Cancel
+        self, progress: Progress, below: Task, looked: Looked, ran: Ran, cancel: Cancel
     ) -> Generator[Request, Any, _Ahead | None]:
         """Run the next stage of the image on one that is not stored yet; None where it must wait."""
         if self._rooms.introspection.asked or not can_be_built_on(below, looked, ran):
@@ -279,23 +267,21 @@ class Schedule:
             self._in_work.add(found.digest)
             ahead = _Ahead(position, task, found)
             try:
-                return replace(ahead, ran=(yield from self._run(progress, task, found, cancel, ran)))
+                return replace(ahead, ran=(yield from self._run(progress, position, task, found, cancel, ran)))
             except (ConveyorError, StapelError, StageGone, _NotStarted) as error:
                 return replace(ahead, error=error)
         return None
 
-    def _go_on(self, progress: _Progress, ahead: _Ahead) -> Generator[Request, Any, _Ahead | None]:
+    def _go_on(self, progress: Progress, ahead: _Ahead) -> Generator[Request, Any, _Ahead | None]:
         """Store a stage that ran ahead, now that the one below it is stored."""
         progress.passed = ahead.position
-        try:
-            if ahead.error is not None:
-                raise ahead.error
-            assert ahead.ran is not None
-            assert ahead.base_config is not None
-            ran = replace(ahead.ran, base_config=ahead.base_config)
-            return (yield from self._store(progress, ahead.task, ahead.looked, ran))
-        finally:
-            self._in_work.discard(ahead.looked.digest)
+        self._in_work.discard(ahead.looked.digest)  # `_store` takes it over before anybody else goes on
+        if ahead.error is not None:
+            raise ahead.error
+        assert ahead.ran is not None
+        assert ahead.base_config is not None
+        ran = replace(ahead.ran, base_config=ahead.base_config)
+        return (yield from self._store(progress, ahead.task, ahead.looked, ran))
 
     @contextmanager
     def _working_on(self, digest: str) -> Iterator[None]:
@@ -305,17 +291,22 @@ class Schedule:
         finally:
             self._in_work.discard(digest)
 
-    def _wait_for(self, need: Need) -> Generator[Request, Any, None]:
-        source = self._progress[need.image]
-        position = source.position(need)
-        yield Until(lambda: source.passed >= position or source.ended_early)
-        if source.passed < position:
-            raise _Blocked(need.image)
+    def _wait_for(self, needs: Sequence[Need]) -> Generator[Request, Any, None]:
+        """Until all can be taken at once: a source may start over while another one is waited for."""
+        sources = [(self._progress[need.image], self._progress[need.image].position(need)) for need in needs]
+
+        def lost() -> list[Progress]:
+            return [source for source, position in sources if source.ended_early and not source.has(position)]
+
+        if sources:
+            yield Until(lambda: all(source.has(position) for source, position in sources) or bool(lost()))
+        for source in lost():
+            raise _Blocked(source.image.name)
 
     def _is_settled(self, digest: str) -> bool:
         return digest not in self._in_work
 
-    def _always_gone(self, progress: _Progress, gone: StageGone) -> StageFailed:
+    def _always_gone(self, progress: Progress, gone: StageGone) -> StageFailed:
         return StageFailed(
             str(gone),
             image=progress.image.name,
@@ -324,23 +315,24 @@ class Schedule:
             hint="something removes stages while they are used; run the build again when it has ended",
         )
 
-    def _place(self, progress: _Progress, task: Task, chosen: Chosen, result: StageResult) -> None:
+    def _place(self, progress: Progress, task: Task, chosen: Chosen, result: StageResult) -> None:
         self._rooms.reporter(StageBuilt(result) if result.why is not None else StageUsed(result))
         progress.placed.append((progress.passed, chosen))
         progress.results.append(result)
         introspect(self._rooms, task, chosen.stage)
+        progress.passed += 1
 
-    def _kind(self, progress: _Progress) -> StageKind:
-        return progress.kinds[progress.passed]
+    def _kind(self, progress: Progress) -> StageKind:
+        return progress.kinds[min(progress.passed, len(progress.kinds) - 1)]
 
-    def _miss(self, progress: _Progress, looked: Looked) -> None:
+    def _miss(self, progress: Progress, looked: Looked) -> None:
         assert looked.why is not None
         unknown = tuple(kind.name for kind in progress.kinds[progress.passed + 1 :])
         kind = self._kind(progress)
         progress.missing = MissingStage(progress.image.name, kind.name, looked.digest, looked.why, unknown)
         self._rooms.reporter(ImageMissing(progress.missing))
 
-    def _fail(self, progress: _Progress, error: ConveyorError | StapelError) -> None:
+    def _fail(self, progress: Progress, error: ConveyorError | StapelError) -> None:
         unreachable = isinstance(error, Unreachable)
         failure = Failure(
             image=progress.image.name,
@@ -358,7 +350,7 @@ class Schedule:
         if self._limits.fail_fast:
             self._rooms.cancel.set()
 
-    def _block(self, progress: _Progress, name: str) -> None:
+    def _block(self, progress: Progress, name: str) -> None:
         if progress.missing is not None:
             return
         source = self._progress[name]
@@ -366,51 +358,16 @@ class Schedule:
         message = f"image {name or '~'}, which it takes from, is not there"
         self._end(progress, Failure(progress.image.name, self._kind(progress).name, reason, message, blocked_by=name))
 
-    def _not_started(self, progress: _Progress) -> None:
+    def _not_started(self, progress: Progress) -> None:
         by = self._failed or ""
         message = f"not built: image {by or '~'} has failed" if self._failed is not None else "cancelled"
         reason = "not_started" if self._failed is not None else "cancelled"
         self._end(progress, Failure(progress.image.name, self._kind(progress).name, reason, message, blocked_by=by))
 
-    def _end(self, progress: _Progress, failure: Failure) -> None:
+    def _end(self, progress: Progress, failure: Failure) -> None:
         progress.failure = failure
         self._rooms.reporter(ImageFailed(failure))
 
 
-def _is_missing(progress: _Progress) -> bool:
+def _is_missing(progress: Progress) -> bool:
     return progress.failure is not None and progress.failure.reason == "stages_required"
-
-
-def _kinds(image: Image) -> tuple[StageKind, ...]:
-    return tuple(kind for kind in conveyor_of(image) if kind.may_exist(image))
-
-
-def _heights(images: Sequence[Image]) -> dict[str, int]:
-    """Stages on the longest path from the start of each image to the end of what needs it."""
-    needed_by: dict[str, list[Image]] = {image.name: [] for image in images}
-    for image in images:
-        for need in image.needs():
-            needed_by[need].append(image)
-    heights: dict[str, int] = {}
-
-    def height(image: Image) -> int:
-        if image.name not in heights:
-            above = max((height(other) for other in needed_by[image.name]), default=0)
-            heights[image.name] = len(_kinds(image)) + above
-        return heights[image.name]
-
-    for image in images:
-        height(image)
-    return heights
-
-
-def _result(progress: _Progress) -> ImageResult:
-    image = progress.image
-    return ImageResult(
-        name=image.name,
-        artifact=image.artifact,
-        final=image.final and not image.artifact,
-        stages=tuple(progress.results),
-        failure=progress.failure,
-        missing=progress.missing,
-    )

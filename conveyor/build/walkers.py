@@ -22,6 +22,7 @@ class Job:
     """A function to be called by a thread of a pool. Lower `priority` goes first.
 
     `refuse` is asked when a thread is free for it: an exception there is thrown into the walker and the job not started.
+    `lost` is given a value that came when its walker was not driven any more.
     """
 
     pool: str
@@ -29,6 +30,7 @@ class Job:
     priority: tuple[int, ...] = ()
     started: Callable[[], None] = lambda: None
     refuse: Callable[[], BaseException | None] = lambda: None
+    lost: Callable[[Any], None] = lambda value: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +83,13 @@ class _Driver:
         self._pools = pools
         self._waiting: list[tuple[Walker, Until]] = []
         self._walkers: list[Walker] = []
-        self._done: queue.SimpleQueue[tuple[_Pool, Walker, Future[Any]]] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[tuple[_Pool, Walker, Job, Future[Any]]] = queue.SimpleQueue()
         self._count = 0
 
     def run(self) -> None:
         self._settle()
         while any(pool.running for pool in self._pools.values()):
-            pool, walker, future = self._done.get()
+            pool, walker, _, future = self._done.get()
             pool.running -= 1
             error = future.exception()
             if error is None:
@@ -102,6 +104,10 @@ class _Driver:
         for pool in self._pools.values():
             if pool.executor is not None:
                 pool.executor.shutdown(wait=True, cancel_futures=True)
+        while not self._done.empty():
+            _, _, job, future = self._done.get()
+            if not future.cancelled() and future.exception() is None:
+                job.lost(future.result())
         for walker in reversed(self._walkers):
             walker.close()
 
@@ -163,8 +169,8 @@ class _Driver:
             if pool.executor is None:
                 pool.executor = ThreadPoolExecutor(pool.threads, job.pool)
             future = pool.executor.submit(job.call)
-            future.add_done_callback(partial(self._report, pool, walker))
+            future.add_done_callback(partial(self._report, pool, walker, job))
         return resumed
 
-    def _report(self, pool: _Pool, walker: Walker, future: Future[Any]) -> None:
-        self._done.put((pool, walker, future))
+    def _report(self, pool: _Pool, walker: Walker, job: Job, future: Future[Any]) -> None:
+        self._done.put((pool, walker, job, future))
