@@ -10,7 +10,7 @@ import base64
 import json
 import stat
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime
 from typing import Any, BinaryIO, cast
@@ -18,6 +18,9 @@ from typing import Any, BinaryIO, cast
 from stapel.api import File, Kind
 from stapel.docker.client import Clients, engine_errors
 from stapel.errors import NotFound, Unreachable
+from stapel.places import join, parent_of, show
+
+Member = tuple[bytes, tarfile.TarInfo, tarfile.TarFile]
 
 _KINDS: dict[bytes, Kind] = {
     tarfile.REGTYPE: "file",
@@ -58,36 +61,46 @@ class Archives:
 
     def header(self, path: bytes) -> File | None:
         """All about what stands at a path."""
-        try:
-            with self.stream(path) as archive:
-                member = archive.next()
-        except NotFound:
-            return None
-        return describe(member, path) if member is not None else None
+        with closing(self.members(path)) as members:
+            return next((describe(member, place) for place, member, _ in members), None)
 
-    @contextmanager
-    def stream(self, path: bytes) -> Iterator[tarfile.TarFile]:
-        """The tar of a path and all below it. `NotFound`, `Unreachable` (while it is read, too)."""
-        name = b"/" + path
+    def members(self, path: bytes) -> Generator[Member]:
+        """What stands at a path and all below it, with their places; nothing where nothing stands.
+
+        Close it where it is not read to its end. `Unreachable`, while it is read, too.
+        """
+        found = False
+        for item in self._below(path):
+            found = True
+            yield item
+        name = path.rpartition(b"/")[2]
+        if not found and name.decode("utf-8", "replace").encode() != name:
+            # The engine finds no file by a name that is not UTF-8; in its directory it does.
+            yield from (item for item in self._below(parent_of(path)) if item[0] == path)
+
+    def _below(self, path: bytes) -> Generator[Member]:
         client: Any = self._clients.get()
-        with self._container() as container, engine_errors(f"reading {name!r}"):
-            # The SDK's own method asks for a compressed stream where it may and cannot take any bytes as a name.
-            response = client._get(
-                client._url("/containers/{0}/archive", container),
-                params={"path": name},
-                headers={"Accept-Encoding": "identity"},
-                stream=True,
-            )
-            with closing(response):
-                client._raise_for_status(response)
-                raw = cast(BinaryIO, _Answer(response.raw))
-                with tarfile.open(fileobj=raw, mode="r|", errors="surrogateescape") as archive:
-                    yield archive
+        try:
+            with self._container() as container, engine_errors(f"reading {show(path)}"):
+                # The SDK's own method asks for a compressed stream where it may and cannot take any bytes as a name.
+                response = client._get(
+                    client._url("/containers/{0}/archive", container),
+                    params={"path": b"/" + path},
+                    headers={"Accept-Encoding": "identity"},
+                    stream=True,
+                )
+                with closing(response):
+                    client._raise_for_status(response)
+                    raw = cast(BinaryIO, _Answer(response.raw))
+                    with tarfile.open(fileobj=raw, mode="r|", errors="surrogateescape") as archive:
+                        yield from _placed(archive, path)
+        except NotFound:
+            return
 
     def _stat(self, path: bytes) -> File | None:
         client: Any = self._clients.get()
         try:
-            with self._container() as container, engine_errors(f"looking at /{path!r}"):
+            with self._container() as container, engine_errors(f"looking at {show(path)}"):
                 response = client.head(
                     client._url("/containers/{0}/archive", container), params={"path": b"/" + path}, timeout=None
                 )
@@ -128,17 +141,26 @@ class _Answer:
         return data
 
 
+def _placed(archive: tarfile.TarFile, top: bytes) -> Iterator[Member]:
+    """The first member stands at `top`, whatever it is called, the others below."""
+    prefix = 0
+    for number, member in enumerate(archive):
+        name = member.name.encode("utf-8", "surrogateescape").strip(b"/")
+        if number == 0:
+            prefix = len(name) + 1 if top else 0
+        yield (join(top, name[prefix:]) if number else top), member, archive
+
+
 class Content:
     """The content of one file, a stream of its own. `NotFound` where there is no file."""
 
     def __init__(self, archives: Archives, path: bytes) -> None:
-        self._manager = archives.stream(path)
-        archive = self._manager.__enter__()
-        member = archive.next()
-        content = archive.extractfile(member) if member is not None and member.isreg() else None
+        self._members = archives.members(path)
+        _, member, archive = next(self._members, (path, None, None))
+        content = archive.extractfile(member) if archive is not None and member is not None and member.isreg() else None
         if content is None:
             self.close()
-            raise NotFound(f"there is no file /{path.decode('utf-8', 'backslashreplace')}")
+            raise NotFound(f"there is no file {show(path)}")
         self._content = content
 
     def read(self, size: int = -1) -> bytes:
@@ -147,7 +169,7 @@ class Content:
 
     def close(self) -> None:
         """Leave the rest unread."""
-        self._manager.__exit__(None, None, None)
+        self._members.close()
 
     def __enter__(self) -> Content:
         return self

@@ -7,6 +7,7 @@ not seen here, and neither are the times of the directories that it puts them in
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from typing import BinaryIO, cast
@@ -15,7 +16,7 @@ from stapel.api import File
 from stapel.docker.archives import Archives, Content, describe
 from stapel.docker.client import Clients
 from stapel.errors import BadLay, NotFound
-from stapel.places import Places, join, parent_of
+from stapel.places import Places, parent_of, show
 
 _MARK = b".dockerenv"
 _OWN_FILES = frozenset({_MARK, b"dev/console", b"etc/hostname", b"etc/hosts", b"etc/resolv.conf"})
@@ -53,7 +54,7 @@ class DockerTree:
         """The content of a file."""
         place = self._place(path)
         if place is None or (place in _OWN_FILES and self.stat(place) is None):
-            raise NotFound(f"there is no file /{path.decode('utf-8', 'backslashreplace')}")
+            raise NotFound(f"there is no file {show(path)}")
         return self._content(place)
 
     def _content(self, place: bytes) -> BinaryIO:
@@ -89,16 +90,12 @@ class DockerTree:
     def _stream(self, top: bytes) -> Iterator[File]:
         self._archives.stat(_MARK)  # in the middle of the stream another container would be made for it
         sizes: dict[str, int] = {}
-        with self._archives.stream(top) as archive:
-            prefix = 0
-            for number, member in enumerate(archive):
-                name = member.name.encode("utf-8", "surrogateescape").strip(b"/")
-                if number == 0:
-                    prefix = len(name) + 1 if top else 0
-                file = describe(member, join(top, name[prefix:]) if number else top)
+        with closing(self._archives.members(top)) as members:
+            for place, member, archive in members:
+                file = describe(member, place)
                 if member.islnk():
                     size = sizes.get(member.linkname, 0)
-                    yield replace(file, size=size, open=partial(self._content, file.path))
+                    yield replace(file, size=size, open=partial(self._content, place))
                 elif file.kind == "file":
                     sizes[member.name] = member.size
                     yield replace(file, open=cast(Callable[[], BinaryIO], partial(archive.extractfile, member)))
