@@ -65,7 +65,7 @@ class LayPlan:
         for directory in self.emptied:
             for file in tree.walk(directory):
                 path = join(directory, file.path)
-                if path not in kept and not any(parent in found for parent in ancestors_of(path)):
+                if file.path and path not in kept and not any(parent in found for parent in ancestors_of(path)):
                     found[path] = None
         return tuple(found)
 
