@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import socket
 import threading
 import time
 from collections.abc import Callable
@@ -18,12 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from locking.api import LockTimeout, LockUnavailable, Waiting
+from locking.owners import describe_owner
 
 if TYPE_CHECKING:
     from filelock import FileLock
 
 _POLL_S = 0.05
-_JOB_VARIABLES = ("CI_JOB_URL", "BUILD_URL")
 
 
 class FileLease:
@@ -115,14 +114,9 @@ def _read_owner(path: Path) -> tuple[str, int]:
 
 
 def _write_owner(path: Path) -> None:
-    job = next((os.environ[name] for name in _JOB_VARIABLES if os.environ.get(name)), "")
-    if not job and os.environ.get("GITHUB_RUN_ID"):
-        server, repository = os.environ.get("GITHUB_SERVER_URL", ""), os.environ.get("GITHUB_REPOSITORY", "")
-        job = f"{server}/{repository}/actions/runs/{os.environ['GITHUB_RUN_ID']}"
-    owner = f"{socket.gethostname()} pid {os.getpid()}" + (f" {job}" if job else "")
     aside = path.with_suffix(f".{os.getpid()}.{threading.get_ident()}")
     try:
-        aside.write_text(json.dumps({"owner": owner, "sinceMs": time.time_ns() // 1_000_000}))
+        aside.write_text(json.dumps({"owner": describe_owner(), "sinceMs": time.time_ns() // 1_000_000}))
         aside.replace(path)
     except OSError:
         aside.unlink(missing_ok=True)  # the owner is told to people only

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import http.client
 import json
+import signal
 import socket
 import ssl
 import subprocess
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import quote
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,76 @@ def registry_server(
         process.wait()
 
 
+@dataclass
+class RedisServer:
+    """A redis-server on 127.0.0.1 that can be ended, paused and started again on the same port, each time empty."""
+
+    port: int
+    directory: Path
+    arguments: tuple[str, ...]
+    user_info: str
+    scheme: str
+    process: subprocess.Popen | None = None
+
+    @property
+    def host(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """What `--synchronization` takes."""
+        return f"{self.scheme}://{self.user_info}{self.host}/0"
+
+    def start(self) -> None:
+        with (self.directory / "redis.log").open("ab") as log:
+            self.process = subprocess.Popen(["redis-server", *self.arguments], cwd=self.directory, stdout=log, stderr=log)
+        _wait_for_port(self.port, self.process, self.directory / "redis.log")
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """The server does nothing meanwhile; its connections stay, and new ones are taken by the kernel."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
+
+    def cli(self, *arguments: str) -> str:
+        """What redis-cli prints."""
+        command = ["redis-cli", "--no-auth-warning", "-u", f"redis://{self.user_info}{self.host}/0", *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout.strip()
+
+
+@contextlib.contextmanager
+def redis_server(
+    tmp_dir: Path, *arguments: str, user: str = "", password: str = "", tls: tuple[Path, Path] | None = None
+) -> Iterator[RedisServer]:
+    """redis-server without a disk. `arguments` are its own; `tls`: (certificate, key), for no other kind of connection."""
+    tmp_dir.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    settings = ["--bind", "127.0.0.1", "--port", str(0 if tls else port), "--save", "", "--appendonly", "no"]
+    if tls is not None:
+        settings += ["--tls-port", str(port), "--tls-auth-clients", "no"]
+        settings += ["--tls-cert-file", str(tls[0]), "--tls-key-file", str(tls[1])]
+    if user:
+        settings += ["--user", user, "on", f">{password}", "~conveyor:*", "+@all", "--user", "default", "off"]
+    elif password:
+        settings += ["--requirepass", password]
+    user_info = f"{quote(user, safe='')}:{quote(password, safe='')}@" if password else ""
+    server = RedisServer(port, tmp_dir, (*settings, *arguments), user_info, "rediss" if tls else "redis")
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()
+
+
 def _wait_for_port(port: int, process: subprocess.Popen, log: Path) -> None:
     deadline_s = time.monotonic() + 30
     while True:
@@ -82,7 +154,7 @@ def _wait_for_port(port: int, process: subprocess.Popen, log: Path) -> None:
             return
         except OSError:
             if process.poll() is not None or time.monotonic() > deadline_s:
-                raise RuntimeError(f"docker-registry does not start: {log.read_text()}") from None
+                raise RuntimeError(f"{process.args[0]} does not start: {log.read_text()}") from None
             time.sleep(0.02)
 
 

@@ -43,7 +43,7 @@ class ProjectOptions:
 
 @dataclass(frozen=True, slots=True)
 class StorageOptions:
-    """Where stages are stored. `repo` "": the engine's own store; `synchronization` "": chosen by `repo`."""
+    """Where stages are stored. `repo` "": the engine's own store; `synchronization` "": files of this machine."""
 
     repo: str
     secondary_repos: tuple[str, ...]
@@ -144,6 +144,14 @@ def _seconds(text: str | float) -> float:
     if not 0 <= seconds < float("inf"):
         raise click.BadParameter(f"{text!r} is not a number of seconds from 0.")
     return seconds
+
+
+def _synchronization(text: str) -> str:
+    if text in ("", ":local", "none") or text.startswith(("redis://", "rediss://")):
+        return text
+    # What stands before an @ may be a password, and this message may end in a public log.
+    shown = ("...@" if "@" in text else "") + text.rpartition("@")[2]
+    raise click.BadParameter(f"{shown!r} is not `:local`, `none`, `redis://...` or `rediss://...`.")
 
 
 def _twin(flag: str) -> str:
@@ -329,9 +337,11 @@ storage_options = _group(
         _list("--secondary-repo", "Repository to take stages from.", metavar="ADDRESS", into="secondary_repos"),
         _value(
             "--synchronization",
-            "Where locks are held: `:local` (files of this machine, the default) or `none`.",
+            "Where locks are held: `:local` (files of this machine, the default), "
+            "`redis://[USER:PASSWORD@]HOST[:PORT][/DB]`, `rediss://...` (TLS) or `none`.",
             short="-S",
             metavar="ADDRESS",
+            type=_synchronization,
         ),
         _value(
             "--lock-timeout", "Wait so long for a lock, then go on without.", default=60, type=_seconds, metavar="SECONDS"

@@ -82,7 +82,7 @@ def make_registry(
 
 
 def make_locks(options: StorageOptions, home_dir: Path) -> Locks:
-    """The locks that `--synchronization` names: files of this machine by default."""
+    """The locks that `--synchronization` names: files of this machine by default. No server is asked yet."""
     address = options.synchronization
     if address in ("", ":local"):
         from locking.file import FileLocks
@@ -92,7 +92,14 @@ def make_locks(options: StorageOptions, home_dir: Path) -> Locks:
         from locking.null import NullLocks
 
         return NullLocks()
-    raise UsageError(f"--synchronization {address} is not supported", hint="`:local` (the default) and `none` are")
+    from locking.redis import RedisLocks
+
+    try:
+        return RedisLocks(address)
+    except ValueError as error:
+        raise UsageError(f"--synchronization: {error}") from None
+    except ImportError as error:
+        raise UsageError(f"--synchronization redis://...: {error}", hint="pip install 'conveyor-build[redis]'") from None
 
 
 def make_storages(

@@ -1,6 +1,7 @@
 """What every `Locks` does. A place joins by an entry in PLACES; those that keep others out are in EXCLUSIVE too."""
 
 import contextlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,9 @@ from hypothesis import strategies as st
 from locking.api import Locks, LockTimeout, LockUnavailable
 from locking.file import FileLocks
 from locking.null import NullLocks
+from locking.redis import RedisLocks
+from tests.conftest import absent
+from tests.servers import redis_server
 
 ROOT = Path(__file__).parents[2]
 WAIT_S = 30.0
@@ -54,8 +58,18 @@ def null_place(tmp_path):
     yield Place(NullLocks, "from locking.null import NullLocks\nlocks = NullLocks()")
 
 
-PLACES = {"file": file_place, "null": null_place}
-EXCLUSIVE = ["file"]
+@contextlib.contextmanager
+def redis_place(tmp_path):
+    """A Redis that has nothing else. A lease is shorter than in life, or those who wait for its end would wait long."""
+    if shutil.which("redis-server") is None:
+        absent("redis-server is not on this machine")
+    with redis_server(tmp_path / "redis") as server:
+        setup = f"from locking.redis import RedisLocks\nlocks = RedisLocks({server.url!r}, lease_s=3)"
+        yield Place(lambda: RedisLocks(server.url, lease_s=3), setup)
+
+
+PLACES = {"file": file_place, "null": null_place, "redis": redis_place}
+EXCLUSIVE = ["file", "redis"]
 
 
 @pytest.fixture(params=sorted(PLACES))
