@@ -105,6 +105,7 @@ class Schedule:
         self._limits = limits
         self._progress = begin(images)
         self._in_work: set[str] = set()
+        self._stored: list[str] = []  # digests, in the order in which this run has stored them
         self._failed: str | None = None
 
     def run(self) -> tuple[ImageResult, ...]:
@@ -162,10 +163,10 @@ class Schedule:
         below = progress.placed[-1][1] if progress.placed else None
         taken = {need: self._progress[need.image].taken(need) for need in needs}
         task = Task(progress.image, kind, ground_of(below) if below is not None else None, below, taken)
-        looked: Looked | None = yield Job("look", partial(look, self._rooms, task))
+        looked = yield from self._look(task)
         while looked is not None and looked.digest in self._in_work:
             yield Until(partial(self._is_settled, looked.digest))
-            looked = yield Job("look", partial(look, self._rooms, task))
+            looked = yield from self._look(task)
         if looked is None:
             progress.passed += 1
             return
@@ -184,6 +185,14 @@ class Schedule:
         ahead = yield from self._store(progress, task, looked, ran)
         while ahead is not None:
             ahead = yield from self._go_on(progress, ahead)
+
+    def _look(self, task: Task) -> Generator[Request, Any, Looked | None]:
+        """What is stored; asked again where this run has stored the stage while it was looked for."""
+        while True:
+            began = len(self._stored)
+            looked: Looked | None = yield Job("look", partial(look, self._rooms, task))
+            if looked is None or looked.found is not None or looked.digest not in self._stored[began:]:
+                return looked
 
     def _run(
         self, progress: Progress, position: int, task: Task, looked: Looked, cancel: Cancel, ahead_of: Ran | None = None
@@ -236,6 +245,7 @@ class Schedule:
                 saved: Saved = yield Job("keep", partial(keep, self._rooms, task, looked, made))
                 stage = saved.chosen.stage
                 result = describe_result(self._rooms, task, looked, stage, seconds=made.seconds, discarded=saved.discarded)
+                self._stored.append(looked.digest)
                 self._place(progress, task, saved.chosen, result)
                 storing.made, storing.saved = made, saved
         except (ConveyorError, StapelError, StageGone) as error:
@@ -257,7 +267,7 @@ class Schedule:
                 return None
             task = Task(progress.image, kind, ground, None, {})
             try:
-                found: Looked | None = yield Job("look", partial(look, self._rooms, task))
+                found = yield from self._look(task)
             except (ConveyorError, StapelError, StageGone):
                 return None  # it is looked for again when it is its turn
             if found is None:

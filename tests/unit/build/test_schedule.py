@@ -218,6 +218,14 @@ def test_one_digest_is_built_once(world):
     assert all(len(names) == 1 for names in world.store.stages().values())
 
 
+def test_a_shared_stage_is_there_for_all_while_the_next_one_of_its_builder_runs(world):
+    images = [image(name, beforeInstall="shared", install=["open " + name, "wait " + other]) for name, other in ("ab", "ba")]
+    found = world.build(*images, builds_at_once=2)
+    assert world.engine.ran[0] == "shared"
+    assert len(world.engine.ran) == 3
+    assert found["a"].stages[1].name == found["b"].stages[1].name
+
+
 # -- running ahead
 
 
