@@ -13,7 +13,6 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import pairwise
 from typing import BinaryIO, cast
 
@@ -23,7 +22,7 @@ from stapel.oci.layer import Entry, opaque, whiteout
 from stapel.places import Places, ancestors_of, check_name, check_path, join, parent_of, show
 
 _CHUNK = 1 << 20
-_EXPECTED_ONE_BY_ONE = 32
+_EXPECTED_ONE_BY_ONE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,29 +286,26 @@ def _check_expected(lays: Sequence[Lay], tree: Tree, places: Places) -> None:
     changed: list[bytes] = []
     for lay in lays:
         expected = {places.place(path): oid for path, oid in lay.expected.items()}
-        found = _blob_ids(expected, tree, places)
+        found = _blob_ids(expected, tree)
         changed += [b"/" + path for path, oid in expected.items() if found.get(path) != oid]
     if changed:
         raise FileChanged(sorted(changed))
 
 
-def _blob_ids(expected: Mapping[bytes, str], tree: Tree, places: Places) -> dict[bytes, str]:
+def _blob_ids(expected: Mapping[bytes, str], tree: Tree) -> dict[bytes, str]:
     """The git blob ids of what stands at these places; a path where no file or link stands is left out."""
-    if len(expected) <= _EXPECTED_ONE_BY_ONE:
-        found = {}
-        for path, oid in expected.items():
-            file = places.stat(path)
-            if file is not None:
-                opened = replace(file, open=partial(tree.open, path)) if file.kind == "file" else file
-                blob_id = _blob_id(opened, len(oid))
-                if blob_id:
-                    found[path] = blob_id
-        return found
-    # Many files: one walk over their common directory costs less than a question each.
-    common = parent_of(next(iter(expected)))
+    found: dict[bytes, str] = {}
+    common = parent_of(next(iter(expected), b""))
     while common and not all(path.startswith(common + b"/") for path in expected):
         common = parent_of(common)
-    found = {}
+    if len(expected) <= _EXPECTED_ONE_BY_ONE or not common:
+        for path, oid in expected.items():
+            # One question, where asking what it is and then for its content would be two.
+            for file in tree.walk(path):
+                found[path] = _blob_id(file, len(oid))
+                break
+        return found
+    # Many files: one walk over their common directory costs less than a question each.
     for file in tree.walk(common):
         path = join(common, file.path) if common else file.path
         if path in expected:

@@ -17,8 +17,8 @@ from typing import Any, BinaryIO, cast
 
 from stapel.api import File, Kind
 from stapel.docker.client import Clients, engine_errors
-from stapel.errors import NotFound, Unreachable
-from stapel.places import join, parent_of, show
+from stapel.errors import NotFound, StapelError, Unreachable
+from stapel.places import ancestors_of, join, parent_of, show
 
 Member = tuple[bytes, tarfile.TarInfo, tarfile.TarFile]
 
@@ -49,6 +49,15 @@ class Archives:
         self._open_container = open_container
         self._idle: list[str] = []
         self._stats: dict[bytes, File | None] = {}
+        self._walked: set[bytes] = set()
+
+    def learn(self, file: File) -> None:
+        """Note what a stream has told of a place, so that nobody has to ask."""
+        self._stats[file.path] = file
+
+    def learn_all(self, directory: bytes) -> None:
+        """Note that a stream has told of everything below a directory: what was not there is nowhere."""
+        self._walked.add(directory)
 
     def stat(self, path: bytes) -> File | None:
         """What stands at a path: kind, mode, time and the target of a link are right, owner and device are not told.
@@ -56,46 +65,49 @@ class Archives:
         The engine follows links in parents inside the root.
         """
         if path not in self._stats:
-            self._stats[path] = self._stat(path)
+            known = not self._walked.isdisjoint(ancestors_of(path))
+            self._stats[path] = None if known else self._stat(path)
         return self._stats[path]
 
     def header(self, path: bytes) -> File | None:
-        """All about what stands at a path."""
+        """All about what stands at a path. `NotFound`, `Unreachable`."""
         with closing(self.members(path)) as members:
             return next((describe(member, place) for place, member, _ in members), None)
 
     def members(self, path: bytes) -> Generator[Member]:
-        """What stands at a path and all below it, with their places; nothing where nothing stands.
+        """What stands at a path and all below it, with their places. Close it where it is not read to its end.
 
-        Close it where it is not read to its end. `Unreachable`, while it is read, too.
+        `NotFound`, `Unreachable` (while it is read, too).
         """
         found = False
-        for item in self._below(path):
-            found = True
-            yield item
-        name = path.rpartition(b"/")[2]
-        if not found and name.decode("utf-8", "replace").encode() != name:
-            # The engine finds no file by a name that is not UTF-8; in its directory it does.
+        try:
+            for item in self._below(path):
+                found = True
+                yield item
+        except (NotFound, Unreachable):
+            raise
+        except StapelError:
+            if found or not path:
+                raise
+        if not found and path:
+            # The engine finds no name that is not UTF-8, and no link to itself. In their directory it does.
             yield from (item for item in self._below(parent_of(path)) if item[0] == path)
 
     def _below(self, path: bytes) -> Generator[Member]:
         client: Any = self._clients.get()
-        try:
-            with self._container() as container, engine_errors(f"reading {show(path)}"):
-                # The SDK's own method asks for a compressed stream where it may and cannot take any bytes as a name.
-                response = client._get(
-                    client._url("/containers/{0}/archive", container),
-                    params={"path": b"/" + path},
-                    headers={"Accept-Encoding": "identity"},
-                    stream=True,
-                )
-                with closing(response):
-                    client._raise_for_status(response)
-                    raw = cast(BinaryIO, _Answer(response.raw))
-                    with tarfile.open(fileobj=raw, mode="r|", errors="surrogateescape") as archive:
-                        yield from _placed(archive, path)
-        except NotFound:
-            return
+        with self._container() as container, engine_errors(f"reading {show(path)}"):
+            # The SDK's own method asks for a compressed stream where it may and cannot take any bytes as a name.
+            response = client._get(
+                client._url("/containers/{0}/archive", container),
+                params={"path": b"/" + path},
+                headers={"Accept-Encoding": "identity"},
+                stream=True,
+            )
+            with closing(response):
+                client._raise_for_status(response)
+                raw = cast(BinaryIO, _Answer(response.raw))
+                with tarfile.open(fileobj=raw, mode="r|", errors="surrogateescape") as archive:
+                    yield from _placed(archive, path)
 
     def _stat(self, path: bytes) -> File | None:
         client: Any = self._clients.get()
@@ -107,6 +119,10 @@ class Archives:
                 client._raise_for_status(response)
         except NotFound:
             return None
+        except Unreachable:
+            raise
+        except StapelError:
+            return self.header(path)  # a link that leads in a circle
         told = json.loads(base64.b64decode(response.headers[_STAT_HEADER]))
         mode = int(told["mode"])
         if mode & _LINK_BIT:

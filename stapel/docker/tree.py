@@ -19,7 +19,8 @@ from stapel.errors import BadLay, NotFound
 from stapel.places import Places, parent_of, show
 
 _MARK = b".dockerenv"
-_OWN_FILES = frozenset({_MARK, b"dev/console", b"etc/hostname", b"etc/hosts", b"etc/resolv.conf"})
+MOUNTED_OVER = frozenset({b"etc/hostname", b"etc/hosts", b"etc/resolv.conf"})
+_OWN_FILES = MOUNTED_OVER | {_MARK, b"dev/console"}
 _OWN_LINKS = {b"etc/mtab": b"/proc/mounts"}
 _OWN_DIRECTORIES = frozenset({b"dev", b"dev/pts", b"dev/shm", b"etc", b"proc", b"sys"})
 _TOUCHED = frozenset({b"", b"dev", b"etc"})
@@ -43,11 +44,12 @@ class DockerTree:
 
     def walk(self, path: bytes) -> Iterator[File]:
         """All at a path and below it in one stream; hard links are read by a question of their own."""
-        top = self.stat(path)
-        if top is None:
+        top = self._place(path)
+        if top is None or self._archives.stat(top) is None:
             return
-        start = len(top.path) + 1 if top.path else 0
-        for file in self._shown(top.path):
+        start = len(top) + 1 if top else 0
+        for file in self._shown(top):
+            self._stats[file.path] = replace(file, open=None)
             yield replace(file, path=file.path[start:])
 
     def open(self, path: bytes) -> BinaryIO:
