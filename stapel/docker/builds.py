@@ -5,27 +5,30 @@ Apart from the engine's door because a run that has nothing to build never comes
 
 from __future__ import annotations
 
+import posixpath
 import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from stapel.api import Cancel, Lay, Log, Mount, Run, Tree
 from stapel.docker.client import Clients
-from stapel.docker.containers import AGENT_SOCKET, Containers
+from stapel.docker.containers import AGENT_SOCKET, Containers, proxies
 from stapel.docker.held import DockerHeld
 from stapel.docker.images import config_of
 from stapel.docker.listing import inspect_image
 from stapel.docker.loading import load_image
 from stapel.docker.toolbox import Toolbox
-from stapel.docker.tree import DockerTree
+from stapel.docker.tree import MOUNTED_OVER, DockerTree
 from stapel.errors import CommandFailed, NotFound, StapelError
-from stapel.lay import plan_lays
+from stapel.lay import LayPlan, plan_lays
 from stapel.oci.api import ImageConfig
 from stapel.oci.layer import Entry, write_layer
+from stapel.places import Places
 from stapel.script import SCRIPT_PATH, entrypoint_arguments, removal_prefix
 
 
@@ -43,12 +46,12 @@ class Builds:
         # Before the first container: what killed runs left goes.
         containers.remove_leftovers()
 
-    def lay(self, on: DockerHeld, lays: Sequence[Lay]) -> DockerHeld:
+    def lay(self, on: DockerHeld, lays: Sequence[Lay], cancel: Cancel) -> DockerHeld:
         """Files alone: one layer, written here, given to the engine together with its configuration."""
         layer = cast(BinaryIO, tempfile.TemporaryFile(dir=self._tmp_dir))  # noqa: SIM115 -- the result closes it
         try:
             with self.tree(on) as tree:
-                written = write_layer(plan_lays(lays, tree, now_s=int(time.time())).entries(), layer)
+                written = write_layer(_until(cancel, _plan(lays, tree).entries()), layer)
         except BaseException:
             layer.close()
             raise
@@ -69,12 +72,16 @@ class Builds:
             plan, removals = None, tuple[bytes, ...]()
             if lays:
                 tree = resources.enter_context(self.tree(on))
-                plan = plan_lays(lays, tree, now_s=int(time.time()))
+                plan = _plan(lays, tree)
                 removals = (*plan.removals, *plan.emptied_paths(tree))
+                if _reaches_mounts([*plan.laid, *removals], run, tree):
+                    # In the container it would happen to the directories of the host: here it takes a layer more.
+                    with closing(self.lay(on, lays, cancel)) as laid:
+                        return self.run(laid, (), run, log, cancel, keep_failed=keep_failed)
             container = self.create(on, run, removals, resources)
             if plan is not None:
                 with tempfile.TemporaryFile(dir=self._tmp_dir) as spool:
-                    write_layer(plan.archive(), cast(BinaryIO, spool))
+                    write_layer(_until(cancel, plan.archive()), cast(BinaryIO, spool))
                     spool.seek(0)
                     self._containers.put_archive(container, cast(BinaryIO, spool))
             status = self._containers.run(container, log, cancel)
@@ -84,8 +91,12 @@ class Builds:
         inspected = inspect_image(self._clients, image_id)
         if inspected is None:
             raise StapelError(f"the Docker Engine committed {image_id} and does not have it")
-        config = _with_layers(on.config, config_of(inspected).diff_ids)
-        return DockerHeld(image_id, config, on_close=self._containers.remove_image_later)
+        return DockerHeld(
+            image_id,
+            _with_layers(on.config, config_of(inspected).diff_ids),
+            committed_env=frozenset({*_environment(on, run)}),
+            on_close=self._containers.remove_image_later,
+        )
 
     @contextmanager
     def tree(self, image: DockerHeld) -> Iterator[Tree]:
@@ -114,14 +125,13 @@ class Builds:
         tty: bool = False,
     ) -> str:
         """A build container, removed with `resources`; without `interactive` it has the script of `run`."""
-        env = dict(run.env)
+        env = _environment(on, run)
         mounts = list(run.mounts)
         if run.ssh_socket is not None:
             from stapel.ssh_agent import serve_filtered
 
             socket = resources.enter_context(serve_filtered(run.ssh_socket, self._tmp_dir))
             mounts.append(Mount(socket, AGENT_SOCKET))
-            env["SSH_AUTH_SOCK"] = AGENT_SOCKET
         call = None if interactive else entrypoint_arguments(removal_prefix(removals, ()) + run.script)
         image_id = self._plain(on)
 
@@ -172,13 +182,47 @@ class Builds:
 
     def _plain(self, held: DockerHeld) -> str:
         """The id of an image with these files and no volumes: what a stage writes to a volume would not be in its layer."""
-        if not held.config.run.get("Volumes"):
+        if not held.config.run.get("Volumes") or held.committed_env is not None:
             return held.id
         with self._lock:
             if held.id not in self._without_volumes:
                 run = {key: value for key, value in held.config.run.items() if key != "Volumes"}
                 self._without_volumes[held.id] = self.load(held, held.config.with_(run=run))
             return self._without_volumes[held.id]
+
+
+def _plan(lays: Sequence[Lay], tree: Tree) -> LayPlan:
+    # What the engine mounts over cannot be read, and nobody in a container can change it.
+    checked = [
+        replace(lay, expected={path: oid for path, oid in lay.expected.items() if path not in MOUNTED_OVER}) for lay in lays
+    ]
+    return plan_lays(checked, tree, now_s=int(time.time()))
+
+
+def _reaches_mounts(paths: Sequence[bytes], run: Run, tree: Tree) -> bool:
+    places = Places(tree)
+    targets = [places.directory(posixpath.normpath(mount.target).strip("/").encode()) for mount in run.mounts]
+    return any(
+        path == target or path.startswith(target + b"/") or target.startswith(path + b"/")
+        for target in targets
+        for path in paths
+    )
+
+
+def _until(cancel: Cancel, entries: Iterator[Entry]) -> Iterator[Entry]:
+    for entry in entries:
+        cancel.check()
+        yield entry
+
+
+def _environment(on: DockerHeld, run: Run) -> dict[str, str | None]:
+    """The variables of a container beside those of the image; None takes away what only an earlier container had."""
+    env: dict[str, str | None] = {}
+    if on.committed_env:
+        own = dict(text.partition("=")[::2] for text in on.config.run.get("Env") or ())
+        env = {name: own.get(name) for name in on.committed_env}
+    env |= {**proxies(), **run.env}
+    return env | {"SSH_AUTH_SOCK": AGENT_SOCKET} if run.ssh_socket is not None else env
 
 
 def _with_layers(config: ImageConfig, diff_ids: Sequence[str]) -> ImageConfig:

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 from stapel.api import Cancel, Log, Mount
 from stapel.docker.client import Clients, engine_errors
-from stapel.errors import StapelError
+from stapel.errors import NotFound, StapelError
 from stapel.runs import home_label, is_alive
 from stapel.script import ENTRYPOINT
 
@@ -51,20 +51,23 @@ class Containers:
         arguments: Sequence[str],
         *,
         tools: str,
-        env: Mapping[str, str],
+        env: Mapping[str, str | None],
         mounts: Sequence[Mount],
         network: str,
         interactive: bool = False,
         tty: bool = False,
     ) -> str:
-        """A build container with the parameters of the contract; `tools` names the container that has the toolchain."""
+        """A build container with the parameters of the contract; `tools` names the container that has the toolchain.
+
+        Of `env` a None takes away the image's own.
+        """
         config = {
             "Image": image_id,
             "User": "0:0",
             "WorkingDir": "/",
             "Entrypoint": [ENTRYPOINT],
             "Cmd": list(arguments),
-            "Env": [f"{name}={value}" for name, value in {**proxies(), **env}.items()],
+            "Env": [name if value is None else f"{name}={value}" for name, value in env.items()],
             "Labels": self._labels(),
             "Healthcheck": {"Test": ["NONE"]},
             "AttachStdin": interactive,
@@ -143,10 +146,14 @@ class Containers:
 
     def close(self) -> None:
         """Wait for all removals."""
-        with self._lock:
-            cleaners, self._cleaners = self._cleaners, None
-        if cleaners is not None:
+        while True:
+            with self._lock:
+                cleaners, self._cleaners = self._cleaners, None
+            if cleaners is None:
+                break
             cleaners.shutdown(wait=True)
+        # An image that was in use when its turn came is not by now.
+        self._remove_images()
 
     def _create(self, config: Mapping[str, Any], kind: str) -> str:
         name = f"{kind}.{self._run_id}.{secrets.token_hex(4)}"
@@ -170,10 +177,13 @@ class Containers:
             with self._lock:
                 waiting = list(reversed(self._images))
             for image_id in waiting:
-                with suppress(StapelError), engine_errors(f"removing image {image_id}"):
-                    self._clients.get().remove_image(image_id, noprune=True)
-                    with self._lock:
-                        self._images.remove(image_id)
+                try:
+                    with suppress(NotFound), engine_errors(f"removing image {image_id}"):
+                        self._clients.get().remove_image(image_id, noprune=True)
+                except StapelError:
+                    continue  # it is in use yet
+                with self._lock:
+                    self._images.remove(image_id)
 
     def _remove_leftovers(self) -> None:
         with engine_errors("listing containers"):

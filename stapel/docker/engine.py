@@ -97,6 +97,12 @@ class DockerEngine:
             found = inspect_image(self._clients, reference)
             if found is None:
                 raise NotFound(f"the base image {reference} was pulled and is not there")
+            there = config_of(found).platform
+            if not _fits(there, platform):
+                raise StapelError(
+                    f"the base image {reference} is of {there}, and images of {platform} are built",
+                    hint="name an image, or a digest, of this platform",
+                )
         return DockerHeld(found["Id"], DockerImage(self._clients, found).config)
 
     def hold(self, image: ImageView | None) -> DockerHeld:
@@ -118,7 +124,7 @@ class DockerEngine:
         lays = [step for step in steps if isinstance(step, Lay)]
         runs = [step for step in steps if isinstance(step, Run)]
         if not runs:
-            return self._builds.lay(held, lays)
+            return self._builds.lay(held, lays, cancel)
         if len(runs) > 1:
             raise ValueError("a layer is made by one Run at most")
         return self._builds.run(held, lays, runs[0], log, cancel)
@@ -131,7 +137,7 @@ class DockerEngine:
         """See `Engine`. An image with its own configuration is stored as it is; a changed one is a new image."""
         held = _own(image)
         cancel.check()
-        if held.layer is None and config == held.config:
+        if held.layer is None and held.committed_env is None and config == held.config:
             image_id = held.id
         else:
             from stapel.image_config import child

@@ -13,7 +13,8 @@ class DockerHeld:
     """An image of the engine. With `layer` it is not loaded yet: its last layer is a spool here.
 
     A stage of files alone needs no image of its own before it is stored, so that its layer and its configuration go to the
-    engine together. Thread-safe.
+    engine together. With `committed_env` the image is what a container left, and its configuration is not `config`: these
+    variables are set in it. Thread-safe.
     """
 
     def __init__(
@@ -23,24 +24,24 @@ class DockerHeld:
         *,
         layer: BinaryIO | None = None,
         load: Callable[[DockerHeld], str] | None = None,
+        committed_env: frozenset[str] | None = None,
         on_close: Callable[[str], None] | None = None,
     ) -> None:
-        self._image_id = image_id
         self._config = config
         self.layer = layer
+        self.committed_env = committed_env
         self._load = load
-        self._on_close = on_close
-        self._lock = threading.Lock()
-        self._holders = 1
+        self._shared = _Shared(image_id, layer, on_close)
+        self._closed = False
 
     @property
     def id(self) -> str:
         """The image id; loads an image that is not loaded."""
-        with self._lock:
-            if not self._image_id:
+        with self._shared.lock:
+            if not self._shared.image_id:
                 assert self._load is not None
-                self._image_id = self._load(self)
-            return self._image_id
+                self._shared.image_id = self._load(self)
+            return self._shared.image_id
 
     @property
     def config(self) -> ImageConfig:
@@ -48,19 +49,38 @@ class DockerHeld:
         return self._config
 
     def again(self) -> DockerHeld:
-        """This, held once more: it takes one more `close`."""
-        with self._lock:
-            self._holders += 1
-        return self
+        """The same image, held once more."""
+        other = DockerHeld("", self._config, layer=self.layer, load=self._load, committed_env=self.committed_env)
+        other._shared = self._shared
+        with self._shared.lock:
+            self._shared.holders += 1
+        return other
 
     def close(self) -> None:
-        """Let go of it; what only this build needed is removed by the last who held it."""
-        with self._lock:
-            self._holders -= 1
-            if self._holders != 0:
+        """Let go of it; what only this build needed is removed with the last who held it."""
+        with self._shared.lock:
+            closed, self._closed = self._closed, True
+        if not closed:
+            self._shared.drop()
+
+
+class _Shared:
+    """What all who hold one image share."""
+
+    def __init__(self, image_id: str, layer: BinaryIO | None, on_close: Callable[[str], None] | None) -> None:
+        self.lock = threading.Lock()
+        self.image_id = image_id
+        self.holders = 1
+        self._layer = layer
+        self._on_close = on_close
+
+    def drop(self) -> None:
+        """One holder less."""
+        with self.lock:
+            self.holders -= 1
+            if self.holders:
                 return
-            image_id, on_close = self._image_id, self._on_close
-            if self.layer is not None:
-                self.layer.close()
-        if image_id and on_close is not None:
-            on_close(image_id)
+            if self._layer is not None:
+                self._layer.close()
+        if self.image_id and self._on_close is not None:
+            self._on_close(self.image_id)

@@ -32,10 +32,16 @@ def pull_base(clients: Clients, reference: str, platform: str, docker_config: st
     name = parsed.repository_text
     tag = parsed.digest or parsed.tag or "latest"
     log("stderr", f"pulling {reference}\n".encode())
-    with engine_errors(f"pulling {reference}"):
-        auth = docker_auth(parsed.registry, docker_config)
-        answers = clients.get().pull(name, tag=tag, stream=True, decode=True, auth_config=auth, platform=platform or None)
-        error = _error_of(answers)
+    auth = docker_auth(parsed.registry, docker_config)
+    client = clients.get()
+    try:
+        with engine_errors(f"pulling {reference}"):
+            answers = client.pull(name, tag=tag, stream=True, decode=True, auth_config=auth, platform=platform or None)
+            error = _error_of(answers)
+    except Unreachable:
+        raise
+    except StapelError as refused:  # what goes wrong before the first answer comes as a status
+        raise _pull_failure(f"the base image {reference}", str(refused)) from refused
     if error:
         raise _pull_failure(f"the base image {reference}", error)
 
