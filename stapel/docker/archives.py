@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, cast
 from stapel.api import File, Kind
 from stapel.docker.client import Clients, engine_errors
 from stapel.errors import NotFound, StapelError, Unreachable
-from stapel.places import ancestors_of, join, parent_of, show
+from stapel.places import join, parent_of, show
 
 Member = tuple[bytes, tarfile.TarInfo, tarfile.TarFile]
 
@@ -49,15 +49,6 @@ class Archives:
         self._open_container = open_container
         self._idle: list[str] = []
         self._stats: dict[bytes, File | None] = {}
-        self._walked: set[bytes] = set()
-
-    def learn(self, file: File) -> None:
-        """Note what a stream has told of a place, so that nobody has to ask."""
-        self._stats[file.path] = file
-
-    def learn_all(self, directory: bytes) -> None:
-        """Note that a stream has told of everything below a directory: what was not there is nowhere."""
-        self._walked.add(directory)
 
     def stat(self, path: bytes) -> File | None:
         """What stands at a path: kind, mode, time and the target of a link are right, owner and device are not told.
@@ -65,8 +56,7 @@ class Archives:
         The engine follows links in parents inside the root.
         """
         if path not in self._stats:
-            known = not self._walked.isdisjoint(ancestors_of(path))
-            self._stats[path] = None if known else self._stat(path)
+            self._stats[path] = self._stat(path)
         return self._stats[path]
 
     def header(self, path: bytes) -> File | None:

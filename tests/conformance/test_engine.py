@@ -150,9 +150,16 @@ def test_equal_files_are_equal_layers_at_any_time(subject, base):
 def test_what_stands_keeps_its_metadata_and_links_are_followed(subject):
     base = subject.build(
         subject.base(),
-        lay(directory(b"data", 0o2750, uid=5, gid=6), directory(b"real"), link(b"way", b"/real"), link(b"out", b"../../../real")),
+        lay(
+            directory(b"data", 0o2750, uid=5, gid=6),
+            directory(b"real"),
+            link(b"way", b"/real"),
+            link(b"out", b"../../../real"),
+        ),
     )
-    files = lay(file(b"tmp/t"), file(b"data/deep/d"), file(b"way/w", b"w"), file(b"out/o", b"o"), owner="www-data", root=b"data")
+    files = lay(
+        file(b"tmp/t"), file(b"data/deep/d"), file(b"way/w", b"w"), file(b"out/o", b"o"), owner="www-data", root=b"data"
+    )
     for step in (files,), (files, Run("true")):
         made = subject.build(base, *step)
         seen = subject.run(made, "stat -c '%n %a %u:%g' /tmp /data /data/deep; ls -F / | grep -E 'way|out'; ls /real")
@@ -238,7 +245,12 @@ def test_times_are_those_of_the_lay(subject):
 def test_emptied_directories(subject, run):
     below = subject.build(
         subject.base(),
-        lay(directory(b"full", 0o750, uid=3), *(file(b"full/" + name) for name in ODD_NAMES), file(b"full/sub/x/y"), file(b"other")),
+        lay(
+            directory(b"full", 0o750, uid=3),
+            *(file(b"full/" + name) for name in ODD_NAMES),
+            file(b"full/sub/x/y"),
+            file(b"other"),
+        ),
     )
     said = Said()
     made = subject.build(below, lay(file(b"full/new", b"n"), empty=[b"full", b"absent/deep"]), *run, log=said)
@@ -259,11 +271,15 @@ def test_emptied_directories(subject, run):
 @pytest.mark.parametrize("run", [(), (Run("find /odd | wc -l"),)], ids=["files", "commands"])
 def test_files_with_odd_names_are_laid_seen_and_removed(subject, run):
     names = [b"odd/" + name for name in ODD_NAMES]
-    below = subject.build(subject.base(), lay(*(file(name, name) for name in names), link(b"odd/link", b"/etc"), file(b"odd/d/x")))
+    below = subject.build(
+        subject.base(), lay(*(file(name, name) for name in names), link(b"odd/link", b"/etc"), file(b"odd/d/x"))
+    )
     assert subject.files(below, b"odd")[1] == {**{name: b"odd/" + name for name in ODD_NAMES}, b"d/x": b""}
     assert subject.run(below, "find /odd -type f | wc -l") == "10\n"  # one holds a new line
     said = Said()
-    made = subject.build(below, Lay(lambda: iter(()), remove=[*names[1:], b"odd/link", b"odd/d/x", b"odd/no"], root=b"odd"), *run, log=said)
+    made = subject.build(
+        below, Lay(lambda: iter(()), remove=[*names[1:], b"odd/link", b"odd/d/x", b"odd/no"], root=b"odd"), *run, log=said
+    )
     assert said.text() == ("2\n" if run else "")
     assert list(subject.paths(made, b"odd")) == [b"", ODD_NAMES[0]]
     assert subject.run(made, "ls -d /etc") == "/etc\n"
@@ -371,7 +387,10 @@ def test_commands_leave_their_files_in_one_layer(subject):
     assert made.config.diff_ids[:-1] == base.config.diff_ids
     assert len(made.config.diff_ids) == 2
     assert made.config.with_(rootfs=None, history=None) == base.config.with_(rootfs=None, history=None)
-    assert subject.run(made, "cat /made/file; ls /usr/bin/yes 2>&1 || true") == "text\nls: /usr/bin/yes: No such file or directory\n"
+    assert (
+        subject.run(made, "cat /made/file; ls /usr/bin/yes 2>&1 || true")
+        == "text\nls: /usr/bin/yes: No such file or directory\n"
+    )
 
 
 def test_commands_see_the_files_that_are_laid_before_them(subject):
@@ -497,7 +516,9 @@ def test_the_configuration_of_a_base_does_not_change_how_commands_run(subject):
         OnBuild=["RUN false"],
         ExposedPorts={"80/tcp": {}},
     )
-    made = subject.build(base, Run("id -u; id -g; pwd; echo $#; umask; sleep 1.5; test ! -e /unhealthy; >/made"), log=(said := Said()))
+    made = subject.build(
+        base, Run("id -u; id -g; pwd; echo $#; umask; sleep 1.5; test ! -e /unhealthy; >/made"), log=(said := Said())
+    )
     assert said.text() == "0\n0\n/\n0\n0022\n"
     assert made.config.run == base.config.run
     stored = subject.store(made, made.config)
@@ -508,9 +529,13 @@ def test_the_configuration_of_a_base_does_not_change_how_commands_run(subject):
 def test_what_is_written_to_volumes_of_a_base_is_kept(subject):
     filled = subject.build(subject.base(), lay(file(b"vol/below", b"b", uid=5), file(b"other/below", b"b")))
     base = subject.with_config(filled, Volumes={"/vol": {}, "/other": {}, "/not/there": {}})
-    first = subject.build(base, Run("echo w >/vol/written; rm /other/below; ls -A /not 2>/dev/null || true"), log=(said := Said()))
+    first = subject.build(
+        base, Run("echo w >/vol/written; rm /other/below; ls -A /not 2>/dev/null || true"), log=(said := Said())
+    )
     assert said.text() == ""
-    second = subject.build(first, lay(file(b"vol/laid", b"l"), remove=[b"vol/below"]), Run("ls /vol; echo 2 >/vol/second"), log=said)
+    second = subject.build(
+        first, lay(file(b"vol/laid", b"l"), remove=[b"vol/below"]), Run("ls /vol; echo 2 >/vol/second"), log=said
+    )
     assert said.text() == "laid\nwritten\n"
     third = subject.build(second, lay(file(b"vol/third", b"3")))
     assert subject.files(third, b"vol")[1] == {b"laid": b"l", b"second": b"2\n", b"third": b"3", b"written": b"w\n"}
@@ -555,7 +580,9 @@ def test_any_bytes_in_a_script(subject):
 
 def test_a_base_without_anything(subject):
     said = Said()
-    made = subject.build(subject.scratch(), Run("echo text >/file; for f in /*; do echo $f; done; cd /proc/self; pwd"), log=said)
+    made = subject.build(
+        subject.scratch(), Run("echo text >/file; for f in /*; do echo $f; done; cd /proc/self; pwd"), log=said
+    )
     assert "/file\n" in said.text()
     assert subject.files(made, b"file")[1] == {b"": b"text\n"}
     with pytest.raises(CommandFailed) as caught:
@@ -567,9 +594,14 @@ def test_a_base_without_anything(subject):
 
 def test_a_base_with_a_broken_libc(subject):
     broken = lay(file(b"lib/libc.so.6", b"no library", 0o755), file(b"lib64/ld-linux-x86-64.so.2", b"no loader", 0o755))
-    base = subject.with_config(subject.build(subject.base(), broken), Env=["LD_LIBRARY_PATH=/lib:/lib64", "PATH=/bin:/usr/bin"])
+    base = subject.with_config(
+        subject.build(subject.base(), broken), Env=["LD_LIBRARY_PATH=/lib:/lib64", "PATH=/bin:/usr/bin"]
+    )
     assert subject.run(base, "echo works") == "works\n"
-    assert subject.run(subject.build(base, lay(remove_passwd := file(b"gone"))), f"ls /{remove_passwd.path.decode()}") == "/gone\n"
+    assert (
+        subject.run(subject.build(base, lay(remove_passwd := file(b"gone"))), f"ls /{remove_passwd.path.decode()}")
+        == "/gone\n"
+    )
 
 
 def test_mounts(subject, tmp_path):
