@@ -41,6 +41,7 @@ def conveyor() -> None:
 def main() -> None:
     """The console script: run a command, show a user's error without a traceback, exit with its status."""
     from conveyor.errors import ConveyorError
+    from stapel.errors import StapelError, Unreachable
 
     try:
         # Without its standalone mode click gives the status of `Exit` as the result.
@@ -55,6 +56,13 @@ def main() -> None:
     except ConveyorError as error:
         _show(error)
         status = error.exit_status
+    except StapelError as error:
+        _show(error)
+        status = 4 if isinstance(error, Unreachable) else 1
+    except OSError as error:
+        # A full disk, a directory that may not be written to: what the system says names it.
+        click.echo(f"Error: {error}", err=True)
+        status = 1
     _leave(status)
 
 
