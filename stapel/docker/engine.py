@@ -18,13 +18,14 @@ from stapel.api import Cancel, Held, Lay, Log, Run, Tree
 from stapel.docker.client import Clients
 from stapel.docker.containers import Containers
 from stapel.docker.held import DockerHeld
-from stapel.docker.images import IMAGE_MEDIA_TYPE, DockerImage, DockerImages, config_of
+from stapel.docker.images import DockerImage, DockerImages, config_of
 from stapel.docker.listing import ask_version, inspect_image
 from stapel.errors import NotFound, StapelError, Unreachable
 from stapel.oci.api import Descriptor, ImageConfig, ImageStore, ImageView
 
 if TYPE_CHECKING:
     from stapel.docker.builds import Builds
+    from stapel.docker.pushing import Pushes
 
 _API = (1, 40)
 
@@ -55,6 +56,7 @@ class DockerEngine:
         self._platform = ""
         self._scratch: str | None = None
         self._builds_made: Builds | None = None
+        self._pushes_made: Pushes | None = None
 
     @property
     def name(self) -> str:
@@ -145,10 +147,8 @@ class DockerEngine:
             final = child(config, diff_ids=held.config.diff_ids, created_ms=time.time_ns() // 1_000_000)
             image_id = self._builds.load(held, final)
         if into is self._images:
-            return Descriptor(IMAGE_MEDIA_TYPE, image_id, 0)
-        from stapel.docker.transfer import push
-
-        return push(self._clients, image_id, into, self._docker_config, self._on_warning, cancel)
+            return self._images.get(image_id).descriptor
+        return self._pushes.put(image_id, into, cancel)
 
     def shell(self, image: Held, run: Run) -> int:
         """See `Engine`."""
@@ -173,6 +173,8 @@ class DockerEngine:
         """See `Engine`."""
         if self._builds_made is not None:
             self._builds_made.close()
+        if self._pushes_made is not None:
+            self._pushes_made.close()
         self._containers.close()
         self._clients.close()
 
@@ -185,6 +187,15 @@ class DockerEngine:
 
                 self._builds_made = Builds(self._clients, self._containers, platform, self._home_dir, self._tmp_dir)
             return self._builds_made
+
+    @property
+    def _pushes(self) -> Pushes:
+        with self._lock:
+            if self._pushes_made is None:
+                from stapel.docker.pushing import Pushes
+
+                self._pushes_made = Pushes(self._clients, self._docker_config, self._on_warning)
+            return self._pushes_made
 
     def _hold_scratch(self) -> DockerHeld:
         config = _empty_config(self.platform())

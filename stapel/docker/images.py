@@ -137,7 +137,7 @@ class DockerImages:
             return image.descriptor
         from stapel.docker.loading import load_view
 
-        return Descriptor(IMAGE_MEDIA_TYPE, load_view(self._clients, image), image.descriptor.size_bytes)
+        return self.get(load_view(self._clients, image)).descriptor
 
     def put_record(self, name: str) -> None:
         """Tag the record image, made where it is not here."""

@@ -1,26 +1,24 @@
-"""Images between registries and the engine: pulled and pushed by the engine, with docker's own credentials.
+"""Images from registries into the engine: pulled by it, with docker's own credentials.
 
-The engine knows which layers it has and reads its own store at full speed. Where it cannot reach a registry that we can
-(it permits plain http to itself alone), the bytes go through us.
+The engine knows which layers it has. Where it cannot reach a registry that we can (it permits plain http to itself alone),
+the bytes go through us.
 """
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from stapel.api import Cancel, Log
+from stapel.api import Log
 from stapel.docker.client import Clients, engine_errors
-from stapel.docker.images import DockerImages
 from stapel.docker.listing import inspect_image
 from stapel.docker.loading import load_view
-from stapel.errors import Cancelled, NotFound, StapelError, Unreachable
-from stapel.oci.api import Descriptor, ImageStore, ImageView
+from stapel.errors import NotFound, StapelError, Unreachable
+from stapel.oci.api import ImageView
 from stapel.oci.auth import docker_auth
 from stapel.oci.reference import parse_reference
-from stapel.oci.registry import RegistryImage, RegistryStore
+from stapel.oci.registry import RegistryImage
 
 _NOT_THERE = ("manifest unknown", "not found", "no such image", "repository does not exist")
 _UNREACHABLE = ("dial tcp", "no such host", "connection refused", "timeout", "tls:", "http: server gave", "i/o", "EOF")
@@ -65,52 +63,6 @@ def bring(clients: Clients, image: ImageView, docker_config: str | None) -> str:
         if inspect_image(clients, image_id) is not None:
             return image_id
     return load_view(clients, image)
-
-
-def push(
-    clients: Clients,
-    image_id: str,
-    into: ImageStore,
-    docker_config: str | None,
-    warn: Callable[[str], None],
-    cancel: Cancel,
-) -> Descriptor:
-    """Put an image of the engine into another store, by digest. `Unreachable`, `StapelError`, `Cancelled`."""
-    view = DockerImages("", clients).get(image_id)
-    if not isinstance(into, RegistryStore):
-        return into.put(view)
-    repository = into.repository
-    name = repository.repository_text
-    # The engine pushes nothing without a tag. These are few and written over again; nobody selects by them.
-    tag = f"upload-{secrets.token_hex(1)}"
-    client = clients.get()
-    with engine_errors(f"pushing to {name}"):
-        client.tag(image_id, name, tag, force=True)
-        try:
-            auth = docker_auth(repository.registry, docker_config)
-            found = _pushed(client.push(name, tag=tag, stream=True, decode=True, auth_config=auth), cancel)
-        finally:
-            with suppress(StapelError), engine_errors("removing a temporary tag"):
-                client.remove_image(f"{name}:{tag}", noprune=True)
-    if isinstance(found, Descriptor):
-        return found
-    warn(f"the Docker Engine could not push to {name} ({found}); conveyor uploads the layers itself")
-    return into.put(view)
-
-
-def _pushed(answers: Iterable[Mapping[str, Any]], cancel: Cancel) -> Descriptor | str:
-    """What was pushed, or why not."""
-    pushed: Descriptor | None = None
-    for answer in answers:
-        if cancel.is_set():
-            raise Cancelled
-        if "error" in answer:
-            return str(answer["error"])
-        aux = answer.get("aux") or {}
-        if aux.get("Digest"):
-            media_type = "application/vnd.docker.distribution.manifest.v2+json"
-            pushed = Descriptor(media_type, aux["Digest"], int(aux.get("Size") or 0))
-    return pushed or "it did not say what it pushed"
 
 
 def _error_of(answers: Iterable[Mapping[str, Any]]) -> str:

@@ -1,0 +1,105 @@
+"""Images of the engine into other stores: pushed by the engine, which knows what the registry has, else uploaded by us.
+
+The engine pushes nothing without a tag, and an image whose last tag is removed goes, even one that is held or that a
+registry's digest names. So tags for pushing are few, written over again, and taken off the last image at the end.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from stapel.api import Cancel
+from stapel.docker.client import Clients, engine_errors
+from stapel.docker.images import DockerImages
+from stapel.errors import Cancelled, StapelError
+from stapel.oci.api import Descriptor, ImageConfig, ImageStore
+from stapel.oci.auth import docker_auth
+from stapel.oci.registry import RegistryStore
+
+UPLOAD_LABEL = "dev.conveyor.upload"
+_ATTEMPTS = 3
+
+
+class Pushes:
+    """Puts images of the engine into other stores. Thread-safe."""
+
+    def __init__(self, clients: Clients, docker_config: str | None, warn: Callable[[str], None]) -> None:
+        self._clients = clients
+        self._docker_config = docker_config
+        self._warn = warn
+        self._lock = threading.Lock()
+        self._idle: dict[str, list[str]] = {}  # tags of each repository that are in no thread's hands
+
+    def put(self, image_id: str, into: ImageStore, cancel: Cancel) -> Descriptor:
+        """Put an image into a store, by digest. `Unreachable`, `StapelError`, `Cancelled`."""
+        if isinstance(into, RegistryStore):
+            why = "others use its tags"
+            for _ in range(_ATTEMPTS):
+                found = self._push(image_id, into, cancel)
+                if isinstance(found, Descriptor):
+                    return found
+                why = found or why
+                if found:
+                    break
+            self._warn(f"the Docker Engine could not push to {into.address} ({why}); conveyor uploads the layers itself")
+        return into.put(DockerImages("", self._clients).get(image_id))
+
+    def close(self) -> None:
+        """Take the tags off the images."""
+        with self._lock:
+            tags = [f"{name}:{tag}" for name, tags in self._idle.items() for tag in tags]
+            self._idle.clear()
+        if not tags:
+            return
+        from stapel.docker.loading import load_image
+
+        client = self._clients.get()
+        empty = {"os": "linux", "architecture": "amd64", "rootfs": {"type": "layers", "diff_ids": []}}
+        labels = {UPLOAD_LABEL: secrets.token_hex(8)}
+        with suppress(StapelError), engine_errors("removing tags"):
+            nothing = load_image(self._clients, ImageConfig({**empty, "config": {"Labels": labels}}))
+            for text in tags:
+                name, _, tag = text.rpartition(":")
+                client.tag(nothing, name, tag, force=True)
+                client.remove_image(text, noprune=True)
+
+    def _push(self, image_id: str, into: RegistryStore, cancel: Cancel) -> Descriptor | str:
+        """What was pushed, or why not; the empty text: somebody else has used the tag meanwhile."""
+        name = into.repository.repository_text
+        with self._tag(image_id, name) as tag, engine_errors(f"pushing to {name}"):
+            auth = docker_auth(into.repository.registry, self._docker_config)
+            answers = self._clients.get().push(name, tag=tag, stream=True, decode=True, auth_config=auth)
+            digest, error = _pushed(answers, cancel)
+        if error:
+            return error
+        view = into.get(digest)
+        return view.descriptor if view.manifest.config.digest == image_id else ""
+
+    @contextmanager
+    def _tag(self, image_id: str, name: str) -> Iterator[str]:
+        with self._lock:
+            idle = self._idle.setdefault(name, [])
+            tag = idle.pop() if idle else f"upload-{secrets.token_hex(1)}"
+        try:
+            with engine_errors(f"pushing to {name}"):
+                self._clients.get().tag(image_id, name, tag, force=True)
+            yield tag
+        finally:
+            with self._lock:
+                self._idle.setdefault(name, []).append(tag)
+
+
+def _pushed(answers: Iterable[Mapping[str, Any]], cancel: Cancel) -> tuple[str, str]:
+    """The digest of what was pushed, or why nothing was."""
+    digest = ""
+    for answer in answers:
+        if cancel.is_set():
+            raise Cancelled
+        if "error" in answer:
+            return "", str(answer["error"])
+        digest = (answer.get("aux") or {}).get("Digest") or digest
+    return digest, "" if digest else "it did not say what it pushed"
