@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
-from conveyor.build.results import BuildResult, ImageResult
-from conveyor.build.rooms import Rooms
+from conveyor.build.results import BuildResult, ImageResult, StageResult
+from conveyor.build.rooms import Introspection, Rooms
 from conveyor.build.schedule import RESOLUTIONS, Limits, Schedule
 from conveyor.build.tags import CustomTags, tag_images
 from conveyor.config.models import Image
-from conveyor.events.api import Finished, PlanMade, PlannedImage, Warned
+from conveyor.events.api import Finished, PlanMade, PlannedImage, Silence, Warned
 from conveyor.images.graph import independent_sets
-from conveyor.storage.names import parse_stage_name
-from conveyor.storage.storage import Storage
 
 
 def build_images(
@@ -44,27 +43,32 @@ def build_images(
 
 
 def _resolve(rooms: Rooms, images: Sequence[Image], limits: Limits) -> tuple[ImageResult, ...]:
-    """Run the schedule until what it found is still there when it has ended."""
+    """Run the schedule until what it found is what everybody selects when it has ended.
+
+    What another builder saves while we build, or somebody removes, may change a selection after we have made it.
+    """
+    built: dict[str, StageResult] = {}
     for resolution in range(1, RESOLUTIONS + 1):
         results = Schedule(rooms, images, limits).run()
-        if not any(result.rebuilt for result in results) or resolution == RESOLUTIONS:
-            return results
-        gone = _find_gone(rooms.primary, results)
-        if not gone:
-            return results
-        rooms.reporter(Warned(f"{', '.join(gone)}: gone from {rooms.primary.address} already; resolving again"))
-    raise AssertionError("the last resolution returns")
+        built |= {stage.name: stage for result in results for stage in result.stages if stage.source == "built"}
+        if not built or resolution == RESOLUTIONS or any(result.failure is not None for result in results):
+            break
+        differing = _find_differing(rooms, images, results)
+        if not differing:
+            break
+        rooms.reporter(Warned(f"{', '.join(differing)}: other stages are selected by now; resolving again"))
+    return tuple(
+        replace(result, stages=tuple(built.get(stage.name, stage) for stage in result.stages)) for result in results
+    )
 
 
-def _find_gone(storage: Storage, results: Sequence[ImageResult]) -> list[str]:
-    """The last stages that a fresh list does not hold, forgotten for the next resolution."""
-    storage.reload()
-    gone = []
-    for result in results:
-        if result.last is not None:
-            parsed = parse_stage_name(result.last.name)
-            assert parsed is not None
-            if not storage.has(parsed[0]):
-                storage.forget(parsed[0])
-                gone.append(result.last.name)
-    return gone
+def _find_differing(rooms: Rooms, images: Sequence[Image], results: Sequence[ImageResult]) -> list[str]:
+    """The images of which a fresh list gives other stages than a run has found. Builds and tells nothing."""
+    rooms.primary.reload()
+    quiet = replace(rooms, reporter=Silence(), introspection=Introspection())
+    selected = Schedule(quiet, images, Limits(0, require_built=True)).run()
+    return [
+        found.name or "~"
+        for found, fresh in zip(results, selected, strict=True)
+        if [stage.name for stage in found.stages] != [stage.name for stage in fresh.stages]
+    ]

@@ -116,3 +116,13 @@ class Reporter(Protocol):
 
     def close(self) -> None:
         """Show what is still held back. Closing twice is fine."""
+
+
+class Silence:
+    """A reporter that tells nobody, for what is only looked at."""
+
+    def __call__(self, event: Event) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""

@@ -70,11 +70,6 @@ class Storage:
             self._stages = {}
             self._add(names)
 
-    def has(self, name: StageName) -> bool:
-        """Whether the list that was read last holds a stage."""
-        with self._lock:
-            return name in self._found(name.digest)
-
     def candidates(self, digest: str, *, fresh: bool = False) -> tuple[StoredStage, ...]:
         """The stored stages of a digest, in no order, those that cannot be believed left out.
 
