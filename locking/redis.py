@@ -128,10 +128,15 @@ class RedisLocks:
     def _wait(
         self, name: str, token: str, until_s: float, timeout_s: float, on_wait: Callable[[Waiting], None] | None
     ) -> RedisLease:
-        ask = partial(scripts.acquire, name=name, token=token, owner=describe_owner(), lease_s=self._lease_s)
-        while True:
+        owner = describe_owner()
+
+        def ask(client: redis.Redis, waiter_s: float) -> tuple[float, scripts.Answer]:
             asked_s = time.monotonic()
-            answer = self._line.ask(partial(ask, waiter_s=_WAITER_S if asked_s < until_s else 0))
+            return asked_s, scripts.acquire(client, name, token, owner, lease_s=self._lease_s, waiter_s=waiter_s)
+
+        while True:
+            waiter_s = _WAITER_S if time.monotonic() < until_s else 0
+            asked_s, answer = self._line.ask(partial(ask, waiter_s=waiter_s))
             if answer.taken:
                 return self._hold(RedisLease(name, token, asked_s + self._lease_s, self._take_back))
             if on_wait is not None:

@@ -26,6 +26,7 @@ local function living_head(queue, token)
     local head = redis.call('ZRANGE', queue, 0, 0)[1]
     if not head or head == token or redis.call('EXISTS', 'conveyor:waiter:' .. head) == 1 then return head end
     redis.call('ZREM', queue, head)
+    redis.call('DEL', 'conveyor:wake:' .. head)
   end
 end
 
