@@ -37,6 +37,9 @@ def parse_address(text: str) -> Address:
     except ValueError:
         # The message of urllib quotes what it takes for the port, and that may be a part of the password.
         raise ValueError(f"the host or the port of the address of Redis cannot be read: {_HOW}") from None
+    if "@" in parts.path + parts.query + parts.fragment:
+        # What we take for the host is a part of the password then, and so is what follows it.
+        raise ValueError(f"the address of Redis has an @ after the host: {_HOW}")
     if parts.scheme not in ("redis", "rediss"):
         raise ValueError(f"the address of Redis begins with neither redis:// nor rediss://: {_HOW}")
     if not host:
