@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import select
 import socket
+import ssl
 import termios
 import tty
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _CHUNK = 1 << 16
 _LOOK_AT_SIZE_S = 0.5
+_NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 def has_terminal() -> bool:
@@ -36,9 +38,9 @@ def attach_terminal(client: APIClient, container: str) -> int:
         with _raw_terminal():
             client.start(container)
             if has_terminal():
-                _copy(connection, connection.recv, _Size(client, container))
+                _copy(connection, lambda data: [(1, data)], _Size(client, container))
             else:
-                _copy(connection, _demultiplexed(connection), None)
+                _copy(connection, _demultiplexed(), None)
         return int(client.wait(container)["StatusCode"])
 
 
@@ -58,48 +60,72 @@ class _Size:
                 self._client.resize(self._container, height=size.lines, width=size.columns)
 
 
-def _copy(connection: socket.socket, receive: Any, size: _Size | None) -> None:  # noqa: ANN401 -- bytes by size
-    """Pass bytes on until the container ends; the end of stdin is passed on as such."""
-    sources: list[Any] = [connection, 0]
+def _copy(connection: socket.socket, split: Callable[[bytes], Iterable[tuple[int, bytes]]], size: _Size | None) -> None:
+    """Pass bytes on until the container ends; the end of stdin is passed on as such.
+
+    Nothing here waits for one direction alone: a shell that is not listened to does not listen either.
+    """
+    connection.setblocking(False)
+    typed, reading = b"", True
     while True:
         if size is not None:
             size.follow()
-        ready, _, _ = select.select(sources, [], [], _LOOK_AT_SIZE_S)
+        sources: list[Any] = [connection, 0] if reading and not typed else [connection]
+        ready, open_to, _ = select.select(sources, [connection] if typed else [], [], _LOOK_AT_SIZE_S)
         if connection in ready:
-            data = receive(_CHUNK)
-            if not data:
-                return
-            os.write(1, data)
+            for data in _received(connection):
+                if not data:
+                    return
+                for stream, piece in split(data):
+                    _write(stream, piece)
+        if open_to:
+            try:
+                typed = typed[connection.send(typed) :]
+            except _NOT_NOW:
+                continue
+            except OSError:
+                typed, reading = b"", False  # the shell has ended; what it said last may be on its way
         if 0 in ready:
             typed = os.read(0, _CHUNK)
-            if typed:
-                connection.sendall(typed)
-            else:
-                sources.remove(0)
-                connection.shutdown(socket.SHUT_WR)
+            if not typed:
+                reading = False
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_WR)
 
 
-def _demultiplexed(connection: socket.socket) -> Any:  # noqa: ANN401 -- as recv
-    """Without a tty the engine frames both streams: eight bytes with the length in the last four, then the content."""
+def _received(connection: socket.socket) -> Iterator[bytes]:
+    """All that is here; empty bytes are the end."""
+    while True:
+        try:
+            data = connection.recv(_CHUNK)
+        except _NOT_NOW:
+            return
+        except ConnectionError:
+            data = b""
+        yield data
+        if not data:
+            return
+
+
+def _write(stream: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(stream, data) :]
+
+
+def _demultiplexed() -> Callable[[bytes], Iterable[tuple[int, bytes]]]:
+    """Without a tty the engine frames both streams: eight bytes, the stream first, the length in the last four."""
     pending = bytearray()
 
-    def receive(size: int) -> bytes:
-        while True:
-            data = connection.recv(size)
-            if not data:
-                return b""
-            pending.extend(data)
-            out = bytearray()
-            while len(pending) >= 8:
-                length = int.from_bytes(pending[4:8], "big")
-                if len(pending) < 8 + length:
-                    break
-                out += pending[8 : 8 + length]
-                del pending[: 8 + length]
-            if out:
-                return bytes(out)
+    def split(data: bytes) -> Iterator[tuple[int, bytes]]:
+        pending.extend(data)
+        while len(pending) >= 8:
+            length = int.from_bytes(pending[4:8], "big")
+            if len(pending) < 8 + length:
+                return
+            yield (2 if pending[0] == 2 else 1), bytes(pending[8 : 8 + length])
+            del pending[: 8 + length]
 
-    return receive
+    return split
 
 
 @contextmanager

@@ -1,0 +1,189 @@
+"""Shells in build containers: on a terminal (a pty), and where stdin is none."""
+
+import contextlib
+import fcntl
+import os
+import pty
+import re
+import select
+import struct
+import subprocess
+import sys
+import termios
+import time
+from pathlib import Path
+
+import pytest
+
+from stapel.docker.containers import HOME_LABEL
+from stapel.runs import home_label
+
+pytestmark = pytest.mark.docker
+
+ROOT = Path(__file__).parents[2]
+PROGRAM = """
+import sys
+from pathlib import Path
+from stapel.api import Cancel, Lay, Mount, Run
+from stapel.docker.engine import DockerEngine
+from stapel.runs import open_run
+from tests.conformance.engines import file, lay
+
+home, base, call = Path(sys.argv[1]), *sys.argv[2:4]
+with open_run(home) as run:
+    engine = DockerEngine("conveyor-shell", run_id=run.id, home_dir=home, tmp_dir=home)
+    try:
+        held = engine.base(base, engine.platform(), print)
+        status = eval(call)
+    finally:
+        engine.close()
+sys.exit(status)
+"""
+SHELL = 'engine.shell(held, Run("", env={"GIVEN": "to a shell"}))'
+FAILED = """engine.shell_failed(held, [lay(file(b"laid", b"by git")), Run("echo left >/left; exit 5; echo >/never")])"""
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(docker_engine, home):
+    yield
+    label = f"{HOME_LABEL}={home_label(home)}"
+    assert docker_engine.containers(all=True, filters={"label": label}) == []
+    assert docker_engine.images(all=True, filters={"label": label}) == []
+
+
+def command(home, base, call):
+    return [sys.executable, "-c", PROGRAM, str(home), base, call]
+
+
+def piped(home, base, call, typed):
+    return subprocess.run(command(home, base, call), input=typed, capture_output=True, cwd=ROOT, timeout=60)
+
+
+class Terminal:
+    """A program on a terminal of its own, and a person before it."""
+
+    def __init__(self, arguments, size=(33, 101)):
+        self.ours, self.theirs = pty.openpty()
+        self.resize(*size)
+        self.before = termios.tcgetattr(self.theirs)
+        self.process = subprocess.Popen(
+            arguments, stdin=self.theirs, stdout=self.theirs, stderr=self.theirs, cwd=ROOT, start_new_session=True
+        )
+        self.seen = b""
+
+    def resize(self, lines, columns):
+        fcntl.ioctl(self.ours, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+
+    def type(self, text):
+        os.write(self.ours, text)
+
+    def expect(self, pattern, timeout_s=30):
+        """Wait until something is shown, and forget what was shown up to it."""
+        deadline_s = time.monotonic() + timeout_s
+        while not (found := re.search(pattern, self.seen)):
+            ready, _, _ = select.select([self.ours], [], [], max(0, deadline_s - time.monotonic()))
+            assert ready, f"{pattern!r} is not shown, but {self.seen!r}"
+            self.seen += os.read(self.ours, 65536)
+        self.seen = self.seen[found.end() :]
+        return found
+
+    def status(self):
+        status = self.process.wait(30)
+        assert termios.tcgetattr(self.theirs) == self.before
+        return status
+
+
+@contextlib.contextmanager
+def terminal(*arguments, **options):
+    terminal = Terminal(command(*arguments), **options)
+    try:
+        yield terminal
+    finally:
+        terminal.process.kill()
+        terminal.process.wait()
+        os.close(terminal.ours)
+        os.close(terminal.theirs)
+
+
+def test_a_shell_on_a_terminal(home, busybox_base):
+    with terminal(home, busybox_base, SHELL) as person:
+        person.expect(rb"[#$] $")
+        person.type(b'echo $((6*7)) $(id -u) $(pwd) "$GIVEN"\r')
+        person.expect(rb"\n42 0 / to a shell\r\n")
+        person.type(b"test -t 0 && test -t 1 && stty size\r")
+        person.expect(rb"\n33 101\r\n")
+        person.resize(44, 55)
+        person.type(b"sleep 1.5; stty size\r")
+        person.expect(rb"\n44 55\r\n")
+        person.type(b"sleep 1000; echo interrupt''ed\r")
+        time.sleep(0.5)
+        person.type(b"\x03")
+        person.type(b"echo still $((40+2))\r")
+        person.expect(rb"\nstill 42\r\n")
+        person.type("echo ümläut; exit 7\r".encode())
+        person.expect("\numläut|\nümläut".encode())
+        assert person.status() == 7
+
+
+def test_the_end_of_what_is_typed_ends_the_shell(home, busybox_base):
+    with terminal(home, busybox_base, SHELL) as person:
+        person.expect(rb"[#$] $")
+        person.type(b"\x04")
+        assert person.status() == 0
+
+
+def test_a_shell_in_what_failed_commands_left(home, busybox_base):
+    with terminal(home, busybox_base, FAILED) as person:
+        person.expect(rb"[#$] $")
+        person.type(b"echo $(</laid) $(</left); ls /never; exit 9\r")
+        person.expect(rb"\nby git left\r\n.*No such file")
+        assert person.status() == 9
+
+
+def test_a_shell_without_a_terminal_reads_commands(home, busybox_base):
+    ran = piped(home, busybox_base, SHELL, b'echo "$GIVEN"; test ! -t 0; test ! -t 1; echo error >&2; exit 4\necho never\n')
+    assert (ran.returncode, ran.stdout, ran.stderr) == (4, b"to a shell\n", b"error\n")
+    ran = piped(home, busybox_base, SHELL, b"")
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, b"", b"")
+
+
+def test_a_failed_step_without_a_terminal(home, busybox_base):
+    ran = piped(home, busybox_base, FAILED, b"cat /laid /left; echo; ls /never")
+    assert (ran.returncode, ran.stdout) == (1, b"by gitleft\n\n")
+
+
+def test_what_a_shell_is_given_and_gives_is_whole(home, busybox_base):
+    data = os.urandom(6_000_000)
+    ran = piped(home, busybox_base, SHELL, b"exec cat\n" + data)
+    assert ran.returncode == 0
+    assert ran.stdout == data
+
+
+def test_a_shell_that_says_more_than_it_is_given(home, busybox_base):
+    lines = b"x" * 999 + b"\n"
+    script = b"exec awk '{for (i = 0; i < 20; i++) print}'\n"
+    ran = piped(home, busybox_base, SHELL, script + lines * 3000)
+    assert ran.returncode == 0
+    assert ran.stdout == lines * 60000
+
+
+def test_a_shell_in_an_image_without_anything(home, busybox_base):
+    ran = piped(home, busybox_base, "engine.shell(engine.hold(None), Run(''))", b"for f in /*; do echo $f; done; exit 3\n")
+    assert ran.returncode == 3
+    assert b"/.conveyor" not in ran.stdout.split()
+    assert b"/etc" in ran.stdout.split()
+
+
+def test_a_shell_whose_user_is_killed_goes_with_the_next_run(home, busybox_base, docker_engine):
+    with terminal(home, busybox_base, SHELL) as person:
+        person.expect(rb"[#$] $")
+        person.process.kill()
+        person.process.wait()
+    label = f"{HOME_LABEL}={home_label(home)}"
+    assert piped(home, busybox_base, SHELL, b"exit 0").returncode == 0
+    assert docker_engine.containers(all=True, filters={"label": label}) == []
