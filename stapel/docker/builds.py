@@ -24,7 +24,7 @@ from stapel.docker.listing import inspect_image
 from stapel.docker.loading import load_image
 from stapel.docker.toolbox import Toolbox
 from stapel.docker.tree import MOUNTED_OVER, DockerTree
-from stapel.errors import CommandFailed, NotFound, StapelError
+from stapel.errors import CommandFailed, StapelError
 from stapel.lay import LayPlan, plan_lays
 from stapel.oci.api import ImageConfig
 from stapel.oci.layer import Entry, write_layer
@@ -149,8 +149,8 @@ class Builds:
 
         try:
             container = create()
-        except NotFound as error:
-            if "conveyor.stapel" not in str(error):
+        except StapelError as error:  # not found, or a bad request: that changes from version to version
+            if "No such container: conveyor.stapel" not in str(error):
                 raise
             # Somebody has pruned containers since the service container was looked for.
             self._toolbox.forget()
