@@ -23,8 +23,8 @@ Invariants.
     selection at one commit gives one answer.
  7. After it has named its stage, a writer lists once more and goes on with what selection says, be it its own stage or
     another's. What two writers without a common lock (or with clocks that disagree) both named is thus settled before
-    either builds the next stage on it; what still appears after that moment is met by the confirmation of the last
-    stages before the report, and costs work, never correctness: a stage is what its own key and label say.
+    either stores the next stage on it; what still appears after that moment is met before the report, when everything is
+    selected once more from a fresh list, and costs work, never correctness: a stage is what its own key and label say.
  8. The label of a stage is believed only as far as it agrees with the name: another digest in the label, or a name whose
     last digits are of neither the manifest nor the image, and the stage does not exist for us.
 
