@@ -30,7 +30,14 @@ class LockTimeout(LockingError):
 
 
 class LockUnavailable(LockingError):
-    """Nobody can give the lock now. Temporary for all we know; the message says what failed and where."""
+    """Nobody can give the lock now. Temporary for all we know; the message says what failed and where.
+
+    `told`: an error like it, of the same place, was raised before; whoever tells people tells them once.
+    """
+
+    def __init__(self, message: str, *, told: bool = False) -> None:
+        super().__init__(message)
+        self.told = told
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,13 +97,30 @@ class RedisLocks:
         self._leases: set[RedisLease] = set()
         self._changed = threading.Condition()
         self._beating = False
+        self._told = False
 
     def acquire(self, name: str, *, timeout_s: float, on_wait: Callable[[Waiting], None] | None = None) -> RedisLease:
         """Wait for a lock, at most `timeout_s` seconds. `LockTimeout`.
 
         `LockUnavailable` within some seconds where the server gives no answer or a bad one, and at once for a while after.
         """
-        self._line.check()
+        try:
+            self._line.check()
+            return self._queue(name, timeout_s, on_wait)
+        except LockUnavailable as error:
+            with self._changed:
+                error.told, self._told = self._told, True
+            raise
+
+    def close(self) -> None:
+        """Release what is held and close connections."""
+        with self._changed:
+            leases = list(self._leases)
+        for lease in leases:
+            lease.release()
+        self._line.close()
+
+    def _queue(self, name: str, timeout_s: float, on_wait: Callable[[Waiting], None] | None) -> RedisLease:
         token = secrets.token_hex(16)
         leave = partial(scripts.leave, name=name, token=token)
         try:
@@ -116,14 +133,6 @@ class RedisLocks:
             with suppress(LockUnavailable):
                 self._line.ask(leave)
             raise
-
-    def close(self) -> None:
-        """Release what is held and close connections."""
-        with self._changed:
-            leases = list(self._leases)
-        for lease in leases:
-            lease.release()
-        self._line.close()
 
     def _wait(
         self, name: str, token: str, until_s: float, timeout_s: float, on_wait: Callable[[Waiting], None] | None

@@ -288,6 +288,24 @@ def test_a_server_that_is_not_there_is_noticed_in_seconds_and_then_at_once(conne
         assert took_s < 0.1
 
 
+def test_one_failure_of_all_is_the_one_to_tell_of(server, connect, short_rest):
+    locks = connect()
+    lease = locks.acquire("a", timeout_s=0)
+    server.kill()
+    lease.release()  # that nobody was told of this one is no reason not to tell of the next
+    time.sleep(0.3)
+
+    def told(number):
+        with pytest.raises(LockUnavailable) as caught:
+            locks.acquire(str(number), timeout_s=WAIT_S)
+        return caught.value.told
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sorted(pool.map(told, range(8))) == [False] + 7 * [True]
+    time.sleep(0.3)
+    assert told(9)
+
+
 def test_many_threads_without_a_server_wait_together_and_not_one_after_another(connect):
     locks = connect(f"redis://127.0.0.1:{free_port()}/0")
     started_s = time.monotonic()
