@@ -40,7 +40,7 @@ def test_an_address_names_a_place_and_nothing_is_asked_of_it(address, kind, tmp_
 
 
 def test_a_wrong_address_is_an_error_of_usage_without_its_password(tmp_path):
-    with pytest.raises(UsageError, match="--synchronization: .* the address of Redis") as caught:
+    with pytest.raises(UsageError, match=r"--synchronization: .* the address of Redis") as caught:
         make_locks(storage("redis://u:s3cret@h/name"), tmp_path)
     assert "s3cret" not in str(caught.value)
     assert caught.value.__suppress_context__
