@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -216,6 +217,65 @@ def test_one_digest_is_built_once(world):
     assert Counter(world.engine.ran) == {"a": 1, "say x\nb": 1, "c": 1}
     assert len({tuple(stage.name for stage in result.stages) for result in found.values()}) == 1
     assert all(len(names) == 1 for names in world.store.stages().values())
+
+
+def test_what_was_looked_for_before_it_was_stored_is_looked_for_again(world):
+    nearest = world.build(image("other", beforeInstall="other"))["other"].last.name
+    both = threading.Barrier(2, timeout=30)
+
+    def trace(verb, what):
+        # Both ask what is nearest, as they have found nothing; the one is answered when the other's stage is stored.
+        if verb == "describe" and what == nearest and both.wait() == 0:
+            world.engine.pass_gate("stored")
+
+    def tell(event):
+        if isinstance(event, StageBuilt):
+            world.engine.gates["stored"].set()
+
+    images = [image(name, beforeInstall="shared") for name in "ab"]
+    world.store.trace = trace
+    found = world.build(*images, rooms=replace(world.rooms(images), reporter=tell))
+    assert world.engine.ran == ["other", "shared"]
+    assert found["a"].last.name == found["b"].last.name
+
+
+class Late:
+    """A repository whose first question about a tree is answered late."""
+
+    def __init__(self, repo, engine):
+        self.repo, self.engine, self.asked = repo, engine, 0
+
+    def __getattr__(self, name):
+        return getattr(self.repo, name)
+
+    def tree_digest(self, commit, selector):
+        self.asked += 1
+        if self.asked == 1:
+            self.engine.gates["asked"].set()
+            self.engine.pass_gate("started")
+        return self.repo.tree_digest(commit, selector)
+
+
+def test_what_another_image_has_begun_is_not_run_ahead(world):
+    world.build(image("any"))
+    images = [image(name, beforeInstall="shared", git=(mapping(),)) for name in "ab"]
+    rooms = world.rooms(images)
+
+    def trace(verb, what):
+        if verb == "put" and len(world.store.named) == 1:
+            world.engine.pass_gate("asked")
+        if verb == "build" and world.engine.gates["started"].is_set():
+            time.sleep(0.1)  # for the other one to come to the same stage
+
+    def tell(event):
+        world.events.append(event)
+        if isinstance(event, StageStarted) and event.stage == "gitArchive":
+            world.engine.gates["started"].set()
+
+    world.engine.trace = trace
+    found = world.build(*images, rooms=replace(rooms, repo=Late(rooms.repo, world.engine), reporter=tell))
+    assert [event.stage for event in world.seen(StageStarted)] == ["from", "beforeInstall", "gitArchive"]
+    assert found["a"].last.name == found["b"].last.name
 
 
 def test_a_shared_stage_is_there_for_all_while_the_next_one_of_its_builder_runs(world):

@@ -91,7 +91,11 @@ def test_images_that_take_from_a_failed_one_say_so(world):
 def test_an_early_stage_of_an_image_that_fails_later_can_be_taken(world):
     bad = image("bad", beforeInstall="write /out/x 1", install=["wait taken", "fail 1"])
     app = image("app", imports=(imported("bad", from_stage="beforeInstall"),))
-    reporter = on(world, StageBuilt, lambda event: world.engine.gates["taken"].set(), lambda e: e.result.image == "app")
+
+    def imports_it(event):
+        return (event.result.image, event.result.stage) == ("app", "dependenciesBeforeInstall")
+
+    reporter = on(world, StageBuilt, lambda event: world.engine.gates["taken"].set(), imports_it)
     found = world.build(bad, app, rooms=rooms_with(world, (bad, app), reporter))
     assert found["bad"].failure.reason == "command_failed"
     assert found["app"].last is not None
@@ -315,8 +319,8 @@ def build_elsewhere(world, *images):
 def test_a_stage_that_another_builder_stored_meanwhile_is_used(world):
     app = image("app", beforeInstall="a")
     world.build(image("any"))
-    theirs, _ = build_elsewhere(world, app)
-    digest = max(theirs.stages(), key=lambda digest: theirs.stages()[digest][0].partition("-")[2])
+    theirs, elsewhere = build_elsewhere(world, app)
+    digest = elsewhere["app"].last.digest
 
     def trace(verb, what):
         if verb == "run":
@@ -419,28 +423,30 @@ class Interruptible:
     def __init__(self):
         self.items = queue.Queue()
         self.interrupted = threading.Event()
-        self.seen = []
         self.on_put = lambda value: None
         self.on_get = lambda value: None
 
     def put(self, item):
         future = item[-1]
         value = None if future.cancelled() or future.exception() else future.result()
-        self.items.put(item)
         self.on_put(value)
+        self.items.put(item)
 
     def get(self):
         while True:
-            if self.interrupted.is_set():
-                self.interrupted.clear()
-                raise KeyboardInterrupt
             try:
                 item = self.items.get(timeout=0.002)
             except queue.Empty:
-                continue
-            if not item[-1].cancelled() and item[-1].exception() is None:
-                self.on_get(item[-1].result())
-            return item
+                item = None
+            if self.interrupted.is_set():
+                self.interrupted.clear()
+                if item is not None:
+                    self.items.put(item)
+                raise KeyboardInterrupt
+            if item is not None:
+                if not item[-1].cancelled() and item[-1].exception() is None:
+                    self.on_get(item[-1].result())
+                return item
 
     def empty(self):
         return self.items.empty()
