@@ -103,7 +103,13 @@ class _Reader(io.RawIOBase):
             self._failed(str(error))
             return None
         if not data and self._got < self._blob.size_bytes:
-            self._failed(f"it ends after {self._got} of {self._blob.size_bytes} bytes", short=True)
+            why = f"it ends after {self._got} of {self._blob.size_bytes} bytes"
+            self._drop()
+            # The answer was whole: either these are the stored bytes, or something between us has cut it.
+            if self._confirm():
+                self._done = True
+                raise self._broken(why)
+            self._failed(why, short=True)
             return None
         return data
 

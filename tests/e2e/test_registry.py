@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import secrets
 import shutil
@@ -115,3 +116,27 @@ def test_a_registry_that_is_not_there_ends_with_status_4(make_project):
     project = make_project(APP, FILES)
     failed = project.conveyor("build", "--repo", "127.0.0.1:9/x/app")
     assert failed.status == 4, failed.output
+
+
+def test_a_stage_with_a_damaged_layer_is_built_again(make_project, registry, images):
+    text = APP.replace("shell: {install: cat", "shell: {install: head -c 100000 /dev/urandom > /random; cat")
+    project = make_project(text, FILES)
+    address = f"{registry.host}/{secrets.token_hex(4)}/app"
+    first = project.build("--repo", address)
+    _forget(images, first)
+    large = [path for path in registry.storage.rglob("blobs/**/data") if 90_000 < path.stat().st_size < 300_000]
+    for path in large:
+        path.write_bytes(b"damaged")
+    project.change("src/main.txt", "two\n")
+    second = project.build("--repo", address)
+    assert "is damaged" in second.run.stderr
+    assert "install" in second.built["app"]
+    assert project.docker("run", "--rm", second.reference("app")) == "two\n"
+
+
+def _forget(images, build):
+    """Have the engine forget the images of a build."""
+    for image in build.report["Images"].values():
+        for stage in reversed(image["Stages"]):
+            with contextlib.suppress(Exception):
+                images.client.remove_image(stage["DockerImageID"], force=True)
