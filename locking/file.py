@@ -62,6 +62,7 @@ class FileLocks:
         self._directory = directory
         self._leases: set[FileLease] = set()
         self._mutex = threading.Lock()
+        self._told = False
 
     def acquire(self, name: str, *, timeout_s: float, on_wait: Callable[[Waiting], None] | None = None) -> FileLease:
         """Wait for a lock, at most `timeout_s` seconds. `LockTimeout`; `LockUnavailable` where files cannot be locked."""
@@ -86,7 +87,8 @@ class FileLocks:
         except Timeout:
             raise LockTimeout(name, _read_owner(owner)[0], timeout_s) from None
         except (OSError, NotImplementedError) as error:
-            raise LockUnavailable(f"cannot lock {base}.lock: {error}") from error
+            told, self._told = self._told, True
+            raise LockUnavailable(f"cannot lock {base}.lock: {error}", told=told) from error
         _write_owner(owner)
         lease = FileLease(name, lock, owner, self._forget)
         with self._mutex:

@@ -54,6 +54,7 @@ def _checks(project: ProjectOptions, storage: StorageOptions) -> list[tuple[str,
         ("engine docker", lambda: _check_engine(project, storage)),
         ("toolchain", lambda: _check_toolchain(project, storage)),
         ("ssh agent", _check_agent),
+        ("locks", lambda: _check_locks(project, storage)),
     ]
     if storage.repo:
         checks.append((f"registry {storage.repo}", lambda: _check_registry(storage)))
@@ -119,6 +120,22 @@ def _check_agent() -> tuple[Literal["ok", "warning", "error"], str]:
     if socket is not None:
         return "ok", f"{socket} is forwarded to build containers"
     return "ok", "none (start one and set SSH_AUTH_SOCK, or use --ssh-key, where commands need keys)"
+
+
+def _check_locks(project: ProjectOptions, storage: StorageOptions) -> tuple[Literal["ok", "warning", "error"], str]:
+    from conveyor.cli.session import make_locks
+    from locking.api import LockTimeout, LockUnavailable
+
+    locks = make_locks(storage, project.home_dir)
+    try:
+        locks.acquire("doctor", timeout_s=0).release()
+    except LockTimeout:
+        pass  # another one looks at this moment, so they work
+    except LockUnavailable as error:
+        return "warning", f"builds go on without: {error}"
+    finally:
+        locks.close()
+    return "ok", storage.synchronization or "files of this machine"
 
 
 def _check_registry(storage: StorageOptions) -> tuple[Literal["ok", "warning", "error"], str]:

@@ -75,9 +75,12 @@ def save(
 def _acquire(storage: Storage, digest: str, saving: Saving) -> Lease | None:
     try:
         return saving.locks.acquire(lock_name(storage, digest), timeout_s=saving.timeout_s, on_wait=saving.on_wait)
-    except (LockTimeout, LockUnavailable) as error:
+    except LockTimeout as error:
         saving.warn(f"going on without a lock: {error}")
-        return None
+    except LockUnavailable as error:
+        if not error.told:
+            saving.warn(f"going on without a lock: {error}")
+    return None
 
 
 def _timestamp_ms(storage: Storage, digest: str, saving: Saving) -> int:

@@ -64,7 +64,10 @@ RULES = (
         ),
     ),
     # It tries the tools of the build containers and looks for the agent.
-    Rule("conveyor.cli.doctor", ("conveyor", "stapel.api", "stapel.errors", "stapel.toolchain", "stapel.ssh_agent")),
+    Rule(
+        "conveyor.cli.doctor",
+        ("conveyor", "locking.api", "stapel.api", "stapel.errors", "stapel.toolchain", "stapel.ssh_agent"),
+    ),
 )
 
 # Third parties, and the only places that may import them.

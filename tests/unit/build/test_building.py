@@ -1,0 +1,86 @@
+"""A whole build: the plan, the confirmation of what it found, the tags, the end."""
+
+from __future__ import annotations
+
+import pytest
+
+from conveyor.build.building import build_images
+from conveyor.build.schedule import RESOLUTIONS, Limits
+from conveyor.build.tags import CustomTags
+from conveyor.events.api import Finished, PlanMade, Warned
+from tests.unit.build.worlds import image, imported
+
+APP = image("app", install="b", imports=(imported("tools"),))
+TOOLS = image("tools", beforeInstall="write /out/x 1", artifact=True)
+
+
+def build(world, *images, tags=(), **limits):
+    return build_images(world.rooms(images), images, Limits(**limits), CustomTags(tags), "registry.example/p", 0.0)
+
+
+def lose_the_last_stage(world, times, lost):
+    """Between the end of the schedule and its confirmation somebody removes the last stage, so often."""
+
+    def trace(verb, what):
+        names = [name for names in world.store.stages().values() for name in names]
+        if verb == "names" and what == "" and len(names) > 1 and len(lost) < times:
+            lost.append(max(names, key=lambda name: name.split("-")[1]))
+            world.store.named.pop(lost[-1])
+
+    world.store.trace = trace
+
+
+def test_a_build_tells_its_plan_and_its_end(world):
+    result = build(world, APP, TOOLS, image("other"), tags=("%image%-v1",), builds_at_once=3)
+    assert result.ok
+    (plan,), (finished,) = world.seen(PlanMade), world.seen(Finished)
+    assert [[item.name for item in members] for members in plan.sets] == [["tools", "other"], ["app"]]
+    assert plan.limit == 3
+    assert plan.sets[0][0].artifact
+    assert finished.result == result
+    assert world.events[0] is plan
+    assert world.events[-1] is finished
+    assert (result.project, result.commit, result.repository) == ("project", world.commit, "registry.example/p")
+    assert [item.custom_tags for item in result.images] == [("engine:app-v1",), (), ("engine:other-v1",)]
+
+
+def test_a_failed_build_is_told_and_nothing_is_tagged(world):
+    result = build(world, image("good"), image("bad", install="fail 1"), tags=("%image%-v1",))
+    assert not result.ok
+    assert [item.last is not None for item in result.images] == [True, False]
+    assert not [name for name in world.store.named if name.endswith("v1")]
+    assert world.seen(Finished)[0].result == result
+
+
+def test_what_is_required_and_missing_is_no_success(world):
+    result = build(world, image("app"), require_built=True)
+    assert not result.ok
+    assert result.images[0].missing.stage == "from"
+
+
+def test_last_stages_that_are_gone_at_the_end_are_resolved_again(world):
+    lost = []
+    lose_the_last_stage(world, 1, lost)
+    result = build(world, image("app", beforeInstall="a", install="b"))
+    assert result.ok
+    assert len(lost) == 1
+    assert result.images[0].last.name != lost[0]
+    assert {stage.name for stage in result.images[0].stages} <= world.store.named.keys()
+    assert world.engine.ran == ["a", "b", "b"]
+    assert lost[0] in world.seen(Warned)[-1].message
+
+
+def test_last_stages_that_are_always_gone_end_it(world):
+    lost = []
+    lose_the_last_stage(world, 100, lost)
+    build(world, image("app", install="b"))
+    assert len(world.engine.ran) == RESOLUTIONS
+
+
+@pytest.mark.parametrize("limits", [{}, {"require_built": True}])
+def test_where_nothing_was_built_nothing_is_confirmed(world, limits):
+    app = image("app", install="b")
+    build(world, app)
+    world.store.lists = 0
+    assert build(world, app, **limits).ok
+    assert world.store.lists == 1
