@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from conveyor.storage.names import parse_stage_name
+from conveyor.storage.names import StageName, parse_stage_name
 from stapel.api import Cancel, Lay, Log, Run
 from stapel.errors import CommandFailed, FileChanged, NotFound
 from stapel.image_config import child
@@ -134,6 +134,17 @@ class MemoryImages:
 
     def unname(self, name: str) -> None:
         del self.named[name]
+
+
+def come_before(store: MemoryImages, text: str) -> None:
+    """Somebody else's stage of the digest that is being named, a millisecond older."""
+    parsed = parse_stage_name(text)
+    assert parsed is not None
+    name = parsed[0]
+    ours = next(item for digest, item in tuple(store.images.items()) if digest.startswith(f"sha256:{name.suffix}"))
+    rival = store.keep(ImageConfig({**ours.config.document, "author": "somebody else"}), ours.files)
+    older = StageName(name.timestamp_ms - 1, name.digest, rival.digest[7:15])
+    store.named[str(older)] = rival.digest
 
 
 @dataclass(eq=False)

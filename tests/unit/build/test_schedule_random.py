@@ -16,10 +16,8 @@ from hypothesis import strategies as st
 from conveyor.config.models import Image
 from conveyor.events.api import StageStarted
 from conveyor.storage.facts import parse_facts
-from conveyor.storage.names import StageName, parse_stage_name
 from stapel.errors import NotFound
-from stapel.oci.api import ImageConfig
-from tests.unit.build.memory_engine import MemoryEngine, MemoryImages
+from tests.unit.build.memory_engine import MemoryEngine, come_before
 from tests.unit.build.worlds import World, dependency, image, imported, mapping
 from tests.unit.stapel.trees import file
 
@@ -88,17 +86,6 @@ class Trouble:
         world.engine.failing = {*self.failing}
         world.engine.trace = pause
         world.store.trace = store
-
-
-def come_before(store: MemoryImages, text: str) -> None:
-    """Somebody else's stage of the digest that is being named, a millisecond older."""
-    parsed = parse_stage_name(text)
-    assert parsed is not None
-    name = parsed[0]
-    ours = next(item for digest, item in tuple(store.images.items()) if digest.startswith(f"sha256:{name.suffix}"))
-    rival = store.keep(ImageConfig({**ours.config.document, "author": "somebody else"}), ours.files)
-    older = StageName(name.timestamp_ms - 1, name.digest, rival.digest[7:15])
-    store.named[str(older)] = rival.digest
 
 
 def troubles(**parts):
