@@ -38,7 +38,7 @@ class Said:
         return self.bytes(stream).decode()
 
 
-@dataclass
+@dataclass(eq=False)
 class Subject:
     """An engine of its own run and project. `left` tells what its run has left on the machine."""
 
