@@ -18,7 +18,7 @@ from typing import BinaryIO, cast
 from stapel.api import Cancel, Lay, Log, Mount, Run, Tree
 from stapel.docker.client import Clients
 from stapel.docker.containers import AGENT_SOCKET, Containers, proxies
-from stapel.docker.held import DockerHeld
+from stapel.docker.held import DockerHeld, Reading
 from stapel.docker.images import config_of
 from stapel.docker.listing import inspect_image
 from stapel.docker.loading import load_image
@@ -52,6 +52,7 @@ class Builds:
         try:
             with self.tree(on) as tree:
                 written = write_layer(_until(cancel, _plan(lays, tree).entries()), layer)
+            layer.flush()
         except BaseException:
             layer.close()
             raise
@@ -162,7 +163,7 @@ class Builds:
 
     def load(self, held: DockerHeld, config: ImageConfig) -> str:
         """The id of an image with these files and this configuration, which the engine has from now on."""
-        layers = {config.diff_ids[-1]: held.layer} if held.layer is not None else {}
+        layers = {config.diff_ids[-1]: cast(BinaryIO, Reading(held.layer))} if held.layer is not None else {}
         return load_image(self._clients, config, layers)
 
     def close(self) -> None:

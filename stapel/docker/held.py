@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from typing import BinaryIO
@@ -84,3 +85,22 @@ class _Shared:
                 self._layer.close()
         if self.image_id and self._on_close is not None:
             self._on_close(self.image_id)
+
+
+class Reading:
+    """One reading of a spool; any number of them may be under way in as many threads."""
+
+    def __init__(self, spool: BinaryIO) -> None:
+        self._spool = spool.fileno()
+        self._at = 0
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """As of a file, from its start or its end."""
+        self._at = offset + (os.fstat(self._spool).st_size if whence == os.SEEK_END else 0)
+        return self._at
+
+    def read(self, size: int) -> bytes:
+        """Up to `size` bytes."""
+        data = os.pread(self._spool, size, self._at)
+        self._at += len(data)
+        return data

@@ -225,6 +225,42 @@ def test_many_threads_put_into_one_registry(subject, store, monkeypatch):
         assert subject.files(subject.keep(subject.engine.hold(view)), b"f")[1] == {b"": b"%d" % number}
 
 
+def test_one_image_is_stored_and_built_on_and_read_at_once(subject, store):
+    content = secrets.token_bytes(1 << 20) * 12
+    made = subject.build(subject.base(), lay(file(b"big", content)))
+    failures = []
+
+    def quietly(work):
+        try:
+            work()
+        except BaseException as error:
+            failures.append(error)
+
+    def labelled(into):
+        config = made.config.with_(run={**made.config.run, "Labels": {"of": secrets.token_hex(4)}})
+        assert subject.store(made, config, into).config.diff_ids == made.config.diff_ids
+
+    def read():
+        assert subject.files(made, b"big")[1] == {b"": content}
+
+    def build():
+        assert subject.run(made, "wc -c </big") == f"{len(content)}\n"
+
+    work = [
+        lambda: labelled(subject.engine.images),
+        lambda: labelled(store),
+        read,
+        build,
+        lambda: labelled(subject.engine.images),
+    ]
+    threads = [threading.Thread(target=quietly, args=(one,)) for one in work]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
 def test_the_history_of_a_base_is_kept(subject, store):
     base = subject.base()
     history = [{"created": "2020-01-02T03:04:05Z", "created_by": "ADD rootfs", "comment": "imported"}]
