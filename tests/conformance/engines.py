@@ -1,4 +1,4 @@
-"""The engines that the suite of `test_engine` asks, and words for asking them. An engine joins by an entry in ENGINES."""
+"""The engines that the suites `test_engine*` ask, and words for asking them. An engine joins by an entry in ENGINES."""
 
 import contextlib
 import io

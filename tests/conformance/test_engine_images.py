@@ -119,8 +119,6 @@ def test_what_is_put_has_no_name(subject):
     images.name("v1", view.descriptor)
     assert list(images.names(fresh=True)) == ["v1"]
     assert images.describe("v1").descriptor == view.descriptor
-    assert subject.engine.put(made, made.config, images, Cancel()) != view.descriptor or subject.stored
-    subject.stored.append(images.get("v1").descriptor.digest)
 
 
 def test_an_unchanged_image_stays_what_it_is(subject, store):

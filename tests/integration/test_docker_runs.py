@@ -182,7 +182,8 @@ def own_tools(tmp_path, monkeypatch, docker_engine):
     yield tmp_path, service
     for item in service().values():
         docker_engine.remove_container(item["Id"], force=True, v=True)
-        docker_engine.remove_image(item["ImageID"], force=True)
+    for item in docker_engine.images(filters={"label": f"dev.conveyor.toolchain={make_toolchain(tmp_path).digest}"}):
+        docker_engine.remove_image(item["Id"], force=True)
 
 
 def test_the_service_container_is_made_once_by_all_who_start_at_once(own_tools, request):
