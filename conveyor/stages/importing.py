@@ -133,7 +133,7 @@ def _resolve(tree: Tree, path: bytes) -> bytes:
             return found
         if file.kind != "symlink":
             return path
-        parent = b"" if file.link.startswith(b"/") else found.rpartition(b"/")[0]
+        parent = b"" if file.link.startswith(b"/") else file.path.rpartition(b"/")[0]
         found = _normalise(parent, file.link)
     return path
 
