@@ -6,14 +6,13 @@ where it is needed (`git merge-tree`, 2.38 or newer), as a commit that is kept b
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 
 from conveyor.gitrepo.discovery import Found
 from conveyor.gitrepo.objects import Objects
 from conveyor.gitrepo.processes import git_environment, run_git
-from conveyor.gitrepo.work_tree import SOMEBODY, dev_area, listed
+from conveyor.gitrepo.work_tree import dev_area
 
 _MESSAGE = "The merge of a pull request, for conveyor"
 # What a CI system calls its own merge commits, in a place for branches.
@@ -49,14 +48,7 @@ class Merges:
     def _merge(self, commits: tuple[str, ...]) -> str | None:
         area = dev_area(self._found, self._home_dir)
         time_s = max(self._objects.commit(commit).time_s for commit in commits)
-        environment = git_environment(
-            {
-                "GIT_OBJECT_DIRECTORY": str(area.objects),
-                "GIT_ALTERNATE_OBJECT_DIRECTORIES": listed(os.fsdecode(os.path.join(self._found.common_dir, b"objects"))),
-                **{f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER") for what, value in SOMEBODY.items()},
-                **{f"GIT_{who}_DATE": f"@{time_s} +0000" for who in ("AUTHOR", "COMMITTER")},
-            }
-        )
+        environment = git_environment(area.writing(self._found, time_s))
         tree = self._ask(environment, "merge-tree", "--write-tree", "--no-messages", *commits)
         if tree is None:
             return None

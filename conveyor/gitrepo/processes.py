@@ -13,8 +13,8 @@ import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
-from typing import IO, BinaryIO, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import IO, BinaryIO, TypeVar, cast
 
 from conveyor.errors import GitError
 
@@ -51,6 +51,8 @@ _OWN = {
     "LC_ALL": "C",
 }
 _SETTINGS = ("-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}", "-c", "core.quotePath=false")
+T = TypeVar("T")
+
 LARGE_BYTES = 8 << 20  # a blob above this is never held in memory
 _POOL = 4  # processes for contents
 _AT_ONCE = 800  # questions, of 65 bytes at most: a pipe holds them all, so neither side waits for the other
@@ -117,17 +119,13 @@ class CatFile:
 
     def read_all(self, oids: Sequence[str]) -> list[tuple[str, bytes] | None]:
         """Type and content of objects, in their order; None for what is missing. A blob that is too large has b""."""
-        found: list[tuple[str, bytes] | None] = []
         with self._slots:
             try:
                 conversation = self._free.pop()
             except IndexError:
                 conversation = _Conversation("--batch", self._environment)
             try:
-                for start in range(0, len(oids), _AT_ONCE):
-                    asked = oids[start : start + _AT_ONCE]
-                    conversation.ask(asked)
-                    found += [conversation.answer_content(oid) for oid in asked]
+                found = conversation.ask_all(oids, conversation.answer_content)
             except BaseException:
                 # What is left unread would be taken for the answer to the next question.
                 conversation.end()
@@ -140,14 +138,10 @@ class CatFile:
 
     def check(self, oids: Sequence[str]) -> list[tuple[str, int] | None]:
         """Type and size in bytes of objects, in their order; None for what is missing."""
-        found: list[tuple[str, int] | None] = []
         with self._checks_lock:
             checks, self._checks = self._checks or _Conversation("--batch-check", self._environment), None
             try:
-                for start in range(0, len(oids), _AT_ONCE):
-                    asked = oids[start : start + _AT_ONCE]
-                    checks.ask(asked)
-                    found += [checks.answer(oid) for oid in asked]
+                found = checks.ask_all(oids, checks.answer)
             except BaseException:
                 checks.end()
                 raise
@@ -186,6 +180,15 @@ class _Conversation:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._questions, self._answers = self._process.stdin, self._process.stdout
+
+    def ask_all(self, oids: Sequence[str], answer: Callable[[str], T]) -> list[T]:
+        """The answers for objects in their order, asked for as many at once as pipes hold."""
+        found: list[T] = []
+        for start in range(0, len(oids), _AT_ONCE):
+            asked = oids[start : start + _AT_ONCE]
+            self.ask(asked)
+            found += [answer(oid) for oid in asked]
+        return found
 
     def ask(self, oids: Sequence[str]) -> None:
         """Write questions."""

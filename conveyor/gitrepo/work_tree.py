@@ -23,7 +23,7 @@ from conveyor.gitrepo.objects import Commit
 from conveyor.gitrepo.processes import git_environment, run_git
 from conveyor.gitrepo.status import in_work_tree
 
-SOMEBODY = {"NAME": "conveyor", "EMAIL": "conveyor@localhost"}
+_SOMEBODY = {"NAME": "conveyor", "EMAIL": "conveyor@localhost"}
 _MESSAGE = "The work tree, for conveyor --dev"
 
 
@@ -37,7 +37,16 @@ class DevArea:
     @property
     def reading(self) -> Mapping[str, str]:
         """Variables for git to see the commits that are kept here."""
-        return {"GIT_ALTERNATE_OBJECT_DIRECTORIES": listed(str(self.objects))}
+        return {"GIT_ALTERNATE_OBJECT_DIRECTORIES": _listed(str(self.objects))}
+
+    def writing(self, found: Found, time_s: int) -> Mapping[str, str]:
+        """Variables for git to make objects here and see the repository's; commits are nobody's, of a given time."""
+        return {
+            "GIT_OBJECT_DIRECTORY": str(self.objects),
+            "GIT_ALTERNATE_OBJECT_DIRECTORIES": _listed(os.fsdecode(os.path.join(found.common_dir, b"objects"))),
+            **{f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER") for what, value in _SOMEBODY.items()},
+            **{f"GIT_{who}_DATE": f"@{time_s} +0000" for who in ("AUTHOR", "COMMITTER")},
+        }
 
 
 def dev_area(found: Found, home_dir: str) -> DevArea:
@@ -58,15 +67,7 @@ def commit_work_tree(found: Found, head: Commit, area: DevArea) -> str:
         index = Path(scratch) / "index"
         with contextlib.suppress(FileNotFoundError):
             shutil.copyfile(os.path.join(found.git_dir, b"index"), index)
-        environment = git_environment(
-            {
-                "GIT_INDEX_FILE": str(index),
-                "GIT_OBJECT_DIRECTORY": str(area.objects),
-                "GIT_ALTERNATE_OBJECT_DIRECTORIES": listed(os.fsdecode(os.path.join(found.common_dir, b"objects"))),
-                **{f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER") for what, value in SOMEBODY.items()},
-                **{f"GIT_{who}_DATE": f"@{head.time_s} +0000" for who in ("AUTHOR", "COMMITTER")},
-            }
-        )
+        environment = git_environment({"GIT_INDEX_FILE": str(index), **area.writing(found, head.time_s)})
         _run(found, environment, "-c", "advice.addEmbeddedRepo=false", "add", "--all", "--", ":/")
         tree = _run(found, environment, "write-tree")
         if tree == head.tree:
@@ -105,7 +106,7 @@ def _ask(found: Found, environment: Mapping[str, str], *arguments: str) -> subpr
     return run_git([*in_work_tree(found), *arguments], environment=environment)
 
 
-def listed(path: str) -> str:
+def _listed(path: str) -> str:
     """A path for a list that is separated by colons, quoted as git reads it."""
     escaped = path.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'"{escaped}"'
