@@ -11,6 +11,7 @@ from conveyor.build.rooms import Introspection, Rooms
 from conveyor.build.schedule import RESOLUTIONS, Limits, Schedule
 from conveyor.build.tags import CustomTags, tag_images
 from conveyor.config.models import Image
+from conveyor.config.naming import display_name
 from conveyor.events.api import Finished, PlanMade, PlannedImage, Silence, Warned
 from conveyor.images.graph import independent_sets
 
@@ -68,7 +69,7 @@ def _find_differing(rooms: Rooms, images: Sequence[Image], results: Sequence[Ima
     quiet = replace(rooms, reporter=Silence(), introspection=Introspection())
     selected = Schedule(quiet, images, Limits(0, require_built=True)).run()
     return [
-        found.name or "~"
+        display_name(found.name)
         for found, fresh in zip(results, selected, strict=True)
         if [stage.name for stage in found.stages] != [stage.name for stage in fresh.stages]
     ]

@@ -9,6 +9,7 @@ from functools import partial
 from conveyor.build.rooms import Rooms
 from conveyor.build.task import Looked, Task, view_stage
 from conveyor.build.why import explain
+from conveyor.gitrepo.api import Selector
 from conveyor.keys.key import Key
 from conveyor.stages.api import Below, Context, Decision, Need, Taken
 from conveyor.stages.git_mapping import mapped
@@ -69,15 +70,15 @@ def _bases_of(rooms: Rooms, task: Task, facts: Facts) -> Mapping[str, str] | Non
             found[mapping] = item.commits[0]
             continue
         commit = rooms.repo.merged(item.commits)
-        selectors = {one.id: one.selector for one in mapped(task.image, rooms.prefix)}
-        if commit is None or mapping not in selectors or rooms.repo.tree_digest(commit, selectors[mapping]) != item.tree:
+        selector = _selectors(rooms, task).get(mapping)
+        if commit is None or selector is None or rooms.repo.tree_digest(commit, selector) != item.tree:
             return None
         found[mapping] = commit
     return found
 
 
 def _same_tree(rooms: Rooms, task: Task) -> SameTree:
-    selectors = {item.id: item.selector for item in mapped(task.image, rooms.prefix)}
+    selectors = _selectors(rooms, task)
 
     def find(facts: Facts) -> Mapping[str, str] | None:
         if facts.git.keys() != selectors.keys():
@@ -88,6 +89,10 @@ def _same_tree(rooms: Rooms, task: Task) -> SameTree:
         return None
 
     return find
+
+
+def _selectors(rooms: Rooms, task: Task) -> Mapping[str, Selector]:
+    return {item.id: item.selector for item in mapped(task.image, rooms.prefix)}
 
 
 def _context(rooms: Rooms, task: Task) -> Context:

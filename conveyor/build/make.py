@@ -6,11 +6,12 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from conveyor.build.rooms import Rooms
 from conveyor.build.task import Looked, Made, Ran, StageGone, Task, hold_stage
-from conveyor.config.models import Image, UserStageName
+from conveyor.config.models import USER_STAGES, Image
+from conveyor.config.naming import display_name
 from conveyor.errors import ConveyorError, StageFailed
 from conveyor.events.api import StageLog, Warned
 from conveyor.events.tail import Tail
@@ -74,7 +75,7 @@ def store(rooms: Rooms, task: Task, looked: Looked, ran: Ran) -> Made:
 
 def can_be_built_on(task: Task, looked: Looked, ran: Ran) -> bool:
     """Whether the next stage can run on what this one left before it is stored: commands see no difference."""
-    if task.kind.name not in get_args(UserStageName):
+    if task.kind.name not in USER_STAGES:
         return False
     before, after = ran.base_config.run, looked.decision.configure(ran.base_config).run
     return before.get("Env") == after.get("Env")
@@ -112,7 +113,7 @@ def _build(rooms: Rooms, task: Task, on: Held, steps: Sequence[Lay | Run], log: 
 
 
 def _label(task: Task) -> str:
-    return f"{task.image.name or '~'}/{task.kind.name}"
+    return f"{display_name(task.image.name)}/{task.kind.name}"
 
 
 def _workshop(rooms: Rooms, image: Image, resources: ExitStack) -> Workshop:

@@ -39,7 +39,6 @@ from conveyor.storage.saving import Saved
 from conveyor.storage.selection import Chosen
 from stapel.api import Cancel
 from stapel.errors import Cancelled, StapelError, Unreachable
-from stapel.oci.api import ImageConfig
 
 LOOKS_AT_ONCE = 16
 KEEPS_AT_ONCE = 4
@@ -75,7 +74,6 @@ class _Ahead:
     looked: Looked
     ran: Ran | None = None
     error: BaseException | None = None
-    base_config: ImageConfig | None = None
 
 
 def _drop(ahead: _Ahead | None, in_work: set[str]) -> None:
@@ -235,7 +233,9 @@ class Schedule:
         if ahead is None or saved.discarded or ground_of(saved.chosen) != ahead.task.ground:
             _drop(ahead, self._in_work)
             return None
-        return replace(ahead, task=replace(ahead.task, below=saved.chosen), base_config=storing.made.config)
+        # It ran on what the commands left; from now on it stands on the configuration that was stored.
+        ran_on_it = replace(ahead.ran, base_config=storing.made.config) if ahead.ran is not None else None
+        return replace(ahead, task=replace(ahead.task, below=saved.chosen), ran=ran_on_it)
 
     def _put(self, progress: Progress, task: Task, looked: Looked, ran: Ran, storing: _Storing) -> Walker:
         """Beside the walker of the image, which looks at what is noted in `storing`."""
@@ -289,9 +289,7 @@ class Schedule:
         if ahead.error is not None:
             raise ahead.error
         assert ahead.ran is not None
-        assert ahead.base_config is not None
-        ran = replace(ahead.ran, base_config=ahead.base_config)
-        return (yield from self._store(progress, ahead.task, ahead.looked, ran))
+        return (yield from self._store(progress, ahead.task, ahead.looked, ahead.ran))
 
     @contextmanager
     def _working_on(self, digest: str) -> Iterator[None]:

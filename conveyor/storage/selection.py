@@ -102,7 +102,7 @@ def select(
     rejected: Collection[str],
     ancestors: AncestorsOf | None,
     same_tree: SameTree | None = None,
-    bases_of: BasesOf = lambda facts: recorded_bases(facts),
+    bases_of: BasesOf = recorded_bases,
     bases: Mapping[str, str] | None = None,
 ) -> Selection:
     """The suitable stage that everybody selects (rules 3 to 6).
