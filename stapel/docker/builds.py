@@ -9,7 +9,7 @@ import posixpath
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -81,10 +81,7 @@ class Builds:
                         return self.run(laid, (), run, log, cancel, keep_failed=keep_failed)
             container = self.create(on, run, removals, resources)
             if plan is not None:
-                with tempfile.TemporaryFile(dir=self._tmp_dir) as spool:
-                    write_layer(_until(cancel, plan.archive()), cast(BinaryIO, spool))
-                    spool.seek(0)
-                    self._containers.put_archive(container, cast(BinaryIO, spool))
+                self._lay_into(container, _until(cancel, plan.archive()))
             status = self._containers.run(container, log, cancel)
             if status and not keep_failed:
                 raise CommandFailed(status)
@@ -175,9 +172,12 @@ class Builds:
         import io
 
         path = SCRIPT_PATH.strip("/").encode()
+        content = Entry(path, "file", 0o600, size=len(script), open=lambda: cast(BinaryIO, io.BytesIO(script)))
+        self._lay_into(container, [content])
+
+    def _lay_into(self, container: str, entries: Iterable[Entry]) -> None:
         with tempfile.TemporaryFile(dir=self._tmp_dir) as spool:
-            content = Entry(path, "file", 0o600, size=len(script), open=lambda: cast(BinaryIO, io.BytesIO(script)))
-            write_layer([content], cast(BinaryIO, spool))
+            write_layer(entries, cast(BinaryIO, spool))
             spool.seek(0)
             self._containers.put_archive(container, cast(BinaryIO, spool))
 
