@@ -41,17 +41,6 @@ with open_run(home) as run:
 """
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    return tmp_path_factory.mktemp("home")
-
-
-@pytest.fixture
-def subject(request, home):
-    with docker_subject(home, request) as subject:
-        yield subject
-
-
 @pytest.fixture
 def with_label(docker_engine):
     """The containers and images with a label."""

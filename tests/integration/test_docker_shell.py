@@ -43,11 +43,6 @@ SHELL = 'engine.shell(held, Run("", env={"GIVEN": "to a shell"}))'
 FAILED = """engine.shell_failed(held, [lay(file(b"laid", b"by git")), Run("echo left >/left; exit 5; echo >/never")])"""
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    return tmp_path_factory.mktemp("home")
-
-
 @pytest.fixture(autouse=True)
 def nothing_is_left(docker_engine, home):
     yield

@@ -19,17 +19,6 @@ from tests.servers import docker_config
 pytestmark = pytest.mark.docker
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    return tmp_path_factory.mktemp("home")
-
-
-@pytest.fixture
-def subject(request, home):
-    with docker_subject(home, request) as subject:
-        yield subject
-
-
 @pytest.fixture
 def engine_with(home, tmp_path):
     """Engines with options of their own, closed at the end."""
