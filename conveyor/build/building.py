@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from sys import audit as trace
 
 from conveyor.build.results import BuildResult, ImageResult, StageResult
 from conveyor.build.rooms import Introspection, Rooms
@@ -54,7 +55,9 @@ def _resolve(rooms: Rooms, images: Sequence[Image], limits: Limits) -> tuple[Ima
         built |= {stage.name: stage for result in results for stage in result.stages if stage.source == "built"}
         if not built or resolution == RESOLUTIONS or any(result.failure is not None for result in results):
             break
+        trace("build.before-confirm")
         differing = _find_differing(rooms, images, results)
+        trace("build.after-confirm")
         if not differing:
             break
         rooms.reporter(Warned(f"{', '.join(differing)}: other stages are selected by now; resolving again"))

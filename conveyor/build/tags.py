@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from sys import audit as trace
 
 from conveyor.build.results import ImageResult
 from conveyor.build.slugs import slugify
@@ -70,6 +71,8 @@ def tag_images(storage: Storage, results: Sequence[ImageResult], tags: CustomTag
             continue
         names = [tags.format(template, result.name, last.name) for template in tags.templates]
         for name in names:
+            trace("custom-tag.before-name")
             storage.store.name(name, Descriptor("", last.image_digest, -1))
+            trace("custom-tag.after-name")
         tagged.append(replace(result, custom_tags=tuple(storage.store.reference(name) for name in names)))
     return tuple(tagged)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from sys import audit as trace
 
 from conveyor.storage.names import StageName, stage_name
 from conveyor.storage.selection import Chosen
@@ -52,16 +53,22 @@ def save(
     `suitable(fresh)` selects among the stored stages, by a list asked for after the call where `fresh`. `name` is given for
     a stage copied from another storage, which keeps its own. A failure leaves an image without a name and no lock.
     """
+    trace("save.before-lock")
     lease = _acquire(storage, digest, saving)
     try:
+        trace("save.before-list")
         there = suitable(True)
+        trace("save.after-list")
         if there is not None:
             return Saved(there, discarded=True)
         ours = name or stage_name(digest, _timestamp_ms(storage, digest, saving), image.digest)
+        trace("save.before-name")
         storage.add(ours, image)
+        trace("save.after-name")
     finally:
         if lease is not None:
             lease.release()
+    trace("save.before-look")
     winner = suitable(True)
     if winner is None:
         raise NotFound(
@@ -69,6 +76,7 @@ def save(
             hint="the storage loses names: look at its logs, and run the build again",
             temporary=True,
         )
+    trace("save.after-look")
     return Saved(winner, discarded=winner.stage.name != ours)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from sys import audit as trace
 from typing import Literal, TypeAlias
 
 from conveyor.keys.key import hash_value
@@ -157,10 +158,12 @@ class Storage:
         """Record the digest of imported files. A storage that refuses to be written to costs the next run work only."""
         from stapel.errors import StapelError
 
+        trace("record.before-put")
         try:
             self.store.put_record(import_record_name(source, digest))
         except StapelError as error:
             self._warn(f"the digest of an import could not be recorded in {self.address}: {error}")
+        trace("record.after-put")
         with self._lock:
             self._imports[source] = digest
 
@@ -245,6 +248,8 @@ class Storage:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             aside.write_text(json.dumps(document))
+            trace("memory.before-rename")
             aside.replace(path)
+            trace("memory.after-rename")
         except OSError:
             aside.unlink(missing_ok=True)  # a home that cannot be written to costs the next run a request

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from sys import audit as trace
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import quote, urlsplit
 
@@ -271,7 +272,9 @@ class Repository:
             tries += 1
             if tries > 1 and self._is_there(doing, blob):
                 return  # the answer was lost, not the blob
+            trace("blob.before-upload")
             self._upload_once(doing, blob, source)
+            trace("blob.after-upload")
 
         self.transport.retrying(doing, once)
 
@@ -286,6 +289,7 @@ class Repository:
             return
         if began.status != 202 or "location" not in began.headers:
             raise self._unexpected(doing, began)
+        trace("blob.after-begin")
         location = self._upload_address(began)
         # The address has a query of its own on some registries, and it must be kept as it is.
         target = location + ("&" if "?" in location else "?") + f"digest={quote(blob.digest)}"
