@@ -7,28 +7,26 @@ import pytest
 from stapel.errors import StapelError
 from stapel.sandbox import seccomp
 
-DANGEROUS = set(
-    [
-        "add_key",
-        "bpf",
-        "delete_module",
-        "init_module",
-        "io_uring_setup",
-        "kexec_load",
-        "keyctl",
-        "mount",
-        "move_mount",
-        "open_by_handle_at",
-        "perf_event_open",
-        "pivot_root",
-        "reboot",
-        "setns",
-        "swapon",
-        "umount2",
-        "unshare",
-        "userfaultfd",
-    ]
-)
+DANGEROUS = {
+    "add_key",
+    "bpf",
+    "delete_module",
+    "init_module",
+    "io_uring_setup",
+    "kexec_load",
+    "keyctl",
+    "mount",
+    "move_mount",
+    "open_by_handle_at",
+    "perf_event_open",
+    "pivot_root",
+    "reboot",
+    "setns",
+    "swapon",
+    "umount2",
+    "unshare",
+    "userfaultfd",
+}
 
 
 def allowed(rules):
