@@ -14,6 +14,14 @@ from locking.api import Lease, Locks, LockTimeout, LockUnavailable, Waiting
 from stapel.errors import NotFound
 from stapel.oci.api import Descriptor
 
+LISTS = 3
+NEWS_S = 0.05
+
+
+def _elapsed_s() -> float:
+    """A clock that goes on while the machine is suspended, where there is one."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
 
 @dataclass(frozen=True, slots=True)
 class Saved:
@@ -25,13 +33,14 @@ class Saved:
 
 @dataclass(frozen=True, slots=True)
 class Saving:
-    """What saving needs beside the storage. `clock_ms` is the time of this machine."""
+    """What saving needs beside the storage. `clock_ms` is the time of this machine, `elapsed_s` only goes forward."""
 
     locks: Locks
     timeout_s: float
     warn: Callable[[str], None]
     on_wait: Callable[[Waiting], None]
     clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
+    elapsed_s: Callable[[], float] = _elapsed_s
 
 
 def lock_name(storage: Storage, digest: str) -> str:
@@ -56,13 +65,18 @@ def save(
     trace("save.before-lock")
     lease = _acquire(storage, digest, saving)
     try:
-        trace("save.before-list")
-        there = suitable(True)
-        trace("save.after-list")
-        if there is not None:
-            return Saved(there, discarded=True)
-        ours = name or stage_name(digest, _timestamp_ms(storage, digest, saving), image.digest)
-        trace("save.before-name")
+        for _ in range(LISTS):
+            trace("save.before-list")
+            there = suitable(True)
+            if there is not None:
+                return Saved(there, discarded=True)
+            listed_s = saving.elapsed_s()
+            trace("save.after-list")
+            ours = name or stage_name(digest, _timestamp_ms(storage, digest, saving), image.digest)
+            trace("save.before-name")
+            # Whoever was held up here would take a place with a time at which it was free, and others go on with another.
+            if saving.elapsed_s() - listed_s < NEWS_S:
+                break
         storage.add(ours, image)
         trace("save.after-name")
     finally:

@@ -1,11 +1,15 @@
+import itertools
+from dataclasses import replace
+
 import pytest
 from memory_store import MemoryStore, facts
 
 from conveyor.storage.names import stage_name
-from conveyor.storage.saving import Saving, lock_name, save
+from conveyor.storage.saving import LISTS, Saving, lock_name, save
 from conveyor.storage.selection import select
 from conveyor.storage.storage import Storage
 from locking.api import LockTimeout, LockUnavailable
+from tests.trace_points import hooked
 
 D = "a" * 56
 
@@ -127,3 +131,33 @@ def test_a_copy_keeps_its_name(store, storage):
     name = stage_name(D, 77, image.digest)
     saved = save(storage, D, image, suitable(storage), saving(Recorded()), name=name)
     assert saved.chosen.stage.name == name
+
+
+def test_who_was_held_up_before_naming_lists_again(store, storage):
+    """What others named meanwhile is younger than the time that was chosen, and in use."""
+    elapsed = iter([0.0, 10.0])
+    rest = replace(saving(Recorded()), elapsed_s=lambda: next(elapsed, 10.0))
+    names = []
+
+    def come_between(point):
+        if point == "save.before-name" and not names:
+            names.append(other_writer(store, 2_000_000_000_000))
+
+    with hooked(come_between):
+        saved = save(storage, D, store.add_image(facts(D)), suitable(storage), rest)
+    assert saved.discarded
+    assert saved.chosen.stage.name == names[0]
+    assert list(store.names_) == [str(names[0])]
+
+
+def test_who_is_always_held_up_names_all_the_same(store, storage):
+    elapsed = itertools.count(0.0, 10.0)
+    saved = save(
+        storage,
+        D,
+        store.add_image(facts(D)),
+        suitable(storage),
+        replace(saving(Recorded()), elapsed_s=lambda: next(elapsed)),
+    )
+    assert not saved.discarded
+    assert store.lists == LISTS + 2  # the first of the run, and the look after naming
