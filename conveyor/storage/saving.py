@@ -45,20 +45,28 @@ def save(
     suitable: Callable[[bool], Chosen | None],
     saving: Saving,
     *,
+    again: Callable[[], Descriptor],
     name: StageName | None = None,
 ) -> Saved:
     """Name an image that was put by digest, or discard it for a suitable stage that has appeared.
 
-    `suitable(fresh)` selects among the stored stages, by a list asked for after the call where `fresh`. `name` is given for
-    a stage copied from another storage, which keeps its own. A failure leaves an image without a name and no lock.
+    `suitable(fresh)` selects among the stored stages, by a list asked for after the call where `fresh`. `again` puts the
+    image once more, should it have been removed before it had a name. `name` is given for a stage copied from another
+    storage, which keeps its own. A failure leaves an image without a name and no lock.
     """
-    lease = _acquire(storage, digest, saving)
+    lease = acquire(storage, digest, saving)
     try:
         there = suitable(True)
         if there is not None:
             return Saved(there, discarded=True)
-        ours = name or stage_name(digest, _timestamp_ms(storage, digest, saving), image.digest)
-        storage.add(ours, image)
+        timestamp_ms = _timestamp_ms(storage, digest, saving)
+        ours = name or stage_name(digest, timestamp_ms, image.digest)
+        try:
+            storage.add(ours, image)
+        except NotFound:  # somebody has cleaned up what had no name yet
+            image = again()
+            ours = name or stage_name(digest, timestamp_ms, image.digest)
+            storage.add(ours, image)
     finally:
         if lease is not None:
             lease.release()
@@ -72,7 +80,8 @@ def save(
     return Saved(winner, discarded=winner.stage.name != ours)
 
 
-def _acquire(storage: Storage, digest: str, saving: Saving) -> Lease | None:
+def acquire(storage: Storage, digest: str, saving: Saving) -> Lease | None:
+    """The lock of a digest; None, with a warning, where it is not to be had."""
     try:
         return saving.locks.acquire(lock_name(storage, digest), timeout_s=saving.timeout_s, on_wait=saving.on_wait)
     except LockTimeout as error:

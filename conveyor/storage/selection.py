@@ -6,7 +6,8 @@ else. What makes the whole correct is that everybody reads the same names and or
 
 What is stored. A stage is an image under the name `<digest>-<timestamp>-<8 hex>`. Its label records the commits that it was
 made from, the names of the stages below it, and the name and digest of each part of its key. A name is written by one
-atomic step, after all that it names is complete, and never again with other bytes. A mark `<name>-rejected` is only added.
+atomic step, after all that it names is complete, and never again with other bytes. Marks of rejection are only added, those
+that lift one too (`conveyor.storage.marks`).
 
 Invariants.
 
