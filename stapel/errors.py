@@ -2,6 +2,7 @@
 
 StapelError                 root of this room; carries `reason`, `hint`, `temporary`
 ├── Unreachable             an engine or a registry does not answer, or refuses us (exit status 4)
+│   └── Refused             a registry answers and does not let us do this
 ├── NotFound                no such image, name or blob: a fact, not a fault
 ├── Broken                  something stored is not what its digest says, or a part of it is absent
 ├── BadReference            text that is no image reference
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from stapel.oci.errors import BadReference, Broken, NotFound, StapelError, Unreachable
+from stapel.oci.errors import BadReference, Broken, NotFound, Refused, StapelError, Unreachable
 
 __all__ = [
     "BadLay",
@@ -25,6 +26,7 @@ __all__ = [
     "CommandFailed",
     "FileChanged",
     "NotFound",
+    "Refused",
     "StapelError",
     "Unreachable",
 ]

@@ -104,7 +104,7 @@ def test_flags_of_a_command(name):
     arguments = [parameter for parameter in own if isinstance(parameter, click.Argument)]
     usage = re.search(rf"^    {name}(.*)$", section, re.MULTILINE)
     assert usage
-    assert ("[IMAGE...]" in usage[1]) == bool(arguments)
+    assert re.findall(r"\[?[A-Z]+\.\.\.\]?", usage[1]) == [argument.metavar for argument in arguments]
 
 
 def test_build_has_the_build_flags():
