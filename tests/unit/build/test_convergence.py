@@ -17,7 +17,7 @@ from typing import Literal
 
 import pytest
 
-from conveyor.build import keep, walkers
+from conveyor.build import use, walkers
 from conveyor.build.building import build_images
 from conveyor.build.results import BuildResult
 from conveyor.build.schedule import Limits
@@ -195,7 +195,7 @@ def run_race(world: World, app: Image, lock: str, stops: tuple[Stop, Stop], orde
             race.reach(ON_THE_WAY)
 
     world.store.trace = on_the_way
-    keep.Saving = partial(Saving, clock_ms=clock_ms, elapsed_s=elapsed_s)
+    use.Saving = partial(Saving, clock_ms=clock_ms, elapsed_s=elapsed_s)
     try:
         with hooked(race.reach):
             threads = [race.start(a), race.start(b)]
@@ -205,7 +205,7 @@ def run_race(world: World, app: Image, lock: str, stops: tuple[Stop, Stop], orde
                 thread.join(TIMEOUT_S)
                 assert not thread.is_alive()
     finally:
-        keep.Saving = Saving
+        use.Saving = Saving
         world.store.trace = lambda verb, what: None
     return race
 
