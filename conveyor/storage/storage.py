@@ -314,7 +314,6 @@ class Storage:
         if LABEL not in description.labels:
             return
         import json
-        import os
 
         path = self._remembered(name)
         document = {
@@ -327,7 +326,9 @@ class Storage:
             "imageId": description.image_id,
             "parentSize": description.parent_size_bytes,
         }
-        aside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+        # One name for all who write it, for they write the same: what a killed one left is written over. Who reads half a
+        # file asks the store.
+        aside = path.with_name(f".{path.name}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             aside.write_text(json.dumps(document))
