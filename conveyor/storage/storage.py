@@ -16,6 +16,7 @@ from typing import Literal, TypeAlias
 
 from conveyor.keys.key import hash_value
 from conveyor.storage.facts import LABEL, Facts, parse_facts
+from conveyor.storage.lists import list_caught_up
 from conveyor.storage.marks import Marks
 from conveyor.storage.names import (
     Mark,
@@ -114,9 +115,12 @@ class Storage:
         return not self._is_lost
 
     def reload(self) -> None:
-        """Read the list of names again."""
-        names = list(self.store.names(fresh=True))
+        """Read the list of names again, and again where it lags behind what this run has named."""
         with self._lock:
+            own = {str(name): name for name in self._own}
+        names, gone = list_caught_up(self.store, own, self._warn)
+        with self._lock:
+            self._own.difference_update(own[text] for text in gone)
             self._stages = {}
             self._add(names)
 
