@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from sys import audit as trace
 from typing import Literal, TypeAlias
@@ -18,6 +19,7 @@ from conveyor.keys.key import hash_value
 from conveyor.storage.facts import LABEL, Facts, parse_facts
 from conveyor.storage.lists import list_caught_up
 from conveyor.storage.marks import Marks
+from conveyor.storage.memory import write_once
 from conveyor.storage.names import (
     Mark,
     StageName,
@@ -368,14 +370,7 @@ class Storage:
             "imageId": description.image_id,
             "parentSize": description.parent_size_bytes,
         }
-        # One name for all who write it, for they write the same: what a killed one left is written over. Who reads half a
-        # file asks the store.
-        aside = path.with_name(f".{path.name}")
-        try:
+        # A home that cannot be written to costs the next run a request.
+        with suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
-            aside.write_text(json.dumps(document))
-            trace("memory.before-rename")
-            aside.replace(path)
-            trace("memory.after-rename")
-        except OSError:
-            aside.unlink(missing_ok=True)  # a home that cannot be written to costs the next run a request
+            write_once(path, json.dumps(document).encode())
