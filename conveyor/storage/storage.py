@@ -39,6 +39,7 @@ from stapel.oci.api import Description, Descriptor, ImageStore
 Role: TypeAlias = Literal["primary", "secondary", "final"]
 
 READ_AT_ONCE = 16
+SKEW_TOLD_MS = 5_000
 
 
 class Storage:
@@ -63,6 +64,7 @@ class Storage:
         self._broken: dict[StageName, Broken] = {}
         self._is_read_only = False
         self._is_lost = False
+        self._told_of_skew = False
         self._no_list: Unreachable | None = None
         self._imports: dict[str, str] = {}
         self._copies: dict[str, set[str]] = {}
@@ -214,6 +216,20 @@ class Storage:
         with self._lock:
             found, self._broken = tuple(self._broken.items()), {}
         return found
+
+    def clock_skew_ms(self) -> int:
+        """The store's clock minus ours; one warning where they differ by much."""
+        skew_ms = self.store.clock_skew_ms()
+        if abs(skew_ms) > SKEW_TOLD_MS:
+            with self._lock:
+                told, self._told_of_skew = self._told_of_skew, True
+            if not told:
+                direction = "behind" if skew_ms > 0 else "ahead of"
+                self._warn(
+                    f"the clock of this machine is {abs(skew_ms) / 1000:.0f} s {direction} that of {self.address}: "
+                    "stages are named by the latter; set the clock, for commands and their files have the former"
+                )
+        return skew_ms
 
     def forget(self, name: StageName) -> None:
         """Leave a stage out for the rest of this run: its image was found to be gone."""
