@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,6 +68,7 @@ def _run(
     from conveyor.build.schedule import Limits
     from conveyor.build.tags import CustomTags
     from conveyor.cli.projects import open_project
+    from conveyor.cli.remember import Asked, Watched, remember
     from conveyor.cli.session import open_places, open_rooms
     from conveyor.config.selection import select_images
     from conveyor.errors import Interrupted
@@ -75,14 +77,16 @@ def _run(
 
     started_s = time.monotonic()
     opened = open_project(project, virtual_merge=build.virtual_merge)
-    reporter = make_reporter(
-        log_format=log.format,
-        color_mode=log.color_mode,
-        quiet=log.quiet,
-        verbose=log.verbose,
-        debug=log.debug,
-        env=os.environ,
-        live=not (build.introspect_error or build.introspect_before_error or build.introspect_stages),
+    reporter = Watched(
+        make_reporter(
+            log_format=log.format,
+            color_mode=log.color_mode,
+            quiet=log.quiet,
+            verbose=log.verbose,
+            debug=log.debug,
+            env=os.environ,
+            live=not (build.introspect_error or build.introspect_before_error or build.introspect_stages),
+        )
     )
     try:
         chosen = needed_images(opened.project, select_images(opened.project, images))
@@ -91,10 +95,13 @@ def _run(
         tags.check(final)
         if build.report_path is not None:
             check_report_path(opened.directory / build.report_path, final)
-        _check(opened, chosen, project, build)
+        written = _written(opened, build)
+        _check(opened, chosen, project, written)
         limits = Limits(build.limit, build.fail_fast, build.require_built_images)
         with open_places(project) as places, open_rooms(opened, places, storage, build, reporter) as rooms:
             result = build_images(rooms, chosen, limits, tags, storage.repo, started_s)
+            if not reporter.warned:
+                remember(opened, rooms, Asked(chosen, project, storage, build, log, written), result)
         if build.report_path is not None:
             write_report(result, opened.directory / build.report_path)
     except KeyboardInterrupt:
@@ -105,18 +112,19 @@ def _run(
     return _exit_status(result)
 
 
-def _check(opened: OpenProject, chosen: tuple[Image, ...], project: ProjectOptions, build: BuildOptions) -> None:
+def _check(opened: OpenProject, chosen: tuple[Image, ...], project: ProjectOptions, written: Sequence[bytes]) -> None:
     from conveyor.build.preflight import check_history, check_mappings, check_uncommitted
 
     check_history(opened.project, opened.repo)
     if not project.loose_giterminism:
-        written = {
-            _relative(opened, path)
-            for path in (build.report_path, Path(DEFAULT_REPORT), Path(DEFAULT_REPORT).with_suffix(".env"))
-            if path
-        }
         check_uncommitted(opened.project, chosen, opened.repo, opened.prefix, written)
     check_mappings(chosen, opened.repo, opened.prefix)
+
+
+def _written(opened: OpenProject, build: BuildOptions) -> tuple[bytes, ...]:
+    """Files that builds of this directory write."""
+    paths = (build.report_path, Path(DEFAULT_REPORT), Path(DEFAULT_REPORT).with_suffix(".env"))
+    return tuple(_relative(opened, path) for path in paths if path)
 
 
 def _relative(opened: OpenProject, path: Path) -> bytes:

@@ -89,6 +89,9 @@ class Repository(Protocol):
     def merged(self, commits: tuple[str, ...]) -> str | None:
         """The commit with the files that these stand for: one itself, the merge of two; None where there is none."""
 
+    def parents(self, commit: str) -> tuple[str, ...]:
+        """The parents of a commit, the first one first."""
+
     def commit_time_s(self, commit: str) -> int:
         """The committer's time, seconds since the epoch."""
 

@@ -1,7 +1,6 @@
 """Git's processes: one question at once, or a long conversation with `cat-file`.
 
-Nothing of the environment leads git to another repository, to replaced or grafted objects or into programs of the
-repository. Long-lived processes are in groups of their own: a Ctrl-C at the terminal is for us, who then end them.
+Long-lived processes are in groups of their own: a Ctrl-C at the terminal is for us, who then end them.
 """
 
 from __future__ import annotations
@@ -17,51 +16,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import IO, BinaryIO, TypeVar, cast
 
 from conveyor.errors import GitError
+from conveyor.gitrepo.invocation import SETTINGS, git_environment
 
-# What a hook or a wrapper may have set, and would lead us to another repository than the one that was opened.
-_FOREIGN = (
-    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-    "GIT_ATTR_SOURCE",
-    "GIT_COMMON_DIR",
-    "GIT_CONFIG",
-    "GIT_DIR",
-    "GIT_EXTERNAL_DIFF",
-    "GIT_GLOB_PATHSPECS",
-    "GIT_ICASE_PATHSPECS",
-    "GIT_IMPLICIT_WORK_TREE",
-    "GIT_INDEX_FILE",
-    "GIT_INTERNAL_SUPER_PREFIX",
-    "GIT_LITERAL_PATHSPECS",
-    "GIT_NAMESPACE",
-    "GIT_NOGLOB_PATHSPECS",
-    "GIT_OBJECT_DIRECTORY",
-    "GIT_PREFIX",
-    "GIT_QUARANTINE_PATH",
-    "GIT_REPLACE_REF_BASE",
-    "GIT_SHALLOW_FILE",
-    "GIT_TRACE",
-    "GIT_WORK_TREE",
-)
-_OWN = {
-    "GIT_NO_REPLACE_OBJECTS": "1",
-    "GIT_OPTIONAL_LOCKS": "0",
-    "GIT_TERMINAL_PROMPT": "0",
-    # Not /dev/null: that git reads, and says with it that grafts are going away.
-    "GIT_GRAFT_FILE": "/dev/null/none",
-    "LC_ALL": "C",
-}
-_SETTINGS = ("-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}", "-c", "core.quotePath=false")
 T = TypeVar("T")
 
 LARGE_BYTES = 8 << 20  # a blob above this is never held in memory
 _POOL = 4  # processes for contents
 _AT_ONCE = 800  # questions, of 65 bytes at most: a pipe holds them all, so neither side waits for the other
 _CHUNK_BYTES = 1 << 20
-
-
-def git_environment(more: Mapping[str, str] = {}) -> dict[str, str]:
-    """The environment of every process of git."""
-    return {name: value for name, value in os.environ.items() if name not in _FOREIGN} | _OWN | dict(more)
 
 
 def run_git(
@@ -78,7 +40,7 @@ def run_git(
     """
     try:
         process = subprocess.Popen(
-            ["git", *_SETTINGS, *arguments],
+            ["git", *SETTINGS, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -293,7 +255,7 @@ def _start(
 ) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(
-            ["git", *_SETTINGS, *arguments],
+            ["git", *SETTINGS, *arguments],
             stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=stderr,

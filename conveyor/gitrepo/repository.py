@@ -13,10 +13,11 @@ from conveyor.gitrepo.api import Blob, Change, Delta, Repository, Selector
 from conveyor.gitrepo.attributes import Attributes
 from conveyor.gitrepo.discovery import Found, find
 from conveyor.gitrepo.history import History
+from conveyor.gitrepo.invocation import git_environment
 from conveyor.gitrepo.matching import compile_matcher
 from conveyor.gitrepo.merges import Merges
 from conveyor.gitrepo.objects import LINK
-from conveyor.gitrepo.processes import git_environment, run_git
+from conveyor.gitrepo.processes import run_git
 from conveyor.gitrepo.shallow import unshallow
 from conveyor.gitrepo.status import read_status
 from conveyor.gitrepo.submodules import Submodules
@@ -98,6 +99,10 @@ class GitRepository:
             return self._merges.merge(commits)
 
     # -- history
+
+    def parents(self, commit: str) -> tuple[str, ...]:
+        """See `Repository`."""
+        return self._submodules.own.commit(commit).parents
 
     def commit_time_s(self, commit: str) -> int:
         """See `Repository`."""

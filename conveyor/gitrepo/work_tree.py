@@ -20,8 +20,9 @@ from sys import audit as trace
 
 from conveyor.errors import GitError
 from conveyor.gitrepo.discovery import Found
+from conveyor.gitrepo.invocation import git_environment
 from conveyor.gitrepo.objects import Commit
-from conveyor.gitrepo.processes import git_environment, run_git
+from conveyor.gitrepo.processes import run_git
 from conveyor.gitrepo.status import in_work_tree
 
 _SOMEBODY = {"NAME": "conveyor", "EMAIL": "conveyor@localhost"}

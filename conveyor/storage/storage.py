@@ -8,7 +8,7 @@ any number of processes read and write them (a file a repository's stage, filled
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from sys import audit as trace
 from typing import Literal, TypeAlias
@@ -171,6 +171,23 @@ class Storage:
         else:
             wanted = [name for name in names if name in self._described or self._remembered(name).exists()]
         return tuple(stage for stage in self.describe(wanted) if stage is not None)
+
+    def named(self, digests: Iterable[str]) -> Mapping[str, str] | None:
+        """What decides about the stages of these digests, as far as this run knows: names of stages with their images,
+        marks of rejection and records of imports with "". None where it knows that something in the list is not so.
+
+        The images stand only where the store's list tells them.
+        """
+        with self._lock:
+            found = [name for digest in digests for name in self._found(digest)]
+            stages = [self._described.get(name) for name in found]
+            if self._gone.intersection(found) or None in stages:
+                return None
+            named = {str(stage.name): stage.description.image_id for stage in stages if stage is not None}
+            if not self._describes_at_once:
+                named = dict.fromkeys(named, "")
+            named |= {f"{name}-rejected": "" for name in self._rejected}
+            return named | {import_record_name(source, digest): "" for source, digest in self._imports.items()}
 
     def rejected(self) -> frozenset[str]:
         """Names of the stages that are marked as broken, here or in this run alone."""

@@ -9,8 +9,9 @@ import pytest
 
 from conveyor.errors import GitError
 from conveyor.gitrepo.api import Selector
+from conveyor.gitrepo.invocation import git_environment
 from conveyor.gitrepo.objects import Objects
-from conveyor.gitrepo.processes import LARGE_BYTES, CatFile, git_environment, run_git
+from conveyor.gitrepo.processes import LARGE_BYTES, CatFile, run_git
 
 
 @pytest.fixture
