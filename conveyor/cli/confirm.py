@@ -14,11 +14,15 @@ too, is a reason to go that way. This module imports next to nothing: it is most
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import sys
 import time
+
+try:  # hashlib would load OpenSSL, which costs more than all that is hashed here
+    from _blake2 import blake2b
+except ImportError:
+    from hashlib import blake2b
 
 from conveyor import __version__
 from conveyor.gitrepo.invocation import SETTINGS, STATUS, changed_path, git_environment
@@ -65,7 +69,7 @@ def describe_command(arguments: Sequence[str]) -> str:
     variables = {name: value for name, value in os.environ.items() if name in _VARIABLES or name.startswith(_VARIABLES_LIKE)}
     versions = [FORMAT, __version__, KEY_VERSION]
     asked = [versions, os.getcwd(), list(arguments), variables, sys.stderr.isatty(), sys.stderr.encoding]
-    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+    return blake2b(json.dumps(asked, sort_keys=True).encode(), digest_size=32).hexdigest()
 
 
 def record_path(home_dir: str, command: str) -> str:

@@ -68,7 +68,8 @@ def commit_work_tree(found: Found, head: Commit, area: DevArea) -> str:
     with tempfile.TemporaryDirectory(dir=area.place) as scratch:
         index = Path(scratch) / "index"
         with contextlib.suppress(FileNotFoundError):
-            shutil.copyfile(os.path.join(found.git_dir, b"index"), index)
+            # With its time: by that git knows which files may have changed unseen since it was written.
+            shutil.copy2(os.path.join(found.git_dir, b"index"), os.fsencode(index))
         environment = git_environment({"GIT_INDEX_FILE": str(index), **area.writing(found, head.time_s)})
         _run(found, environment, "-c", "advice.addEmbeddedRepo=false", "add", "--all", "--", ":/")
         tree = _run(found, environment, "write-tree")
