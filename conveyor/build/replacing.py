@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
 
-def replace_file(path: str, data: bytes, what: str) -> None:
+def replace_file(path: str, data: bytes) -> None:
     """Have `data` in a file, mode 0644, by one rename; missing directories are made, a link stays and leads to the new file.
 
-    `OSError` leaves the file as it was. A pipe or a device is written to. `what` names the trace points.
+    `OSError` leaves the file as it was. A pipe or a device is written to.
     """
     if os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode):
         with open(path, "wb") as there:
@@ -29,9 +29,9 @@ def replace_file(path: str, data: bytes, what: str) -> None:
             file.truncate()
             file.flush()
             os.fchmod(file.fileno(), 0o644)
-            trace(f"{what}.before-rename")
+            trace("file.before-rename")
             os.replace(unfinished, target)
-            trace(f"{what}.after-rename")
+            trace("file.after-rename")
         except BaseException:
             if os.path.exists(unfinished):
                 os.unlink(unfinished)

@@ -90,7 +90,7 @@ def write_report(result: BuildResult, path: Path) -> None:
     """
     check_report_path(path)
     try:
-        replace_file(str(path), format_report(result, path), "report")
+        replace_file(str(path), format_report(result, path))
     except OSError as error:
         raise UsageError(
             f"The build report cannot be written to {path}: {error.strerror or error}.",

@@ -39,6 +39,7 @@ _VARIABLES = ("CI", "HOME", "NO_COLOR", "TERM")
 _VARIABLES_LIKE = ("CONVEYOR_", "DOCKER_", "GIT_", "WERF_")
 _MOST_PATHS = 32  # git compares every file with each of them
 _SIGKILL = 9
+_STAGE_CHARACTERS = 56 + 1 + 13 + 1 + 8
 
 
 def confirm(arguments: Sequence[str]) -> bool:
@@ -57,7 +58,7 @@ def confirm(arguments: Sequence[str]) -> bool:
             from conveyor.build.replacing import replace_file
 
             report = seconds.join(record["report"]["text"])
-            replace_file(record["report"]["path"], report.encode("utf-8", "surrogateescape"), "report")
+            replace_file(record["report"]["path"], report.encode("utf-8", "surrogateescape"))
     except Exception:  # the usual way finds out what it is and says so
         return False
     _tell(seconds.join(record["text"]))
@@ -78,13 +79,18 @@ def record_path(home_dir: str, command: str) -> str:
 
 
 def choose_names(names: Mapping[str, str], digests: Collection[str]) -> dict[str, str]:
-    """Of the names of a storage what decides about stages of these digests; images count for stages alone."""
+    """Of the names of a storage what decides about stages of these digests: they with their images, records beside them.
+
+    Names are those of `conveyor.storage.names`: a record about a stage, as a mark of rejection, is the name of the stage with
+    something after it. Records about all stages count, for what is built on a rejected stage is rejected.
+    """
     chosen = {}
     for name, image_id in names.items():
-        if name.endswith("-rejected") or name.startswith("import-"):
+        if len(name) == _STAGE_CHARACTERS:
+            if name[:56] in digests:
+                chosen[name] = image_id
+        elif name.startswith("import-") or (name[_STAGE_CHARACTERS:].startswith("-") and name[56] == "-"):
             chosen[name] = ""
-        elif name.partition("-")[0] in digests:
-            chosen[name] = image_id
     return chosen
 
 

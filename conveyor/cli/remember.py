@@ -94,7 +94,7 @@ def remember(opened: OpenProject, rooms: Rooms, asked: Asked, result: BuildResul
     }
     path = Path(record_path(str(rooms.home_dir), command))
     with contextlib.suppress(OSError):
-        replace_file(str(path), json.dumps(record).encode(), "remembered")
+        replace_file(str(path), json.dumps(record).encode())
         _forget_old(path.parent)
 
 

@@ -57,6 +57,7 @@ class Storage:
         self._is_lost = False
         self._no_list: Unreachable | None = None
         self._imports: dict[str, str] = {}
+        self._beside: set[str] = set()  # names that are not of stages, as they are
         self._described: dict[StageName, StoredStage | None] = {}
         self._gone: set[StageName] = set()
         self._own: set[StageName] = set()
@@ -173,21 +174,18 @@ class Storage:
         return tuple(stage for stage in self.describe(wanted) if stage is not None)
 
     def named(self, digests: Iterable[str]) -> Mapping[str, str] | None:
-        """What decides about the stages of these digests, as far as this run knows: names of stages with their images,
-        marks of rejection and records of imports with "". None where it knows that something in the list is not so.
+        """All names as far as this run knows them: stages of these digests with their images, and records with "".
 
-        The images stand only where the store's list tells them.
+        None where it knows that what the list says of these stages is not so. The images stand only where the store's list
+        tells them.
         """
         with self._lock:
             found = [name for digest in digests for name in self._found(digest)]
             stages = [self._described.get(name) for name in found]
-            if self._gone.intersection(found) or None in stages:
+            if self._gone.intersection(found) or self._refused or None in stages:
                 return None
-            named = {str(stage.name): stage.description.image_id for stage in stages if stage is not None}
-            if not self._describes_at_once:
-                named = dict.fromkeys(named, "")
-            named |= {f"{name}-rejected": "" for name in self._rejected}
-            return named | {import_record_name(source, digest): "" for source, digest in self._imports.items()}
+            images = {str(stage.name): stage.description.image_id for stage in stages if stage is not None}
+            return dict.fromkeys(self._beside, "") | (images if self._describes_at_once else dict.fromkeys(images, ""))
 
     def rejected(self) -> frozenset[str]:
         """Names of the stages that are marked as broken, here or in this run alone."""
@@ -246,7 +244,7 @@ class Storage:
         """Record the digest of imported files. A storage that refuses to be written to costs the next run work only."""
         self._put_record(import_record_name(source, digest), "the digest of an import")
         with self._lock:
-            self._imports[source] = digest
+            self._add([import_record_name(source, digest)])
 
     def _put_record(self, name: str, what: str) -> None:
         """Write what saves others work: that it cannot be written is a warning, one where nothing may be written at all."""
@@ -269,7 +267,7 @@ class Storage:
         if mark is not None:
             self.store.put_record(str(mark))
             with self._lock:
-                self._marks.add(mark)
+                self._add([str(mark)])
 
     def _found(self, digest: str) -> set[StageName]:
         if self._stages is None:
@@ -280,7 +278,9 @@ class Storage:
         for text in names:
             if (name := parse_stage_name(text)) is not None:
                 self._found(name.digest).add(name)
-            elif (mark := parse_mark(text)) is not None:
+                continue
+            self._beside.add(text)
+            if (mark := parse_mark(text)) is not None:
                 self._marks.add(mark)
             elif (record := parse_import_record(text)) is not None:
                 # Two records of one source can only come from a store that lies: the lesser is everybody's choice.

@@ -30,12 +30,16 @@ def test_the_names_that_decide():
         f"{OTHER}-1700000000000-01234567": "sha256:03",
         f"{OTHER}-1700000000000-01234567-rejected": "sha256:04",
         f"import-{DIGEST}-{OTHER}": "sha256:05",
+        f"{DIGEST}-1700000000000-01234567-unrejected-2": "sha256:05",
         "latest": "sha256:06",
+        "x" * 79: "sha256:06",
+        "x" * 120: "sha256:06",
     }
     assert choose_names(names, {DIGEST}) == {
         f"{DIGEST}-1700000000000-01234567": "sha256:01",
         f"{DIGEST}-1700000000001-01234567-rejected": "",
         f"{OTHER}-1700000000000-01234567-rejected": "",
+        f"{DIGEST}-1700000000000-01234567-unrejected-2": "",
         f"import-{DIGEST}-{OTHER}": "",
     }
 
