@@ -100,8 +100,7 @@ def _run(
         limits = Limits(build.limit, build.fail_fast, build.require_built_images)
         with open_places(project) as places, open_rooms(opened, places, storage, build, reporter) as rooms:
             result = build_images(rooms, chosen, limits, tags, storage.repo, started_s)
-            if not reporter.warned:
-                remember(opened, rooms, Asked(chosen, project, storage, build, log, written), result)
+            remember(opened, rooms, Asked(chosen, project, storage, build, log, written, reporter), result)
         if build.report_path is not None:
             write_report(result, opened.directory / build.report_path)
     except KeyboardInterrupt:

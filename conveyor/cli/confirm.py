@@ -81,8 +81,8 @@ def record_path(home_dir: str, command: str) -> str:
 def choose_names(names: Mapping[str, str], digests: Collection[str]) -> dict[str, str]:
     """Of the names of a storage what decides about stages of these digests: they with their images, records beside them.
 
-    Names are those of `conveyor.storage.names`: a record about a stage, as a mark of rejection, is the name of the stage with
-    something after it. Records about all stages count, for what is built on a rejected stage is rejected.
+    Names are those of `conveyor.storage.names`: a record about a stage, as a mark of rejection, is the name of the stage
+    with something after it. Records about all stages count, for what is built on a rejected stage is rejected.
     """
     chosen = {}
     for name, image_id in names.items():
@@ -179,9 +179,13 @@ def _touches(changed: bytes, used: bytes) -> bool:
 def _read_names(storage: Mapping[str, Any]) -> Mapping[str, str] | None:
     kind, arguments = storage["kind"], storage["arguments"]
     if kind == "docker":
-        from stapel.docker.names import read_names
+        from stapel.docker.names import read_names as read_docker
 
-        return read_names(**arguments)
+        return read_docker(**arguments)
+    if kind == "sandbox":
+        from stapel.sandbox.names import read_names as read_sandbox
+
+        return read_sandbox(**arguments)
     if kind == "registry":
         from stapel.oci.registry import RegistryStore
 

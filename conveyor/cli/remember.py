@@ -24,7 +24,7 @@ from conveyor.cli.confirm import choose_names, describe_command, describe_file, 
 from conveyor.cli.options import BuildOptions, LogOptions, ProjectOptions, StorageOptions
 from conveyor.cli.projects import OpenProject
 from conveyor.config.models import Image
-from conveyor.events.api import Event, Finished, Reporter, StageUsed, Warned
+from conveyor.events.api import Event, Finished, PlanMade, Reporter, StageUsed, Warned
 from conveyor.events.compose import make_reporter
 from conveyor.stages.git_mapping import add_path
 
@@ -37,15 +37,19 @@ _READ_WITH_CONFIG = (b".werf", b"werf-giterminism.yaml", b"werf-includes.yaml", 
 
 
 class Watched:
-    """A `Reporter` that notes whether something was told that a confirmed build would not tell."""
+    """A `Reporter` that notes warnings. Those before the plan are about the machine and what was asked: they come each time."""
 
     def __init__(self, reporter: Reporter) -> None:
         self._reporter = reporter
-        self.warned = False
+        self._is_planned = False
+        self.before: list[Warned] = []
+        self.after: list[Warned] = []
 
     def __call__(self, event: Event) -> None:
         """Pass the event on."""
-        self.warned |= isinstance(event, Warned)
+        self._is_planned |= isinstance(event, PlanMade)
+        if isinstance(event, Warned):
+            (self.after if self._is_planned else self.before).append(event)
         self._reporter(event)
 
     def close(self) -> None:
@@ -63,10 +67,11 @@ class Asked:
     build: BuildOptions
     log: LogOptions
     written: Sequence[bytes]  # files of our own, which never count as changes
+    warned: Watched
 
 
 def remember(opened: OpenProject, rooms: Rooms, asked: Asked, result: BuildResult) -> None:
-    """Remember a build without a warning; one that cannot be confirmed later is left out. A full disk costs speed only."""
+    """Remember a build, unless it is one that cannot be confirmed later. A full disk costs speed only."""
     if not _can_be_confirmed(opened, asked, result):
         return
     digests = sorted({stage.digest for image in result.images for stage in image.stages})
@@ -102,6 +107,7 @@ def _can_be_confirmed(opened: OpenProject, asked: Asked, result: BuildResult) ->
     project, build = asked.project, asked.build
     return (
         result.ok
+        and not asked.warned.after
         and not (project.dev or project.loose_giterminism or build.virtual_merge or asked.log.format == "json")
         and not (build.custom_tags or build.ssh_keys)
         and not (build.introspect_error or build.introspect_before_error or build.introspect_stages)
@@ -147,6 +153,8 @@ def _told(rooms: Rooms, asked: Asked, result: BuildResult) -> list[str] | None:
         stream=captured,
     )
     used = _as_used(result)
+    for warning in asked.warned.before:
+        view(warning)
     view(plan(asked.images, asked.build.limit))
     for image in used.images:
         for stage in image.stages:

@@ -10,6 +10,7 @@ import pytest
 
 from conveyor.cli import confirm as module
 from conveyor.cli.confirm import choose_names, confirm, describe_command, record_path
+from stapel.sandbox.names import read_names
 
 DIGEST, OTHER = "a" * 56, "b" * 56
 
@@ -97,3 +98,12 @@ def test_where_a_command_is_remembered(monkeypatch):
     assert module._home_dir(["build", "--home-dir=~/h"]) == "/root/h"
     monkeypatch.setenv("CONVEYOR_HOME", "/there")
     assert module._home_dir(["build"]) == "/there"
+
+
+def test_the_names_of_a_sandbox(tmp_path):
+    directory = tmp_path / "sandbox/names/shop"
+    directory.mkdir(parents=True)
+    (directory / "a").symlink_to("sha256:01")
+    (directory / ".filling").write_text("")
+    assert read_names("shop", home_dir=str(tmp_path)) == {"a": "sha256:01"}
+    assert read_names("a/b", home_dir=str(tmp_path)) is None
