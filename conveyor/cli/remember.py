@@ -37,7 +37,7 @@ _READ_WITH_CONFIG = (b".werf", b"werf-giterminism.yaml", b"werf-includes.yaml", 
 
 
 class Watched:
-    """A `Reporter` that notes warnings. Those before the plan are about the machine and what was asked: they come each time."""
+    """A `Reporter` that notes warnings. Those before the plan are about the machine and what was asked: they come again."""
 
     def __init__(self, reporter: Reporter) -> None:
         self._reporter = reporter

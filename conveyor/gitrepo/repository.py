@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from operator import attrgetter
 from typing import BinaryIO
 
 from conveyor.errors import GitError
-from conveyor.gitrepo.api import Blob, Change, Delta, Repository, Selector
+from conveyor.gitrepo.api import Blob, Change, Contents, Delta, Repository, Selector
 from conveyor.gitrepo.attributes import Attributes
 from conveyor.gitrepo.discovery import Found, find
 from conveyor.gitrepo.history import History
@@ -18,6 +18,7 @@ from conveyor.gitrepo.matching import compile_matcher
 from conveyor.gitrepo.merges import Merges
 from conveyor.gitrepo.objects import LINK
 from conveyor.gitrepo.processes import run_git
+from conveyor.gitrepo.read_ahead import ReadAhead
 from conveyor.gitrepo.shallow import unshallow
 from conveyor.gitrepo.status import read_status
 from conveyor.gitrepo.submodules import Submodules
@@ -210,20 +211,25 @@ class GitRepository:
                 changed.append((before, came[path]))
         return Delta(tuple(changed), tuple(gone[path] for path in sorted(gone)))
 
-    def sizes(self, blobs: Iterable[Blob]) -> Mapping[tuple[str, str], int]:
+    def sizes(self, blobs: Sequence[Blob]) -> Sequence[int]:
         """See `Repository`."""
-        wanted: dict[str, set[str]] = {}
-        for blob in blobs:
-            wanted.setdefault(blob.store, set()).add(blob.oid)
-        return {
-            (name, oid): size
-            for name, oids in wanted.items()
-            for oid, size in self._submodules.store(name).sizes(sorted(oids)).items()
-        }
+        stores: dict[str, list[int]] = {}
+        for number, blob in enumerate(blobs):
+            stores.setdefault(blob.store, []).append(number)
+        found = [0] * len(blobs)
+        for name, numbers in stores.items():
+            sizes = self._submodules.store(name).sizes([blobs[number].oid for number in numbers])
+            for number, size in zip(numbers, sizes, strict=True):
+                found[number] = size
+        return found
 
     def open(self, blob: Blob) -> BinaryIO:
         """See `Repository`."""
         return self._submodules.store(blob.store).open(blob.oid)
+
+    def contents(self, blobs: Sequence[Blob]) -> Contents:
+        """See `Repository`."""
+        return ReadAhead(blobs, self._submodules.store)
 
     def lfs_files(self, commit: str, selector: Selector) -> tuple[bytes, ...]:
         """See `Repository`."""

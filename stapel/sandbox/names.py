@@ -12,7 +12,7 @@ _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01234567
 
 
 def read_names(project: str, *, home_dir: str, docker_config: str | None = None) -> dict[str, str] | None:
-    """See `stapel.api.ReadNames`: a name is a link to its image. None also for a project whose directory has another name."""
+    """See `stapel.api.ReadNames`: a name is a link to its image. None also where the directory has another name."""
     del docker_config
     if not _PLAIN.issuperset(project):
         return None
