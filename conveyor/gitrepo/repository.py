@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import lru_cache
 from operator import attrgetter
 from subprocess import CompletedProcess
 from typing import BinaryIO
 
-from conveyor.gitrepo.api import Blob, Change, Delta, Repository, Selector
+from conveyor.gitrepo.api import Blob, Change, Contents, Delta, Repository, Selector
 from conveyor.gitrepo.attributes import Attributes
 from conveyor.gitrepo.discovery import Found, find
 from conveyor.gitrepo.history import History
+from conveyor.gitrepo.invocation import git_environment
 from conveyor.gitrepo.matching import compile_matcher
 from conveyor.gitrepo.merges import Merges
 from conveyor.gitrepo.objects import LINK
-from conveyor.gitrepo.processes import git_environment, run_git
+from conveyor.gitrepo.processes import run_git
+from conveyor.gitrepo.read_ahead import ReadAhead
 from conveyor.gitrepo.shallow import unshallow
 from conveyor.gitrepo.status import read_status
 from conveyor.gitrepo.submodules import Submodules
@@ -99,6 +101,10 @@ class GitRepository:
             return self._merges.merge(commits)
 
     # -- history
+
+    def parents(self, commit: str) -> tuple[str, ...]:
+        """See `Repository`."""
+        return self._submodules.own.commit(commit).parents
 
     def commit_time_s(self, commit: str) -> int:
         """See `Repository`."""
@@ -222,20 +228,25 @@ class GitRepository:
                 changed.append((before, came[path]))
         return Delta(tuple(changed), tuple(gone[path] for path in sorted(gone)))
 
-    def sizes(self, blobs: Iterable[Blob]) -> Mapping[tuple[str, str], int]:
+    def sizes(self, blobs: Sequence[Blob]) -> Sequence[int]:
         """See `Repository`."""
-        wanted: dict[str, set[str]] = {}
-        for blob in blobs:
-            wanted.setdefault(blob.store, set()).add(blob.oid)
-        return {
-            (name, oid): size
-            for name, oids in wanted.items()
-            for oid, size in self._submodules.store(name).sizes(sorted(oids)).items()
-        }
+        stores: dict[str, list[int]] = {}
+        for number, blob in enumerate(blobs):
+            stores.setdefault(blob.store, []).append(number)
+        found = [0] * len(blobs)
+        for name, numbers in stores.items():
+            sizes = self._submodules.store(name).sizes([blobs[number].oid for number in numbers])
+            for number, size in zip(numbers, sizes, strict=True):
+                found[number] = size
+        return found
 
     def open(self, blob: Blob) -> BinaryIO:
         """See `Repository`."""
         return self._submodules.store(blob.store).open(blob.oid)
+
+    def contents(self, blobs: Sequence[Blob]) -> Contents:
+        """See `Repository`."""
+        return ReadAhead(blobs, self._submodules.store)
 
     def lfs_files(self, commit: str, selector: Selector) -> tuple[bytes, ...]:
         """See `Repository`."""

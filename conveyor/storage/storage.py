@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from sys import audit as trace
@@ -69,6 +69,7 @@ class Storage:
         self._imports: dict[str, str] = {}
         self._copies: dict[str, set[str]] = {}
         self._records: set[str] = set()
+        self._beside: set[str] = set()  # names that are not of stages, as they are
         self._described: dict[StageName, StoredStage | None] = {}
         self._gone: set[StageName] = set()
         self._own: set[StageName] = set()
@@ -187,6 +188,20 @@ class Storage:
             wanted = [name for name in names if name in self._described or self._remembered(name).exists()]
         return tuple(stage for stage in self.describe(wanted) if stage is not None)
 
+    def named(self, digests: Iterable[str]) -> Mapping[str, str] | None:
+        """All names as far as this run knows them: stages of these digests with their images, and records with "".
+
+        None where it knows that what the list says of these stages is not so. The images stand only where the store's list
+        tells them.
+        """
+        with self._lock:
+            found = [name for digest in digests for name in self._found(digest)]
+            stages = [self._described.get(name) for name in found]
+            if self._gone.intersection(found) or self._refused or None in stages:
+                return None
+            images = {str(stage.name): stage.description.image_id for stage in stages if stage is not None}
+            return dict.fromkeys(self._beside, "") | (images if self._describes_at_once else dict.fromkeys(images, ""))
+
     def rejected(self) -> frozenset[str]:
         """Names of the stages that are marked as broken, here or in this run alone."""
         self.load()
@@ -266,14 +281,14 @@ class Storage:
         """Record the digest of imported files. A storage that refuses to be written to costs the next run work only."""
         self._put_record(import_record_name(source, digest), "the digest of an import")
         with self._lock:
-            self._imports[source] = digest
+            self._add([import_record_name(source, digest)])
 
     def record(self, name: str, what: str) -> None:
         """Write a record of a build where it is not there yet; that it cannot be written is a warning."""
         self.load()
         with self._lock:
             known = name in self._records
-            self._records.add(name)
+            self._add([name])
         if not known:
             self._put_record(name, what)
 
@@ -308,7 +323,7 @@ class Storage:
         if mark is not None:
             self.store.put_record(str(mark))
             with self._lock:
-                self._marks.add(mark)
+                self._add([str(mark)])
 
     def _found(self, digest: str) -> set[StageName]:
         if self._stages is None:
@@ -319,7 +334,9 @@ class Storage:
         for text in names:
             if (name := parse_stage_name(text)) is not None:
                 self._found(name.digest).add(name)
-            elif (mark := parse_mark(text)) is not None:
+                continue
+            self._beside.add(text)
+            if (mark := parse_mark(text)) is not None:
                 self._marks.add(mark)
             elif (record := parse_import_record(text)) is not None:
                 # Two records of one source can only come from a store that lies: the lesser is everybody's choice.

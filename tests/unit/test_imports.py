@@ -63,6 +63,8 @@ RULES = (
             "stapel.docker.engine",
         ),
     ),
+    # It asks storages for their names without opening them.
+    Rule("conveyor.cli.confirm", ("conveyor", "stapel.docker.names", "stapel.sandbox.names", "stapel.oci.registry")),
     # It tries the tools of the build containers and looks for the agent.
     Rule(
         "conveyor.cli.doctor",
