@@ -76,7 +76,7 @@ def _run(
     from conveyor.images.graph import needed_images
 
     started_s = time.monotonic()
-    opened = open_project(project, virtual_merge=build.virtual_merge)
+    opened = open_project(project, virtual_merge=build.virtual_merge, builds=True)
     reporter = Watched(
         make_reporter(
             log_format=log.format,

@@ -65,6 +65,32 @@ def run_git(
     return subprocess.CompletedProcess(process.args, process.returncode, output, said)
 
 
+class Asked:
+    """A question to git that is on its way, so that the answer is there when it is needed. Used by one thread at a time."""
+
+    def __init__(self, arguments: Sequence[str | bytes]) -> None:
+        """`GitError` (`git_missing`)."""
+        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
+        self._process: subprocess.Popen[bytes] | None = _start(arguments, git_environment(), stderr=self._complaints)
+
+    def answer(self) -> tuple[int, bytes, bytes]:
+        """Status, output and complaints of git when it has ended; once."""
+        assert self._process is not None
+        output, _ = self._process.communicate()
+        self._complaints.seek(0)
+        status, said = self._process.returncode, self._complaints.read()
+        self.close()
+        return status, output, said
+
+    def close(self) -> None:
+        """End git, whatever it has not said. Closing twice is fine."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
+            self._complaints.close()
+
+
 class CatFile:
     """`git cat-file` over one object store. Thread-safe; a process is started by the first question."""
 
@@ -305,7 +331,7 @@ def in_memory(content: bytes) -> BinaryIO:
 
 
 def _start(
-    arguments: Sequence[str],
+    arguments: Sequence[str | bytes],
     environment: Mapping[str, str],
     stdin: IO[bytes] | int = subprocess.DEVNULL,
     stderr: IO[bytes] | int = subprocess.DEVNULL,

@@ -20,7 +20,7 @@ from conveyor.gitrepo.objects import LINK
 from conveyor.gitrepo.processes import run_git
 from conveyor.gitrepo.read_ahead import ReadAhead
 from conveyor.gitrepo.shallow import unshallow
-from conveyor.gitrepo.status import read_status
+from conveyor.gitrepo.status import ask_status, read_status
 from conveyor.gitrepo.submodules import Submodules
 from conveyor.gitrepo.trees import Node, Trees
 from conveyor.gitrepo.work_tree import commit_work_tree, dev_area
@@ -30,19 +30,22 @@ _ASKED_SINGLY = 16  # commits; of more the whole history is listed
 _FILES_KEPT = 4  # lists of files; each may hold all of a repository
 
 
-def open_repository(directory: str, *, dev: bool = False, virtual_merge: bool = False, home_dir: str) -> Repository:
+def open_repository(
+    directory: str, *, dev: bool = False, virtual_merge: bool = False, asks_status: bool = False, home_dir: str
+) -> Repository:
     """The repository of a directory at HEAD; with `dev`, at a commit made of the work tree, kept below `home_dir`.
 
-    `virtual_merge` says that HEAD is a merge that will not stay; one that is on no branch is found to be.
+    `virtual_merge` says that HEAD is a merge that will not stay; one that is on no branch is found to be. `asks_status`
+    says that `uncommitted` will be asked for: git then looks at the work tree meanwhile.
     `GitError` (`not_a_repository`, `no_commits`, `safe_directory`, `bare`, `git_missing`, `git_too_old`).
     """
-    return GitRepository(find(directory), dev=dev, virtual_merge=virtual_merge, home_dir=home_dir)
+    return GitRepository(find(directory), dev=dev, virtual_merge=virtual_merge, asks_status=asks_status, home_dir=home_dir)
 
 
 class GitRepository:
     """See `Repository`. What was asked once is remembered: a run sees one state."""
 
-    def __init__(self, found: Found, *, dev: bool, virtual_merge: bool, home_dir: str) -> None:
+    def __init__(self, found: Found, *, dev: bool, virtual_merge: bool, asks_status: bool, home_dir: str) -> None:
         self._found = found
         self._dev, self._virtual_merge = dev, virtual_merge
         self._head = found.head
@@ -50,6 +53,7 @@ class GitRepository:
         self._was_deepened = False
         self._lock = threading.Lock()
         self._uncommitted: tuple[Change, ...] | None = None
+        self._status = ask_status(found) if asks_status and not dev else None
         area = dev_area(found, home_dir) if dev else None
         self._environment = git_environment(area.reading if area is not None else {})
         self._submodules = Submodules(found.root, (found.git_dir, found.common_dir), self._environment)
@@ -260,7 +264,7 @@ class GitRepository:
             return ()
         with self._lock:
             if self._uncommitted is None:
-                self._uncommitted = read_status(self._found)
+                self._uncommitted = read_status(self._status or ask_status(self._found))
             return self._uncommitted
 
     def select_changes(self, changes: Iterable[Change], selector: Selector) -> Iterator[Change]:
@@ -284,4 +288,6 @@ class GitRepository:
 
     def close(self) -> None:
         """See `Repository`."""
+        if self._status is not None:
+            self._status.close()
         self._submodules.close()

@@ -7,21 +7,26 @@ from collections.abc import Iterator
 from conveyor.errors import GitError
 from conveyor.gitrepo.api import Change
 from conveyor.gitrepo.discovery import Found
-from conveyor.gitrepo.invocation import STATUS, changed_path, git_environment
-from conveyor.gitrepo.processes import run_git
+from conveyor.gitrepo.invocation import STATUS, changed_path
+from conveyor.gitrepo.processes import Asked
 
 
-def read_status(found: Found) -> tuple[Change, ...]:
+def ask_status(found: Found) -> Asked:
+    """Begin to look at the work tree, in which git takes its time where it is large."""
+    return Asked([*in_work_tree(found), *STATUS])
+
+
+def read_status(asked: Asked) -> tuple[Change, ...]:
     """Every path that is not as the commit has it: staged, modified, deleted, untracked and not ignored; submodules too.
 
     Settings of the user have no say in what is listed. A directory ends with `/`: a repository inside, which git does not
     look into.
     """
-    done = run_git([*in_work_tree(found), *STATUS], environment=git_environment())
-    if done.returncode:
-        said = done.stderr.decode("utf-8", "backslashreplace").strip()
+    status, output, complaints = asked.answer()
+    if status:
+        said = complaints.decode("utf-8", "backslashreplace").strip()
         raise GitError(f"git status failed: {said}", reason="git_failed", hint="try `git status` in the repository")
-    return tuple(_parse(done.stdout))
+    return tuple(_parse(output))
 
 
 def in_work_tree(found: Found) -> list[str | bytes]:

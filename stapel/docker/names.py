@@ -7,13 +7,12 @@ engine's `ReadNames` (`stapel.api`).
 from __future__ import annotations
 
 import json
-from _socket import AF_UNIX, SOCK_STREAM, socket  # what `socket` adds to it costs as much again as the whole request
 
+from stapel.docker.asking import ask
 from stapel.docker.endpoint import find_endpoint, socket_path
 
 _TIMEOUT_S = 10.0
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._/:")
-_CHUNK_BYTES = 1 << 18
 
 
 def read_names(project: str, *, home_dir: str, docker_config: str | None = None) -> dict[str, str] | None:
@@ -22,8 +21,8 @@ def read_names(project: str, *, home_dir: str, docker_config: str | None = None)
     path = socket_path(find_endpoint(docker_config))
     if path is None or not _PLAIN.issuperset(project):
         return None
-    answer = _get(path, f"/images/json?filters=%7B%22reference%22%3A%5B%22{project}%3A%2A%22%5D%7D")
-    if answer is None:
+    status, answer = ask(path, f"/images/json?filters=%7B%22reference%22%3A%5B%22{project}%3A%2A%22%5D%7D", _TIMEOUT_S)
+    if status != 200:
         return None
     names: dict[str, str] = {}
     for image in json.loads(answer):
@@ -32,20 +31,3 @@ def read_names(project: str, *, home_dir: str, docker_config: str | None = None)
             if repository == project:
                 names[name] = image["Id"]
     return names
-
-
-def _get(path: str, request: str) -> bytes | None:
-    """The body of an answer, None where it is not a good one."""
-    connection = socket(AF_UNIX, SOCK_STREAM)
-    try:
-        connection.settimeout(_TIMEOUT_S)
-        connection.connect(path)
-        # HTTP/1.0: the answer comes in one piece and ends with the connection.
-        connection.sendall(f"GET {request} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
-        pieces = []
-        while piece := connection.recv(_CHUNK_BYTES):
-            pieces.append(piece)
-    finally:
-        connection.close()
-    head, _, body = b"".join(pieces).partition(b"\r\n\r\n")
-    return body if head.split(b" ", 2)[1:2] == [b"200"] else None
