@@ -53,7 +53,7 @@ def _bring_layer(store: Store, cells: Cells, image: ImageView, blob: Descriptor,
 
 
 def import_layer(store: Store, cells: Cells, archive: BinaryIO) -> Layer:
-    """A snapshot of a root filesystem, whose layer is ours: written anew from the files. An equal one that is here is used."""
+    """A snapshot of a root filesystem, whose layer is written anew from the files. An equal one that is here is used."""
     filling = store.new_filling()
     with cells.take() as cell, _filling(store, cell, filling):
         _apply(cell, archive, [], filling, "")

@@ -69,6 +69,18 @@ class SandboxEngine:
 
         return find_obstacle(self._store, self._cells)
 
+    def obstacle(self) -> str:
+        """`probe`, where nobody has found out for this home and machine that it can run: that is kept."""
+        from stapel.sandbox.probe import can_run, note_can_run
+
+        self._store.open()
+        if can_run(self._store):
+            return ""
+        why = self.probe()
+        if not why:
+            note_can_run(self._store)
+        return why
+
     def platform(self) -> str:
         """See `Engine`."""
         from stapel.oci.registry import own_platform

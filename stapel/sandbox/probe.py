@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 from pathlib import Path
 
@@ -41,6 +42,26 @@ def find_obstacle(store: Store, cells: Cells) -> str:
     except OSError as error:
         return f"{store.dir} cannot be used: {error}"
     return ""
+
+
+def can_run(store: Store) -> bool:
+    """Whether it is known that build containers run, by this user, on this boot of this machine."""
+    try:
+        return (store.dir / "probed").read_text() == _machine()
+    except (OSError, StapelError):
+        return False
+
+
+def note_can_run(store: Store) -> None:
+    """Remember it."""
+    (store.dir / "probed").write_text(_machine())
+
+
+def _machine() -> str:
+    """What the answer depends on, as far as it can be told at once."""
+    runner = Path(find_runner()).stat()
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return f"{boot} {os.geteuid()} {runner.st_size} {runner.st_mtime_ns}"
 
 
 def _explain(error: CellError) -> str:

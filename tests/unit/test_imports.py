@@ -61,8 +61,11 @@ RULES = (
             "stapel.runs",
             "stapel.ssh_agent",
             "stapel.docker.engine",
+            "stapel.sandbox.engine",
         ),
     ),
+    # It reads a base's instructions as a Dockerfile has them.
+    Rule("conveyor.cli.image", ("conveyor", "stapel.api", "stapel.errors", "stapel.image_config", "stapel.oci.api")),
     # It tries the tools of the build containers and looks for the agent.
     Rule(
         "conveyor.cli.doctor",

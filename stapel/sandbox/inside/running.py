@@ -45,7 +45,11 @@ def run_commands(root: bytes, control: _socket.socket, files: Sequence[int], run
         os.close(root_fd)
     environment = {b"HOME": home, **run["env"]}
     arguments = options(root, files[3], run["hostname"], environment, run["capabilities"])
-    pid = _start(run, arguments, files, root)
+    masked = os.umask(0o022)
+    try:
+        pid = _start(run, arguments, files, root)
+    finally:
+        os.umask(masked)
     status = _wait(pid, control)
     return {"status": status}
 

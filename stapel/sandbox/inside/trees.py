@@ -71,7 +71,11 @@ class ReadTree:
         try:
             if not stat.S_ISREG(os.lstat(name, dir_fd=parent_fd).st_mode):
                 return None
-            return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent_fd)
+            file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent_fd)
+            if os.fstat(file).st_size or DEVICE_XATTR not in os.listxattr(file):
+                return file
+            os.close(file)
+            return None
         except OSError as error:
             if error.errno in _NOTHING:
                 return None
