@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from sys import audit as trace
 from typing import TYPE_CHECKING
 
 from locking.api import LockTimeout, LockUnavailable, Waiting
@@ -49,9 +50,11 @@ class FileLease:
         with self._mutex:
             if not self._lock.is_locked:
                 return
+            trace("lock.before-release")
             with suppress(OSError):
                 self._owner.unlink()
             self._lock.release(force=True)
+            trace("lock.after-release")
         self._forget(self)
 
 
@@ -89,6 +92,7 @@ class FileLocks:
         except (OSError, NotImplementedError) as error:
             told, self._told = self._told, True
             raise LockUnavailable(f"cannot lock {base}.lock: {error}", told=told) from error
+        trace("lock.after-take")
         _write_owner(owner)
         lease = FileLease(name, lock, owner, self._forget)
         with self._mutex:

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from sys import audit as trace
 from typing import TYPE_CHECKING, Any
 
 from locking import redis_scripts as scripts
@@ -66,7 +67,9 @@ class RedisLease:
             if self._over:
                 return
             self._over = True
+        trace("lock.before-release")
         self._give_back(self)
+        trace("lock.after-release")
 
     def extend(self, deadline_s: float) -> bool:
         """Put the deadline off; False where it is over or too late: what was lost once stays lost."""
@@ -147,6 +150,7 @@ class RedisLocks:
             waiter_s = _WAITER_S if time.monotonic() < until_s else 0
             asked_s, answer = self._line.ask(partial(ask, waiter_s=waiter_s))
             if answer.taken:
+                trace("lock.after-take")
                 return self._hold(RedisLease(name, token, asked_s + self._lease_s, self._take_back))
             if on_wait is not None:
                 since_ms = time.time_ns() // 1_000_000 - answer.held_ms if answer.held_ms is not None else 0

@@ -2,6 +2,7 @@
 
 StapelError                 root of this room; carries `reason`, `hint`, `temporary`
 ├── Unreachable             an engine or a registry does not answer, or refuses us (exit status 4)
+│   └── Refused             a registry answers and does not let us do this
 ├── NotFound                no such image, name or blob: a fact, not a fault
 ├── Broken                  something stored is not what its digest says, or a part of it is absent
 ├── BadReference            text that is no image reference
@@ -16,7 +17,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+<<<<<<< HEAD
 from stapel.oci.errors import BadLayer, BadReference, Broken, NotFound, StapelError, Unreachable
+=======
+from stapel.oci.errors import BadReference, Broken, NotFound, Refused, StapelError, Unreachable
+>>>>>>> main
 
 __all__ = [
     "BadLay",
@@ -27,6 +32,7 @@ __all__ = [
     "CommandFailed",
     "FileChanged",
     "NotFound",
+    "Refused",
     "StapelError",
     "Unreachable",
 ]

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from sys import audit as trace
 
 _ID_DIGITS = 12
 
@@ -31,11 +32,14 @@ def open_run(home_dir: Path) -> Iterator[Run]:
     directory.mkdir(parents=True, exist_ok=True)
     _remove_dead(directory)
     run, path, handle = _begin(directory)
+    trace("run.after-lock")
     try:
         yield run
     finally:
+        trace("run.before-unlock")
         path.unlink(missing_ok=True)
         os.close(handle)
+        trace("run.after-unlock")
 
 
 @contextmanager
@@ -50,12 +54,15 @@ def open_run_directory(home_dir: Path, run: Run, parent: Path) -> Iterator[Path]
         if name.startswith(prefix) and not is_alive(home_dir, run_id):
             shutil.rmtree(parent / name, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=f"{prefix}{run.id}-", dir=parent, ignore_cleanup_errors=True) as directory:
+        trace("run-directory.after-make")
         yield Path(directory)
+        trace("run-directory.before-remove")
 
 
 def _begin(directory: Path) -> tuple[Run, Path, int]:
     """A run and its lock, held. A lock file that somebody took for a dead run's before it was held is made anew."""
     while True:
+        trace("run.before-lock")
         run = Run(secrets.token_hex(_ID_DIGITS // 2))
         path = directory / f"{run.id}.lock"
         handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)

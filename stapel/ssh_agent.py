@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from sys import audit as trace
 from typing import IO
 
 from stapel.errors import StapelError
@@ -81,7 +82,9 @@ def start_agent(keys: Sequence[Path], directory: Path) -> Iterator[Path]:
         ) as shell:
             assert shell.stdin is not None and shell.stdout is not None
             try:
+                trace("agent.before-start")
                 _await_agent(path, shell.stdout, said)
+                trace("agent.after-start")
                 for key in keys:
                     _add_key(key, path)
                 yield path
@@ -199,6 +202,7 @@ def serve_filtered(agent_socket: Path, directory: Path) -> Iterator[Path]:
         served = _Filter(agent_socket, threading.Semaphore(_CONNECTIONS))
         accepting = threading.Thread(target=_accept, args=(listener, served), name="ssh filter", daemon=True)
         accepting.start()
+        trace("proxy.after-listen")
         try:
             yield path
         finally:

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from sys import audit as trace
 from typing import BinaryIO, cast
 
 from stapel.api import File
@@ -79,8 +80,10 @@ def make_toolchain(home_dir: Path) -> Toolchain:
         with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".filling-") as filling:
             made = Path(filling) / "tools"
             _fill(made, sources)
+            trace("toolchain.before-rename")
             try:
                 made.rename(directory)
+                trace("toolchain.after-rename")
             except OSError:
                 if not directory.is_dir():
                     raise

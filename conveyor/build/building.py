@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
+from sys import audit as trace
 
 from conveyor.build.results import BuildResult, ImageResult, StageResult
 from conveyor.build.rooms import Introspection, Rooms
@@ -52,15 +53,23 @@ def _resolve(rooms: Rooms, images: Sequence[Image], limits: Limits) -> tuple[Ima
     for resolution in range(1, RESOLUTIONS + 1):
         results = Schedule(rooms, images, limits).run()
         built |= {stage.name: stage for result in results for stage in result.stages if stage.source == "built"}
-        if not built or resolution == RESOLUTIONS or any(result.failure is not None for result in results):
+        if not _has_written(results, built) or resolution == RESOLUTIONS or any(result.failure for result in results):
             break
+        trace("build.before-confirm")
         differing = _find_differing(rooms, images, results)
+        trace("build.after-confirm")
         if not differing:
             break
         rooms.reporter(Warned(f"{', '.join(differing)}: other stages are selected by now; resolving again"))
     return tuple(
         replace(result, stages=tuple(built.get(stage.name, stage) for stage in result.stages)) for result in results
     )
+
+
+def _has_written(results: Sequence[ImageResult], built: Collection[str]) -> bool:
+    """Whether this run stored or copied a stage, or discarded one: others may have done so at the same time."""
+    stages = [stage for result in results for stage in result.stages]
+    return bool(built) or any(stage.source == "secondary" or stage.discarded for stage in stages)
 
 
 def _find_differing(rooms: Rooms, images: Sequence[Image], results: Sequence[ImageResult]) -> list[str]:

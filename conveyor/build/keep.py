@@ -5,40 +5,65 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from conveyor.build.look import select_stage
+from conveyor.build.make import store
 from conveyor.build.rooms import Rooms
-from conveyor.build.task import Looked, Made, StageGone, Task
-from conveyor.events.api import StageWaits, Warned
+from conveyor.build.task import Looked, Made, Ran, Task
+from conveyor.build.use import make_saving, writing_refused
+from conveyor.events.api import Warned
 from conveyor.storage.saving import Saved, Saving, save
 from conveyor.storage.selection import Chosen, StoredStage
-from locking.api import Waiting
-from stapel.errors import Broken, NotFound
+from conveyor.storage.storage import Storage
+from stapel.errors import Broken, NotFound, Refused, Unreachable
 from stapel.oci.api import Descriptor
 
 
-def keep(rooms: Rooms, task: Task, looked: Looked, made: Made) -> Saved:
+def keep(rooms: Rooms, task: Task, looked: Looked, ran: Ran, made: Made) -> Saved:
     """Name what was made, or discard it for a suitable stage that has appeared."""
-    return save(rooms.primary, looked.digest, made.descriptor, _suitable(rooms, task, looked), _saving(rooms, task))
+
+    def again() -> Descriptor:
+        return store(rooms, task, looked, ran).descriptor
+
+    suitable = _suitable(rooms, task, looked)
+    try:
+        return save(rooms.primary, looked.digest, made.descriptor, suitable, _saving(rooms, task), again=again)
+    except Refused as error:
+        raise writing_refused(rooms.primary, error) from error
 
 
-def copy(rooms: Rooms, task: Task, looked: Looked) -> Chosen:
-    """Copy a stage that was found in a secondary storage into the primary, under its own name. `StageGone`."""
+def copy(rooms: Rooms, task: Task, looked: Looked) -> Chosen | None:
+    """Copy a stage that was found in a secondary storage into the primary, under its own name.
+
+    None, with a warning, where it cannot be had from there after all: it is to be looked for again, which leaves it out.
+    """
     assert looked.found is not None
     assert looked.secondary is not None
     secondary, found = looked.secondary, looked.found.stage
+    suitable = _suitable(rooms, task, looked)
+
+    def put() -> Descriptor:
+        return copy_image(rooms, secondary, found)
+
     try:
-        if secondary.address == rooms.engine.images.address:
-            descriptor = _put_from_engine(rooms, found)
-        else:
-            descriptor = rooms.primary.store.put(secondary.store.get(found.description.descriptor.digest))
+        saved = save(rooms.primary, looked.digest, put(), suitable, _saving(rooms, task), again=put, name=found.name)
+        return saved.chosen
     except (NotFound, Broken) as error:
         secondary.forget(found.name)
-        raise StageGone(found, error) from error
-    saving = _saving(rooms, task)
-    return save(rooms.primary, looked.digest, descriptor, _suitable(rooms, task, looked), saving, name=found.name).chosen
+        rooms.reporter(Warned(f"stage {found.name} cannot be copied from {secondary.address}, and is left out: {error}"))
+        return None
+    except Unreachable as error:
+        if secondary.store is not rooms.engine.images and not secondary.answers():
+            return None
+        if isinstance(error, Refused):
+            raise writing_refused(rooms.primary, error) from error
+        raise
 
 
-def _put_from_engine(rooms: Rooms, stage: StoredStage) -> Descriptor:
-    held = rooms.engine.hold(rooms.engine.images.get(stage.description.descriptor.digest))
+def copy_image(rooms: Rooms, source: Storage, stage: StoredStage) -> Descriptor:
+    """Put the image of a stage of another storage into the primary, by digest."""
+    digest = stage.description.descriptor.digest
+    if source.store is not rooms.engine.images:
+        return rooms.primary.store.put(source.store.get(digest))
+    held = rooms.engine.hold(rooms.engine.images.get(digest))
     try:
         return rooms.engine.put(held, held.config, rooms.primary.store, rooms.cancel)
     finally:
@@ -50,10 +75,4 @@ def _suitable(rooms: Rooms, task: Task, looked: Looked) -> Callable[[bool], Chos
 
 
 def _saving(rooms: Rooms, task: Task) -> Saving:
-    def warn(message: str) -> None:
-        rooms.reporter(Warned(message))
-
-    def on_wait(waiting: Waiting) -> None:
-        rooms.reporter(StageWaits(task.image.name, task.kind.name, waiting.name, waiting.owner))
-
-    return Saving(rooms.locks, rooms.lock_timeout_s, warn, on_wait)
+    return make_saving(rooms, task.image.name, task.kind.name)

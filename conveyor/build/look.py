@@ -7,15 +7,18 @@ from dataclasses import dataclass
 from functools import partial
 
 from conveyor.build.rooms import Rooms
-from conveyor.build.task import Looked, Task, view_stage
+from conveyor.build.task import Looked, Task
+from conveyor.build.use import hold_stage, reject_stage
 from conveyor.build.why import explain
+from conveyor.events.api import Warned
 from conveyor.gitrepo.api import Selector
 from conveyor.keys.key import Key
 from conveyor.stages.api import Below, Context, Decision, Need, Taken
 from conveyor.stages.git_mapping import mapped
 from conveyor.storage.facts import Facts
-from conveyor.storage.selection import SameTree, Selection, StoredStage, select
+from conveyor.storage.selection import Chosen, SameTree, Selection, StoredStage, select
 from conveyor.storage.storage import Storage
+from stapel.errors import Unreachable
 
 SAME_TREE_COMMITS = 200
 
@@ -35,14 +38,32 @@ def look(rooms: Rooms, task: Task) -> Looked | None:
     )
     digest = key.digest
     selection = select_stage(rooms, rooms.primary, task, digest, decision)
+    for name, error in rooms.primary.take_broken():
+        reject_stage(rooms, name, error, waits=(task.image.name, task.kind.name))
     if selection.chosen is not None:
         return Looked(key, digest, decision, selection.chosen, None, None)
     for storage in rooms.secondaries:
-        found = select_stage(rooms, storage, task, digest, decision).chosen
+        found = _find_in_secondary(rooms, storage, task, digest, decision)
         if found is not None:
             return Looked(key, digest, decision, found, storage, None)
     why = explain(rooms.primary, rooms.project.name, task.image.name, task.kind.name, key, digest, selection)
     return Looked(key, digest, decision, None, None, why)
+
+
+def _find_in_secondary(rooms: Rooms, storage: Storage, task: Task, digest: str, decision: Decision) -> Chosen | None:
+    """What would be selected there; nothing, with one warning a run, where it cannot be asked."""
+    if storage.is_lost:
+        return None
+    try:
+        found = select_stage(rooms, storage, task, digest, decision).chosen
+    except Unreachable as error:
+        if storage.store is rooms.engine.images:
+            raise
+        storage.lose(error)
+        return None
+    for name, broken in storage.take_broken():
+        rooms.reporter(Warned(f"stage {name} of {storage.address} is broken, and left out: {broken}"))
+    return found
 
 
 def select_stage(
@@ -118,12 +139,18 @@ class _Others:
     def take(self, need: Need) -> Taken:
         """A resolved stage of another image."""
         stage = self.taken[need]
-        return Taken(stage, self.rooms.primary.reference(stage), lambda: view_stage(self.rooms, stage))
+        return Taken(stage, self.rooms.primary.reference(stage), lambda: hold_stage(self.rooms, stage))
 
     def recorded_import(self, source: str) -> str | None:
         """From the primary, else from a secondary."""
-        storages = (self.rooms.primary, *self.rooms.secondaries)
-        return next((found for storage in storages if (found := storage.import_digest(source)) is not None), None)
+        found = self.rooms.primary.import_digest(source)
+        for storage in self.rooms.secondaries:
+            if found is None and not storage.is_lost:
+                try:
+                    found = storage.import_digest(source)
+                except Unreachable as error:
+                    storage.lose(error)
+        return found
 
     def record_import(self, source: str, digest: str) -> None:
         """In the primary."""

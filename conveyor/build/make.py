@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Literal
 
 from conveyor.build.rooms import Rooms
-from conveyor.build.task import Looked, Made, Ran, StageGone, Task, hold_stage
+from conveyor.build.task import Looked, Made, Ran, StageGone, Task
+from conveyor.build.use import hold_stage, writing_refused
 from conveyor.config.models import USER_STAGES, Image
 from conveyor.config.naming import display_name
 from conveyor.errors import ConveyorError, StageFailed
@@ -21,7 +22,7 @@ from conveyor.stages.api import Workshop
 from conveyor.storage.facts import LABEL, Facts, format_facts
 from conveyor.storage.selection import StoredStage
 from stapel.api import Cancel, Held, Lay, Log, Mount, Run
-from stapel.errors import Cancelled, CommandFailed, FileChanged, StapelError, Unreachable
+from stapel.errors import Cancelled, CommandFailed, FileChanged, Refused, StapelError, Unreachable
 from stapel.oci.api import ImageConfig
 
 
@@ -60,12 +61,14 @@ def run(rooms: Rooms, task: Task, looked: Looked, cancel: Cancel, ahead_of: Ran 
 def store(rooms: Rooms, task: Task, looked: Looked, ran: Ran) -> Made:
     """Put what a stage has made into the primary by digest, with its configuration and its facts; no name yet.
 
-    `StageFailed`, `Cancelled`, `Unreachable`.
+    `StageFailed`, `Cancelled`, `Unreachable`, `ServiceError` (reason `write_refused`) where we may not write there.
     """
     started = time.monotonic()
     try:
         config = _configure(rooms, task, looked, ran)
         descriptor = rooms.engine.put(ran.held, config, rooms.primary.store, rooms.cancel)
+    except Refused as error:
+        raise writing_refused(rooms.primary, error) from error
     except (ConveyorError, Cancelled, Unreachable):
         raise
     except StapelError as error:

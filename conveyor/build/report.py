@@ -11,6 +11,7 @@ import re
 import stat
 from collections.abc import Iterable
 from pathlib import Path
+from sys import audit as trace
 from typing import Any
 
 from conveyor.build.results import BuildResult, Failure, ImageResult, MissingStage, StageResult, Why
@@ -140,7 +141,9 @@ def _replace(path: Path, data: bytes) -> None:
         with unfinished.open("wb") as file:
             file.write(data)
             os.fchmod(file.fileno(), 0o644)
+        trace("report.before-rename")
         unfinished.replace(target)
+        trace("report.after-rename")
     finally:
         unfinished.unlink(missing_ok=True)
 

@@ -176,8 +176,9 @@ class Schedule:
             raise _Blocked("")
         with self._working_on(looked.digest):
             if looked.found is not None:
-                copied: Chosen = yield Job("keep", partial(copy, self._rooms, task, looked))
-                self._place(progress, task, copied, describe_result(self._rooms, task, looked, copied.stage))
+                copied: Chosen | None = yield Job("keep", partial(copy, self._rooms, task, looked))
+                if copied is not None:
+                    self._place(progress, task, copied, describe_result(self._rooms, task, looked, copied.stage))
                 return
             ran: Ran = yield from self._run(progress, progress.passed, task, looked, self._rooms.cancel)
         ahead = yield from self._store(progress, task, looked, ran)
@@ -242,7 +243,7 @@ class Schedule:
         try:
             with self._working_on(looked.digest):
                 made: Made = yield Job("keep", partial(store, self._rooms, task, looked, ran))
-                saved: Saved = yield Job("keep", partial(keep, self._rooms, task, looked, made))
+                saved: Saved = yield Job("keep", partial(keep, self._rooms, task, looked, ran, made))
                 stage = saved.chosen.stage
                 result = describe_result(self._rooms, task, looked, stage, seconds=made.seconds, discarded=saved.discarded)
                 self._stored.append(looked.digest)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from sys import audit as trace
 
 from conveyor.build.results import ImageResult
 from conveyor.build.slugs import slugify
 from conveyor.errors import UsageError
-from conveyor.storage.names import parse_import_record, parse_stage_name
+from conveyor.storage.names import is_own_name
 from conveyor.storage.storage import Storage
 from stapel.oci.api import Descriptor
 
@@ -41,7 +42,7 @@ class CustomTags:
                         f"--add-custom-tag {template}: {tag!r} (image {name or '~'}) is no tag",
                         hint="letters, digits, _, . and -, at most 128; %image_slug% makes a tag of any name",
                     )
-                if "%image_content_based_tag%" not in template and (parse_stage_name(tag) or parse_import_record(tag)):
+                if "%image_content_based_tag%" not in template and is_own_name(tag):
                     raise UsageError(f"--add-custom-tag {template}: names of this form are conveyor's own")
                 if seen.setdefault(tag, name) != name and "%image_content_based_tag%" not in template:
                     raise UsageError(
@@ -70,6 +71,8 @@ def tag_images(storage: Storage, results: Sequence[ImageResult], tags: CustomTag
             continue
         names = [tags.format(template, result.name, last.name) for template in tags.templates]
         for name in names:
+            trace("custom-tag.before-name")
             storage.store.name(name, Descriptor("", last.image_digest, -1))
+            trace("custom-tag.after-name")
         tagged.append(replace(result, custom_tags=tuple(storage.store.reference(name) for name in names)))
     return tuple(tagged)

@@ -14,8 +14,8 @@ from conveyor.storage.facts import MappingFacts
 from conveyor.storage.selection import Chosen, StoredStage
 from conveyor.storage.storage import Storage
 from stapel.api import Held
-from stapel.errors import Broken, NotFound, StapelError
-from stapel.oci.api import Descriptor, ImageConfig, ImageView
+from stapel.errors import StapelError
+from stapel.oci.api import Descriptor, ImageConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,24 +100,6 @@ class StageGone(Exception):
     def __init__(self, stage: StoredStage, cause: StapelError) -> None:
         super().__init__(f"stage {stage.name} cannot be used: {cause}")
         self.stage = stage
-
-
-def view_stage(rooms: Rooms, stage: StoredStage) -> ImageView:
-    """The image of a stage of the primary. `StageGone`."""
-    try:
-        return rooms.primary.store.get(stage.description.descriptor.digest)
-    except (NotFound, Broken) as error:
-        rooms.primary.forget(stage.name)
-        raise StageGone(stage, error) from error
-
-
-def hold_stage(rooms: Rooms, stage: StoredStage) -> Held:
-    """A stage of the primary, ready to build on. `StageGone`."""
-    try:
-        return rooms.engine.hold(view_stage(rooms, stage))
-    except (NotFound, Broken) as error:
-        rooms.primary.forget(stage.name)
-        raise StageGone(stage, error) from error
 
 
 def describe_result(

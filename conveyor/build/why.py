@@ -18,6 +18,9 @@ def explain(storage: Storage, project: str, image: str, stage: str, key: Key, di
         return Why("no_ancestor", nearest=str(selection.refused[-1][0]))
     if "rejected" in refusals:
         return Why("rejected", nearest=str(selection.refused[-1][0]))
+    rejected = sorted(name for name in storage.rejected() if name.startswith(digest))
+    if rejected:
+        return Why("rejected", nearest=rejected[-1])
     if storage.was_stored(digest):
         return Why("gone")
     ours = key.part_digests()

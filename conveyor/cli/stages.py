@@ -1,7 +1,9 @@
-"""`conveyor stages ls`: what is stored."""
+"""`conveyor stages`: what is stored, and what is said of it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -9,12 +11,15 @@ import click
 from conveyor.cli.options import Command, Group, ProjectOptions, StorageOptions, project_options, storage_options
 
 if TYPE_CHECKING:
+    from conveyor.storage.names import StageName
+    from conveyor.storage.saving import Saving
     from conveyor.storage.selection import StoredStage
+    from conveyor.storage.storage import Storage
 
 
 @click.group("stages", cls=Group)
 def command() -> None:
-    """Look at the stored stages."""
+    """Look at the stored stages, and at the marks on them."""
 
 
 @command.command("ls", cls=Command)
@@ -33,59 +38,106 @@ def command() -> None:
 def list_stages(images: tuple[str, ...], form: str, project: ProjectOptions, storage: StorageOptions) -> None:
     """List the stages of the project in its storage, oldest first: all, or those of these images."""
     from conveyor.cli.projects import open_project
-    from conveyor.cli.session import make_engine, make_storages, open_places
     from conveyor.config.selection import select_images
 
     opened = open_project(project)
     opened.repo.close()
-    names = set(select_images(opened.project, images)) if images else None
+    chosen = set(select_images(opened.project, images)) if images else None
+    with _open_storage(opened.project.name, project, storage) as (primary, _):
+        names = primary.all_stages()[::-1]
+        stages = dict(zip(names, primary.describe(names), strict=True))
+        rejected = primary.rejected()
+        for name, error in primary.take_broken():
+            if str(name) not in rejected:
+                _warn(f"stage {name} is broken: {error}")
+    for name, stage in stages.items():
+        # Of a stage that is broken its own label may be lost: with its mark it is shown all the same.
+        told = stage is None and str(name) in rejected and chosen is None
+        if stage is not None:
+            told = stage.facts.project == opened.project.name and (chosen is None or stage.facts.image in chosen)
+        if told:
+            click.echo(_json(name, stage, rejected) if form == "json" else _row(name, stage, rejected))
 
-    def warn(message: str) -> None:
-        click.echo(f"Warning: {message}", err=True)
+
+@command.command("unreject", cls=Command)
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@project_options
+@storage_options
+def unreject_stages(names: tuple[str, ...], project: ProjectOptions, storage: StorageOptions) -> None:
+    """Take back that stages are broken: they may be used again. A NAME is the stage's, or its whole reference."""
+    from conveyor.cli.projects import open_project
+    from conveyor.errors import UsageError
+    from conveyor.storage.names import parse_stage_name
+    from conveyor.storage.rejecting import unreject
+
+    stages = []
+    for name in names:
+        stage = parse_stage_name(name.rpartition(":")[2].removesuffix("-rejected"))
+        if stage is None:
+            raise UsageError(f"{name} is no name of a stage", hint="`conveyor stages ls` tells the names")
+        stages.append(stage)
+    opened = open_project(project)
+    opened.repo.close()
+    with _open_storage(opened.project.name, project, storage) as (primary, saving):
+        for stage in stages:
+            if unreject(primary, stage, saving):
+                click.echo(f"{stage} may be used again", err=True)
+            else:
+                click.echo(f"{stage} is not marked as rejected in {primary.address}", err=True)
+
+
+@contextmanager
+def _open_storage(name: str, project: ProjectOptions, storage: StorageOptions) -> Iterator[tuple[Storage, Saving]]:
+    from conveyor.cli.session import make_engine, make_locks, make_storages, open_places
+    from conveyor.storage.saving import Saving
 
     with open_places(project) as places:
-        engine = make_engine(opened.project.name, places, storage, warn)
+        engine = make_engine(name, places, storage, _warn)
+        locks = make_locks(storage, places.home_dir)
         try:
-            primary, _ = make_storages(engine, storage, places.home_dir, warn)
-            rejected = primary.rejected()
-            stages = [
-                stage
-                for stage in primary.describe(primary.all_stages()[::-1])
-                if stage is not None
-                and stage.facts.project == opened.project.name
-                and (names is None or stage.facts.image in names)
-            ]
+            primary, _ = make_storages(engine, storage, places.home_dir, _warn)
+            yield primary, Saving(locks, storage.lock_timeout_s, _warn, lambda waiting: None)
         finally:
+            locks.close()
             engine.close()
-    for stage in stages:
-        click.echo(_json(stage, rejected) if form == "json" else _row(stage, rejected))
 
 
-def _row(stage: StoredStage, rejected: frozenset[str]) -> str:
+def _warn(message: str) -> None:
+    click.echo(f"Warning: {message}", err=True)
+
+
+def _mark(name: StageName, stage: StoredStage | None, rejected: frozenset[str]) -> str:
+    if str(name) in rejected:
+        return "rejected"
+    below = stage is not None and any(parent in rejected for parent in stage.facts.parents)
+    return "stands on a rejected stage" if below else ""
+
+
+def _row(name: StageName, stage: StoredStage | None, rejected: frozenset[str]) -> str:
     from datetime import UTC, datetime
 
-    made = datetime.fromtimestamp(stage.name.timestamp_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-    mark = "  rejected" if str(stage.name) in rejected else ""
-    where = f"{stage.facts.image or '~'}/{stage.facts.stage}"
-    size_mib = stage.description.size_bytes / (1 << 20)
-    return f"{made}  {where:<40}  {size_mib:>9.1f} MiB  {stage.facts.commit[:12]}  {stage.name}{mark}"
+    made = datetime.fromtimestamp(name.timestamp_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    where = f"{stage.facts.image or '~'}/{stage.facts.stage}" if stage is not None else "?"
+    size_mib = stage.description.size_bytes / (1 << 20) if stage is not None else 0.0
+    commit = stage.facts.commit[:12] if stage is not None else ""
+    mark = _mark(name, stage, rejected)
+    return f"{made}  {where:<40}  {size_mib:>9.1f} MiB  {commit:<12}  {name}" + (f"  {mark}" if mark else "")
 
 
-def _json(stage: StoredStage, rejected: frozenset[str]) -> str:
+def _json(name: StageName, stage: StoredStage | None, rejected: frozenset[str]) -> str:
     import json
 
-    return json.dumps(
-        {
-            "name": str(stage.name),
+    known = {}
+    if stage is not None:
+        known = {
             "project": stage.facts.project,
             "image": stage.facts.image,
             "stage": stage.facts.stage,
-            "digest": stage.facts.digest,
             "commit": stage.facts.commit,
-            "createdMs": stage.name.timestamp_ms,
             "sizeBytes": stage.description.size_bytes,
             "imageDigest": stage.description.descriptor.digest,
             "imageId": stage.description.image_id,
-            "rejected": str(stage.name) in rejected,
+            "rejectedParents": [parent for parent in stage.facts.parents if parent in rejected],
         }
-    )
+    own = {"name": str(name), "digest": name.digest, "createdMs": name.timestamp_ms, "rejected": str(name) in rejected}
+    return json.dumps(own | known)

@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from sys import audit as trace
 
 from conveyor.errors import GitError
 from conveyor.gitrepo.discovery import Found
@@ -82,6 +83,7 @@ def commit_work_tree(found: Found, head: Commit, area: DevArea) -> str:
         )
         written = Path(scratch) / "last"
         written.write_text(f"{commit} {tree}\n")
+        trace("dev-commit.before-rename")
         written.replace(last)
     return commit
 

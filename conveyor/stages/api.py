@@ -19,8 +19,8 @@ from conveyor.gitrepo.api import Repository
 from conveyor.keys.key import Part
 from conveyor.storage.facts import MappingFacts
 from conveyor.storage.selection import StoredStage
-from stapel.api import Engine, Lay, Mount, Run
-from stapel.oci.api import ImageConfig, ImageView
+from stapel.api import Engine, Held, Lay, Mount, Run
+from stapel.oci.api import ImageConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Taken:
 
     stored: StoredStage
     reference: str  # as `docker run` takes it
-    view: Callable[[], ImageView]
+    hold: Callable[[], Held]  # the image, ready to be read; closed by who asks
 
 
 class Others(Protocol):

@@ -48,7 +48,7 @@ def import_digest(context: Context, item: Import, stage: str) -> str:
     recorded = context.others.recorded_import(source)
     if recorded is not None:
         return recorded
-    held = context.engine.hold(taken.view())
+    held = taken.hold()
     try:
         with context.engine.tree(held) as tree:
             digest = _digest({file.path: (file, _hash_content(file)) for file in _files(tree, item)}, item)
@@ -76,7 +76,7 @@ def lay_import(
     """
     laid = _Laid()
     taken = context.others.take(source_of(item))
-    held = context.engine.hold(taken.view())
+    held = taken.hold()
     workshop.resources.callback(held.close)
     tree = workshop.resources.enter_context(context.engine.tree(held))
 

@@ -1,8 +1,9 @@
 """Names in a storage: stages, and the records beside them.
 
-    <digest>-<timestamp ms>-<8 hex>              a stage; the 8 are of its manifest digest or, without one, image id
-    <digest>-<timestamp ms>-<8 hex>-rejected     the mark that this stage is broken
-    import-<56 hex>-<56 hex>                     the digest of imported files, by what was imported
+    <digest>-<timestamp ms>-<8 hex>                  a stage; the 8 are of its manifest digest or, without one, image id
+    <stage>-rejected, <stage>-rejected-<n>           the mark that this stage is broken
+    <stage>-unrejected, <stage>-unrejected-<n>       the n-th of these marks counts no more
+    import-<56 hex>-<56 hex>                         the digest of imported files, by what was imported
 
 A name is written once; it is never given to other bytes. The name of a record is the whole record: reading records is
 reading the list of names.
@@ -13,7 +14,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_STAGE = re.compile(r"([0-9a-f]{56})-([0-9]{13})-([0-9a-f]{8})(-rejected)?", re.ASCII)
+_STAGE_TEXT = r"([0-9a-f]{56})-([0-9]{13})-([0-9a-f]{8})"
+_STAGE = re.compile(_STAGE_TEXT, re.ASCII)
+_MARK = re.compile(rf"({_STAGE_TEXT})-(un)?rejected(?:-([1-9][0-9]{{0,8}}))?", re.ASCII)
 _IMPORT = re.compile(r"import-([0-9a-f]{56})-([0-9a-f]{56})", re.ASCII)
 
 
@@ -29,13 +32,23 @@ class StageName:
         return f"{self.digest}-{self.timestamp_ms:013d}-{self.suffix}"
 
 
-def parse_stage_name(text: str) -> tuple[StageName, bool] | None:
-    """The stage that a name is about and whether it is the mark of rejection; None for any other name."""
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """The record that a stage is broken, or (`lifted`) that the mark of this `count` and those before count no more."""
+
+    stage: str
+    count: int
+    lifted: bool
+
+    def __str__(self) -> str:
+        word = "unrejected" if self.lifted else "rejected"
+        return f"{self.stage}-{word}" + (f"-{self.count}" if self.count > 1 else "")
+
+
+def parse_stage_name(text: str) -> StageName | None:
+    """The stage of a name; None for any other name, marks included."""
     match = _STAGE.fullmatch(text)
-    if match is None:
-        return None
-    digest, timestamp, suffix, rejected = match.groups()
-    return StageName(int(timestamp), digest, suffix), rejected is not None
+    return StageName(int(match[2]), match[1], match[3]) if match else None
 
 
 def stage_name(digest: str, timestamp_ms: int, image_digest: str) -> StageName:
@@ -43,9 +56,10 @@ def stage_name(digest: str, timestamp_ms: int, image_digest: str) -> StageName:
     return StageName(timestamp_ms, digest, image_digest.partition(":")[2][:8])
 
 
-def rejection_name(name: StageName) -> str:
-    """The record that says that a stage is broken."""
-    return f"{name}-rejected"
+def parse_mark(text: str) -> Mark | None:
+    """The mark of a name; None for any other name."""
+    match = _MARK.fullmatch(text)
+    return Mark(match[1], int(match[6] or 1), match[5] is not None) if match else None
 
 
 def import_record_name(source: str, digest: str) -> str:
@@ -57,3 +71,8 @@ def parse_import_record(text: str) -> tuple[str, str] | None:
     """Source and digest of an import record; None for any other name."""
     match = _IMPORT.fullmatch(text)
     return (match[1], match[2]) if match else None
+
+
+def is_own_name(text: str) -> bool:
+    """Whether a name has a form that conveyor gives: of a stage, or of a record."""
+    return any(parse(text) is not None for parse in (parse_stage_name, parse_mark, parse_import_record))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from sys import audit as trace
 
 from conveyor.storage.names import StageName, stage_name
 from conveyor.storage.selection import Chosen
@@ -12,6 +13,14 @@ from conveyor.storage.storage import Storage
 from locking.api import Lease, Locks, LockTimeout, LockUnavailable, Waiting
 from stapel.errors import NotFound
 from stapel.oci.api import Descriptor
+
+LISTS = 3
+NEWS_S = 0.05
+
+
+def _elapsed_s() -> float:
+    """A clock that goes on while the machine is suspended, where there is one."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +33,14 @@ class Saved:
 
 @dataclass(frozen=True, slots=True)
 class Saving:
-    """What saving needs beside the storage. `clock_ms` is the time of this machine."""
+    """What saving needs beside the storage. `clock_ms` is the time of this machine, `elapsed_s` only goes forward."""
 
     locks: Locks
     timeout_s: float
     warn: Callable[[str], None]
     on_wait: Callable[[Waiting], None]
     clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
+    elapsed_s: Callable[[], float] = _elapsed_s
 
 
 def lock_name(storage: Storage, digest: str) -> str:
@@ -45,34 +55,71 @@ def save(
     suitable: Callable[[bool], Chosen | None],
     saving: Saving,
     *,
+    again: Callable[[], Descriptor],
     name: StageName | None = None,
 ) -> Saved:
     """Name an image that was put by digest, or discard it for a suitable stage that has appeared.
 
-    `suitable(fresh)` selects among the stored stages, by a list asked for after the call where `fresh`. `name` is given for
-    a stage copied from another storage, which keeps its own. A failure leaves an image without a name and no lock.
+    `suitable(fresh)` selects among the stored stages, by a list asked for after the call where `fresh`. `again` puts the
+    image once more, should it have been removed before it had a name. `name` is given for a stage copied from another
+    storage, which keeps its own. A failure leaves an image without a name and no lock.
     """
-    lease = _acquire(storage, digest, saving)
+    trace("save.before-lock")
+    lease = acquire(storage, digest, saving)
     try:
-        there = suitable(True)
-        if there is not None:
-            return Saved(there, discarded=True)
-        ours = name or stage_name(digest, _timestamp_ms(storage, digest, saving), image.digest)
-        storage.add(ours, image)
+        place = _find_place(storage, digest, suitable, saving, name, image)
+        if isinstance(place, StageName):
+            try:
+                storage.add(place, image)
+            except NotFound:  # somebody has cleaned up what had no name yet
+                image = again()
+                place = _find_place(storage, digest, suitable, saving, name, image)
+                if isinstance(place, StageName):
+                    storage.add(place, image)
+            trace("save.after-name")
+        if isinstance(place, Chosen):
+            return Saved(place, discarded=True)
     finally:
         if lease is not None:
             lease.release()
+    trace("save.before-look")
     winner = suitable(True)
     if winner is None:
         raise NotFound(
-            f"stage {ours} was saved to {storage.address} and is not listed there",
+            f"stage {place} was saved to {storage.address} and is not listed there",
             hint="the storage loses names: look at its logs, and run the build again",
             temporary=True,
         )
-    return Saved(winner, discarded=winner.stage.name != ours)
+    trace("save.after-look")
+    return Saved(winner, discarded=winner.stage.name != place)
 
 
-def _acquire(storage: Storage, digest: str, saving: Saving) -> Lease | None:
+def _find_place(
+    storage: Storage,
+    digest: str,
+    suitable: Callable[[bool], Chosen | None],
+    saving: Saving,
+    name: StageName | None,
+    image: Descriptor,
+) -> Chosen | StageName:
+    """The suitable stage that is there, or the name for ours."""
+    for _ in range(LISTS):
+        trace("save.before-list")
+        there = suitable(True)
+        if there is not None:
+            return there
+        listed_s = saving.elapsed_s()
+        trace("save.after-list")
+        ours = name or stage_name(digest, _timestamp_ms(storage, digest, saving), image.digest)
+        trace("save.before-name")
+        # Whoever was held up here would take a place with a time at which it was free, and others go on with another.
+        if saving.elapsed_s() - listed_s < NEWS_S:
+            break
+    return ours
+
+
+def acquire(storage: Storage, digest: str, saving: Saving) -> Lease | None:
+    """The lock of a digest; None, with a warning, where it is not to be had."""
     try:
         return saving.locks.acquire(lock_name(storage, digest), timeout_s=saving.timeout_s, on_wait=saving.on_wait)
     except LockTimeout as error:

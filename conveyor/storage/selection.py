@@ -6,7 +6,8 @@ else. What makes the whole correct is that everybody reads the same names and or
 
 What is stored. A stage is an image under the name `<digest>-<timestamp>-<8 hex>`. Its label records the commits that it was
 made from, the names of the stages below it, and the name and digest of each part of its key. A name is written by one
-atomic step, after all that it names is complete, and never again with other bytes. A mark `<name>-rejected` is only added.
+atomic step, after all that it names is complete, and never again with other bytes. Marks of rejection are only added, those
+that lift one too (`conveyor.storage.marks`).
 
 Invariants.
 
@@ -25,6 +26,9 @@ Invariants.
     another's. What two writers without a common lock (or with clocks that disagree) both named is thus settled before
     either stores the next stage on it; what still appears after that moment is met before the report, when everything is
     selected once more from a fresh list, and costs work, never correctness: a stage is what its own key and label say.
+    A writer that was held up between its list and the name lists once more first, for its time would be older than what
+    others are done with. What is left is a request on its way: no list shows it, and who has ended before it arrives has
+    reported what was selected then.
  8. The label of a stage is believed only as far as it agrees with the name: another digest in the label, or a name whose
     last digits are of neither the manifest nor the image, and the stage does not exist for us.
 

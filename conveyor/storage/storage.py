@@ -10,13 +10,22 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from sys import audit as trace
 from typing import Literal, TypeAlias
 
 from conveyor.keys.key import hash_value
 from conveyor.storage.facts import LABEL, Facts, parse_facts
-from conveyor.storage.names import StageName, import_record_name, parse_import_record, parse_stage_name
+from conveyor.storage.marks import Marks
+from conveyor.storage.names import (
+    Mark,
+    StageName,
+    import_record_name,
+    parse_import_record,
+    parse_mark,
+    parse_stage_name,
+)
 from conveyor.storage.selection import StoredStage, believe
-from stapel.errors import Broken, NotFound
+from stapel.errors import Broken, NotFound, Refused, StapelError, Unreachable
 from stapel.oci.api import Description, Descriptor, ImageStore
 
 Role: TypeAlias = Literal["primary", "secondary"]
@@ -41,7 +50,12 @@ class Storage:
         self._warn = warn
         self._lock = threading.Lock()
         self._stages: dict[str, set[StageName]] | None = None
-        self._rejected: set[str] = set()
+        self._marks = Marks()
+        self._refused: set[str] = set()  # broken, and rejected for this run alone as long as no mark says so
+        self._broken: dict[StageName, Broken] = {}
+        self._is_read_only = False
+        self._is_lost = False
+        self._no_list: Unreachable | None = None
         self._imports: dict[str, str] = {}
         self._described: dict[StageName, StoredStage | None] = {}
         self._gone: set[StageName] = set()
@@ -59,9 +73,38 @@ class Storage:
     def load(self) -> None:
         """Read the list of names where this run has not; everything else asks for it by itself."""
         with self._lock:
-            if self._stages is None:
-                self._stages = {}
-                self._add(self.store.names())
+            if self._stages is not None:
+                return
+            if self._no_list is not None:
+                raise self._no_list
+            try:
+                names = list(self.store.names())
+            except Unreachable as error:
+                # A secondary is asked once a run: those who wait here must not each wait for it anew.
+                self._no_list = error if self.role == "secondary" else None
+                raise
+            self._stages = {}
+            self._add(names)
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it was given up for this run: a secondary that cannot be asked."""
+        return self._is_lost
+
+    def lose(self, error: Unreachable) -> None:
+        """Give a secondary up for this run, with one warning."""
+        with self._lock:
+            told, self._is_lost = self._is_lost, True
+        if not told:
+            self._warn(f"{self.address} cannot be asked, so nothing is taken from there in this run: {error}")
+
+    def answers(self) -> bool:
+        """Whether it can be asked now; where it cannot it is given up."""
+        try:
+            self.reload()
+        except Unreachable as error:
+            self.lose(error)
+        return not self._is_lost
 
     def reload(self) -> None:
         """Read the list of names again."""
@@ -77,14 +120,19 @@ class Storage:
         """
         self.load()
         if fresh:
-            names = list(self.store.names(fresh=True, prefix=digest))
-            with self._lock:
-                # A list may lag behind writes: what this run has named itself is there whatever the list says.
-                self._found(digest).intersection_update(self._own)
-                self._add(names)
+            self.refresh(digest)
         with self._lock:
             found = [name for name in self._found(digest) if name not in self._gone]
         return tuple(stage for stage in self.describe(found) if stage is not None)
+
+    def refresh(self, digest: str) -> None:
+        """Read the names that begin with a digest again, by a list that is asked for after this call."""
+        self.load()
+        names = list(self.store.names(fresh=True, prefix=digest))
+        with self._lock:
+            # A list may lag behind writes: what this run has named itself is there whatever the list says.
+            self._found(digest).intersection_update(self._own)
+            self._add(names)
 
     def describe(self, names: Sequence[StageName]) -> list[StoredStage | None]:
         """Each stage with its description, None where it is gone or not to be believed."""
@@ -128,7 +176,31 @@ class Storage:
         """Names of the stages that are marked as broken, here or in this run alone."""
         self.load()
         with self._lock:
-            return frozenset(self._rejected)
+            return self._marks.rejected() | self._refused
+
+    def refuse(self, name: StageName) -> None:
+        """Count a stage as rejected for the rest of this run, whatever the marks say."""
+        with self._lock:
+            self._refused.add(str(name))
+
+    def mark_rejected(self, name: StageName) -> None:
+        """Mark a stage as broken, for everybody; call it under the lock of its digest, after a fresh list of that."""
+        with self._lock:
+            mark = self._marks.rejection(str(name))
+        self._put_mark(mark)
+
+    def mark_lifted(self, name: StageName) -> bool:
+        """Take back that a stage is broken, as `mark_rejected`; False where nobody says that it is."""
+        with self._lock:
+            mark = self._marks.lift(str(name))
+        self._put_mark(mark)
+        return mark is not None
+
+    def take_broken(self) -> tuple[tuple[StageName, Broken], ...]:
+        """The stages that were found broken while they were described, each told once."""
+        with self._lock:
+            found, self._broken = tuple(self._broken.items()), {}
+        return found
 
     def forget(self, name: StageName) -> None:
         """Leave a stage out for the rest of this run: its image was found to be gone."""
@@ -155,14 +227,32 @@ class Storage:
 
     def record_import(self, source: str, digest: str) -> None:
         """Record the digest of imported files. A storage that refuses to be written to costs the next run work only."""
-        from stapel.errors import StapelError
-
-        try:
-            self.store.put_record(import_record_name(source, digest))
-        except StapelError as error:
-            self._warn(f"the digest of an import could not be recorded in {self.address}: {error}")
+        self._put_record(import_record_name(source, digest), "the digest of an import")
         with self._lock:
             self._imports[source] = digest
+
+    def _put_record(self, name: str, what: str) -> None:
+        """Write what saves others work: that it cannot be written is a warning, one where nothing may be written at all."""
+        with self._lock:
+            if self._is_read_only:
+                return
+        trace("record.before-put")
+        try:
+            self.store.put_record(name)
+            trace("record.after-put")
+        except Refused as error:
+            with self._lock:
+                told, self._is_read_only = self._is_read_only, True
+            if not told:
+                self._warn(f"{self.address} may not be written to, so nothing is recorded there ({what}): {error}")
+        except StapelError as error:
+            self._warn(f"{what} could not be recorded in {self.address}: {error}")
+
+    def _put_mark(self, mark: Mark | None) -> None:
+        if mark is not None:
+            self.store.put_record(str(mark))
+            with self._lock:
+                self._marks.add(mark)
 
     def _found(self, digest: str) -> set[StageName]:
         if self._stages is None:
@@ -171,16 +261,11 @@ class Storage:
 
     def _add(self, names: Iterable[str]) -> None:
         for text in names:
-            parsed = parse_stage_name(text)
-            if parsed is not None:
-                name, rejected = parsed
-                if rejected:
-                    self._rejected.add(str(name))
-                else:
-                    self._found(name.digest).add(name)
-                continue
-            record = parse_import_record(text)
-            if record is not None:
+            if (name := parse_stage_name(text)) is not None:
+                self._found(name.digest).add(name)
+            elif (mark := parse_mark(text)) is not None:
+                self._marks.add(mark)
+            elif (record := parse_import_record(text)) is not None:
                 # Two records of one source can only come from a store that lies: the lesser is everybody's choice.
                 source, digest = record
                 self._imports[source] = min(digest, self._imports.get(source, digest))
@@ -193,7 +278,8 @@ class Storage:
             except NotFound:
                 return None
             except Broken as error:
-                self._warn(f"stage {name} in {self.address} cannot be used: {error}")
+                with self._lock:
+                    self._broken[name] = error
                 return None
             if not self._describes_at_once:
                 self._remember(name, description)
@@ -245,6 +331,8 @@ class Storage:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             aside.write_text(json.dumps(document))
+            trace("memory.before-rename")
             aside.replace(path)
+            trace("memory.after-rename")
         except OSError:
             aside.unlink(missing_ok=True)  # a home that cannot be written to costs the next run a request

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from sys import audit as trace
 from typing import Any, BinaryIO
 
 from stapel.api import Cancel, Log, Mount
@@ -87,7 +88,9 @@ class Containers:
     def put_archive(self, container: str, archive: BinaryIO) -> None:
         """Unpack a tar at the root of a container that is not started; owners are kept."""
         with engine_errors("laying files into a build container"):
+            trace("container.before-archive")
             self._clients.get().put_archive(container, "/", archive)
+            trace("container.after-archive")
 
     def run(self, container: str, log: Log, cancel: Cancel) -> int:
         """Start it, pass its output on until it ends; the exit status. `Cancelled`."""
@@ -95,7 +98,9 @@ class Containers:
         with engine_errors("running a build container"):
             output = client.attach(container, stdout=True, stderr=True, stream=True, demux=True)
             cancel.check()
+            trace("container.before-start")
             client.start(container)
+            trace("container.after-start")
             forget = cancel.on_cancel(lambda: self._kill(container))
             try:
                 for stdout, stderr in output:
@@ -112,7 +117,10 @@ class Containers:
     def commit(self, container: str) -> str:
         """The id of an image with what the container left. Its configuration is of no use."""
         with engine_errors("committing a build container"):
-            return str(self._clients.get().commit(container, pause=False)["Id"])
+            trace("container.before-commit")
+            image_id = str(self._clients.get().commit(container, pause=False)["Id"])
+        trace("container.after-commit")
+        return image_id
 
     def remove_later(self, container: str) -> None:
         """Remove a container and its anonymous volumes, beside what comes next."""
@@ -155,7 +163,10 @@ class Containers:
         name = f"{kind}.{self._run_id}.{secrets.token_hex(4)}"
         with engine_errors("creating a container"):
             client: Any = self._clients.get()
-            return str(client.create_container_from_config(dict(config), name)["Id"])
+            trace("container.before-create")
+            container = str(client.create_container_from_config(dict(config), name)["Id"])
+        trace("container.after-create")
+        return container
 
     def _labels(self) -> dict[str, str]:
         return {RUN_LABEL: self._run_id, HOME_LABEL: home_label(self._home_dir)}
@@ -166,7 +177,9 @@ class Containers:
 
     def _remove(self, container: str) -> None:
         with engine_errors("removing a container"):
+            trace("container.before-remove")
             self._clients.get().remove_container(container, v=True, force=True)
+        trace("container.after-remove")
 
     def _remove_images(self) -> None:
         with self._removing:
@@ -175,6 +188,7 @@ class Containers:
             for image_id in waiting:
                 try:
                     with suppress(NotFound), engine_errors(f"removing image {image_id}"):
+                        trace("image.before-remove")
                         self._clients.get().remove_image(image_id, noprune=True)
                 except StapelError:
                     continue  # it is in use yet

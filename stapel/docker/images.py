@@ -14,6 +14,7 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from sys import audit as trace
 from typing import Any, BinaryIO, cast
 
 from stapel.docker.client import Clients, engine_errors
@@ -155,7 +156,9 @@ class DockerImages:
     def name(self, name: str, image: Descriptor) -> None:
         """Tag an image id."""
         with engine_errors(f"naming image {image.digest}"):
+            trace("image.before-tag")
             self._clients.get().tag(image.digest, self._project, name, force=True)
+            trace("image.after-tag")
         with self._lock:
             if self._listed is not None:
                 self._listed.pop(name, None)

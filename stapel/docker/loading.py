@@ -13,6 +13,7 @@ import json
 import tarfile
 import tempfile
 from collections.abc import Mapping
+from sys import audit as trace
 from typing import BinaryIO, cast
 
 from stapel.docker.client import Clients, engine_errors
@@ -32,7 +33,9 @@ def load_image(clients: Clients, config: ImageConfig, layers: Mapping[str, Binar
         _write_archive(cast(BinaryIO, archive), config, raw, layers or {})
         archive.seek(0)
         with engine_errors("loading an image"):
+            trace("image.before-load")
             answers = list(clients.get().load_image(archive, quiet=True))  # type: ignore[no-untyped-call]
+            trace("image.after-load")
     errors = [str(answer["error"]) for answer in answers if "error" in answer]
     if errors or inspect_image(clients, image_id) is None:
         raise StapelError(f"the Docker Engine did not load an image: {'; '.join(errors) or 'it is not there'}")

@@ -10,6 +10,7 @@ import secrets
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from sys import audit as trace
 from typing import Any
 
 from stapel.api import Cancel
@@ -64,8 +65,10 @@ class Pushes:
             nothing = load_image(self._clients, ImageConfig({**empty, "config": {"Labels": labels}}))
             for text in tags:
                 name, _, tag = text.rpartition(":")
+                trace("push.before-untag")
                 client.tag(nothing, name, tag, force=True)
                 client.remove_image(text, noprune=True)
+                trace("push.after-untag")
 
     def _push(self, image_id: str, into: RegistryStore, cancel: Cancel) -> Descriptor | str:
         """What was pushed, or why not; the empty text: somebody else has used the tag meanwhile."""
@@ -74,6 +77,7 @@ class Pushes:
             auth = docker_auth(into.repository.registry, self._docker_config)
             answers = self._clients.get().push(name, tag=tag, stream=True, decode=True, auth_config=auth)
             digest, error = _pushed(answers, cancel)
+            trace("push.after-push")
         if error:
             return error
         view = into.get(digest)
@@ -86,7 +90,9 @@ class Pushes:
             tag = idle.pop() if idle else f"upload-{secrets.token_hex(1)}"
         try:
             with engine_errors(f"pushing to {name}"):
+                trace("push.before-tag")
                 self._clients.get().tag(image_id, name, tag, force=True)
+                trace("push.after-tag")
             yield tag
         finally:
             with self._lock:

@@ -10,6 +10,7 @@ import tempfile
 import threading
 from contextlib import suppress
 from pathlib import Path
+from sys import audit as trace
 from typing import Any, BinaryIO, Literal, cast
 
 from stapel.api import Cancel
@@ -63,15 +64,19 @@ class Toolbox:
         image_id = self._load(toolchain, platform)
         client: Any = self._clients.get()
         with engine_errors("making the service container"):
+            trace("service-container.before-create")
             filling = f"{name}.{os.urandom(4).hex()}"
             created = client.create_container_from_config(
                 {"Image": image_id, "Cmd": ["-"], "Labels": {_LABEL: toolchain.digest}}, filling
             )["Id"]
+        trace("service-container.after-create")
         try:
             self._prove(image_id, filling)
             try:
                 with engine_errors("naming the service container"):
+                    trace("service-container.before-name")
                     client.rename(created, name)
+                    trace("service-container.after-name")
             except StapelError:
                 if not self._exists(name):
                     raise

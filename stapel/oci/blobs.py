@@ -163,7 +163,7 @@ class _Reader(io.RawIOBase):
         raise Unreachable(f"downloading {self._where}: the bytes were damaged on their way", temporary=True)
 
     def _broken(self, why: str) -> Broken:
-        return Broken(f"{self._where} is damaged: {why}")
+        return Broken(f"{self._where} is damaged: {why}", blob=self._blob.digest)
 
     def _drop(self) -> None:
         if self._response is not None:

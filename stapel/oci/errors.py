@@ -27,6 +27,12 @@ class Unreachable(StapelError):
     reason = "unreachable"
 
 
+class Refused(Unreachable):
+    """A registry answers and does not let us do this: no login, no right, or it takes nothing from anybody."""
+
+    reason = "refused"
+
+
 class NotFound(StapelError):
     """No such image, name or blob. A fact, not a fault: callers decide what it means."""
 
@@ -34,9 +40,16 @@ class NotFound(StapelError):
 
 
 class Broken(StapelError):
-    """Something stored is not what its digest says, or a blob of an existing manifest is absent."""
+    """Something stored is not what its digest says, or a blob of an existing manifest is absent.
+
+    `blob`: the digest of the blob, "" where it is the manifest or not known.
+    """
 
     reason = "broken"
+
+    def __init__(self, message: str, *, blob: str = "", hint: str = "", temporary: bool = False) -> None:
+        super().__init__(message, hint=hint, temporary=temporary)
+        self.blob = blob
 
 
 class BadReference(StapelError):

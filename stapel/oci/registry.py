@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from sys import audit as trace
 from typing import TYPE_CHECKING, BinaryIO
 
 from stapel.oci.api import Description, Descriptor, ImageConfig, ImageView
@@ -275,6 +276,7 @@ class RegistryStore:
         manifest = self._manifests.get(image.digest)
         if manifest is None:
             manifest = self._manifest(self._repo.manifest(image.digest), self.reference(image.digest))
+        trace("manifest.before-name")
         try:
             self._repo.put_manifest(name, manifest.descriptor.media_type, manifest.data)
         except BlobMissing as error:
@@ -283,6 +285,7 @@ class RegistryStore:
                 self._manifests.pop(image.digest, None)
                 self._record = None
             raise NotFound(f"{self.reference(image.digest)} is not complete: {error}", temporary=True) from error
+        trace("manifest.after-name")
         self._note_name(name, image.digest)
 
     def delete(self, image: Descriptor) -> None:
@@ -304,7 +307,9 @@ class RegistryStore:
         )
 
     def _put_manifest(self, manifest: Manifest) -> None:
+        trace("manifest.before-put")
         self._repo.put_manifest(manifest.descriptor.digest, manifest.descriptor.media_type, manifest.data)
+        trace("manifest.after-put")
         self._keep(manifest)
 
     def _put_record_image(self) -> Manifest:

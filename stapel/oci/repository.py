@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from sys import audit as trace
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import quote, urlsplit
 
 from stapel.oci.api import Descriptor
 from stapel.oci.blobs import BUFFER_BYTES, open_blob
-from stapel.oci.errors import Broken, NotFound, StapelError, Unreachable
+from stapel.oci.errors import Broken, NotFound, Refused, StapelError, Unreachable
 from stapel.oci.manifest import INDEXES, MANIFESTS, digest_bytes, matches
 from stapel.oci.reference import Reference, is_digest
 from stapel.oci.retries import Passing
@@ -191,20 +192,24 @@ class Repository:
             return begins, response.raw
 
         def confirm() -> bool:
-            response = self._get_blob(blob, manifest_digest, 0, fresh=True)
-            return not _stream_matches(response, blob.digest)
+            again = (self._get_blob(blob, manifest_digest, 0, fresh=True) for _ in range(1, ASKS_BEFORE_BROKEN))
+            return not any(_stream_matches(response, blob.digest) for response in again)
 
         return open_blob(blob, where, fetch, confirm, self.transport.retries, self.transport.on_retry)
 
     def read(self, blob: Descriptor, manifest_digest: str) -> bytes:
         """A small blob (a configuration), whole and verified; asked for up to three times. `Broken`, `NotFound`."""
         if blob.size_bytes > MOST_DOCUMENT_BYTES:
-            raise Broken(f"blob {blob.digest} of {self.text} is said to be a document of {blob.size_bytes} bytes")
+            raise Broken(
+                f"blob {blob.digest} of {self.text} is said to be a document of {blob.size_bytes} bytes", blob=blob.digest
+            )
         for ask in range(ASKS_BEFORE_BROKEN):
             response = self._get_blob(blob, manifest_digest, 0, fresh=ask > 0, whole=True)
             if len(response.body) == blob.size_bytes and matches(response.body, blob.digest):
                 return response.body
-        raise Broken(f"blob {blob.digest} of {self.text} is damaged: it has other bytes than its digest says")
+        raise Broken(
+            f"blob {blob.digest} of {self.text} is damaged: it has other bytes than its digest says", blob=blob.digest
+        )
 
     def _get_blob(
         self, blob: Descriptor, manifest_digest: str, offset: int, *, fresh: bool, whole: bool = False
@@ -224,7 +229,10 @@ class Repository:
                 time.sleep(min(self.transport.retries.first_s, 0.2) * (ask + 1))
         # A manifest that is gone takes its blobs with it: that is a fact about the image, not damage. Raises NotFound.
         self.manifest_digest(manifest_digest)
-        raise Broken(f"blob {blob.digest} of {self._name(manifest_digest)} is not in the registry: {response.complaint()}")
+        raise Broken(
+            f"blob {blob.digest} of {self._name(manifest_digest)} is not in the registry: {response.complaint()}",
+            blob=blob.digest,
+        )
 
     def _resume(self, blob: Descriptor, manifest_digest: str, offset: int) -> tuple[int, Response]:
         response = self._get_blob(blob, manifest_digest, offset, fresh=False)
@@ -271,7 +279,9 @@ class Repository:
             tries += 1
             if tries > 1 and self._is_there(doing, blob):
                 return  # the answer was lost, not the blob
+            trace("blob.before-upload")
             self._upload_once(doing, blob, source)
+            trace("blob.after-upload")
 
         self.transport.retrying(doing, once)
 
@@ -286,6 +296,7 @@ class Repository:
             return
         if began.status != 202 or "location" not in began.headers:
             raise self._unexpected(doing, began)
+        trace("blob.after-begin")
         location = self._upload_address(began)
         # The address has a query of its own on some registries, and it must be kept as it is.
         target = location + ("&" if "?" in location else "?") + f"digest={quote(blob.digest)}"
@@ -339,9 +350,8 @@ class Repository:
         return f"{self.text}{'@' if is_digest(reference) else ':'}{reference}"
 
     def _unexpected(self, doing: str, response: Response) -> StapelError:
-        return Unreachable(
-            f"{doing}: {self.transport.host} answers {response.complaint()}", hint=_HINTS.get(response.status, "")
-        )
+        kind = Refused if response.status == 405 else Unreachable
+        return kind(f"{doing}: {self.transport.host} answers {response.complaint()}", hint=_HINTS.get(response.status, ""))
 
 
 _HINTS: Mapping[int, str] = {

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from stapel.oci.auth import Credentials
-from stapel.oci.errors import Unreachable
+from stapel.oci.errors import Refused, Unreachable
 from stapel.oci.reference import is_loopback, split_port
 
 CLIENT_ID = "conveyor"
@@ -246,7 +246,7 @@ class Authorisation:
             )
         answer = self._fetch(token_request(realm, self._challenge.parameters.get("service", ""), scopes, credentials))
         if answer.status != 200:
-            raise Unreachable(
+            raise Refused(
                 f"the token server {realm} of {self._host} refuses us: status {answer.status}", hint=login_hint(self._host)
             )
         return _read_token(answer.body, scopes, now, realm)

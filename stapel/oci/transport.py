@@ -19,7 +19,7 @@ from urllib.parse import urljoin, urlsplit
 
 from stapel.oci.auth import Credentials, credentials_for
 from stapel.oci.connections import Connections, connection_failure, read_body
-from stapel.oci.errors import StapelError, Unreachable
+from stapel.oci.errors import Refused, StapelError, Unreachable
 from stapel.oci.reference import DOCKER_HUB, DOCKER_HUB_API, is_loopback
 from stapel.oci.retries import Passing, Retries, http_date_s, retry_after_s, with_retries
 from stapel.oci.tokens import (
@@ -177,11 +177,9 @@ class Transport:
             raise Passing(f"{self._who(response, own)} answers {response.complaint()}", asked_s=asked_s)
         if response.status == 401 and own:
             who = "refuses our credentials" if self._authorisation.known else "wants a login"
-            raise Unreachable(f"{doing}: {self.host} {who}: {response.complaint()}", hint=self._login_hint())
+            raise Refused(f"{doing}: {self.host} {who}: {response.complaint()}", hint=self._login_hint())
         if response.status in (401, 403):
-            raise Unreachable(
-                f"{doing}: {self._who(response, own)} refuses it: {response.complaint()}", hint=self._login_hint()
-            )
+            raise Refused(f"{doing}: {self._who(response, own)} refuses it: {response.complaint()}", hint=self._login_hint())
         return response
 
     def _login_hint(self) -> str:

@@ -138,9 +138,8 @@ class MemoryImages:
 
 def come_before(store: MemoryImages, text: str) -> None:
     """Somebody else's stage of the digest that is being named, a millisecond older."""
-    parsed = parse_stage_name(text)
-    assert parsed is not None
-    name = parsed[0]
+    name = parse_stage_name(text)
+    assert name is not None
     ours = next(item for digest, item in tuple(store.images.items()) if digest.startswith(f"sha256:{name.suffix}"))
     rival = store.keep(ImageConfig({**ours.config.document, "author": "somebody else"}), ours.files)
     older = StageName(name.timestamp_ms - 1, name.digest, rival.digest[7:15])

@@ -9,7 +9,7 @@ from conveyor.build.schedule import RESOLUTIONS, Limits
 from conveyor.build.tags import CustomTags
 from conveyor.events.api import Finished, PlanMade, Warned
 from conveyor.storage.facts import parse_facts
-from tests.unit.build.memory_engine import come_before
+from tests.unit.build.memory_engine import MemoryImages, come_before
 from tests.unit.build.worlds import image, imported
 
 APP = image("app", install="b", imports=(imported("tools"),))
@@ -110,3 +110,14 @@ def test_where_nothing_was_built_nothing_is_confirmed(world, limits):
     world.store.lists = 0
     assert build(world, app, **limits).ok
     assert world.store.lists == 1
+
+
+def test_what_was_copied_is_confirmed_too(world):
+    """Somebody else may have stored an equal stage in the primary meanwhile."""
+    app = image("app", install="b")
+    build(world, app)
+    world.secondaries = (world.store,)
+    world.primary = MemoryImages("registry", has_manifests=True)
+    assert {stage.source for stage in build(world, app).images[0].stages} == {"secondary"}
+    saved = 2 * 2  # two stages, each listed under the lock and looked at again
+    assert world.primary.lists == 1 + saved + 1

@@ -448,5 +448,5 @@ def test_a_stage_that_the_secondary_has_lost_is_built(registry):
     registry.engine.images.trace = lose
     registry.primary, registry.secondaries = primary, (registry.engine.images,)
     found = registry.build(app)["app"]
-    assert sources(found) == {"from": "primary", "beforeInstall": "built", "install": "secondary"}
+    assert sources(found) == {"from": "secondary", "beforeInstall": "built", "install": "secondary"}
     assert lost.name not in primary.named

@@ -8,7 +8,7 @@ from conveyor.build.results import Why
 from conveyor.build.why import explain
 from conveyor.keys.key import Key, Part
 from conveyor.storage.facts import LABEL, Facts, format_facts
-from conveyor.storage.names import StageName, parse_stage_name, rejection_name, stage_name
+from conveyor.storage.names import Mark, StageName, parse_stage_name, stage_name
 from conveyor.storage.selection import Selection
 from stapel.oci.api import ImageConfig
 from tests.unit.build.memory_engine import MemoryImages
@@ -145,6 +145,6 @@ def test_a_build_tells_that_a_stage_was_rejected(world):
     app = image("app", beforeInstall="a", install="b")
     parsed = parse_stage_name(world.build(app)["app"].stages[1].name)
     assert parsed is not None
-    world.store.put_record(rejection_name(parsed[0]))
+    world.store.put_record(str(Mark(str(parsed), 1, lifted=False)))
     result = world.build(app)["app"]
     assert kinds(result) == {"from": None, "beforeInstall": "rejected", "install": "rejected"}

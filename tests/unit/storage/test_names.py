@@ -1,11 +1,13 @@
 import pytest
 
 from conveyor.storage.names import (
+    Mark,
     StageName,
     import_record_name,
+    is_own_name,
     parse_import_record,
+    parse_mark,
     parse_stage_name,
-    rejection_name,
     stage_name,
 )
 
@@ -15,12 +17,34 @@ D = "a" * 56
 def test_a_name_is_read_as_it_was_written():
     name = stage_name(D, 1_700_000_000_123, "sha256:" + "0123456789abcdef" * 4)
     assert str(name) == f"{D}-1700000000123-01234567"
-    assert parse_stage_name(str(name)) == (name, False)
-    assert parse_stage_name(rejection_name(name)) == (name, True)
+    assert parse_stage_name(str(name)) == name
+
+
+@pytest.mark.parametrize(
+    ("mark", "ending"),
+    [
+        (Mark(f"{D}-1700000000123-01234567", 1, lifted=False), "-rejected"),
+        (Mark(f"{D}-1700000000123-01234567", 12, lifted=False), "-rejected-12"),
+        (Mark(f"{D}-1700000000123-01234567", 1, lifted=True), "-unrejected"),
+        (Mark(f"{D}-1700000000123-01234567", 3, lifted=True), "-unrejected-3"),
+    ],
+)
+def test_a_mark_is_read_as_it_was_written_and_is_no_stage(mark, ending):
+    assert str(mark) == mark.stage + ending
+    assert parse_mark(str(mark)) == mark
+    assert parse_stage_name(str(mark)) is None
+    assert is_own_name(str(mark))
+
+
+@pytest.mark.parametrize(
+    "ending", ["", "-rejected-", "-rejected-0", "-rejected-01", "-rejected-x", "-unrejected-\u0661", "-Rejected"]
+)
+def test_other_endings_are_no_marks(ending):
+    assert parse_mark(f"{D}-1700000000123-01234567{ending}") is None
 
 
 def test_names_are_tags():
-    assert len(rejection_name(StageName(1, D, "0" * 8))) <= 128
+    assert len(str(Mark(str(StageName(1, D, "0" * 8)), 999_999_999, lifted=True))) <= 128
     assert len(import_record_name(D, D)) <= 128
 
 

@@ -1,11 +1,15 @@
+import itertools
+from dataclasses import replace
+
 import pytest
 from memory_store import MemoryStore, facts
 
 from conveyor.storage.names import stage_name
-from conveyor.storage.saving import Saving, lock_name, save
+from conveyor.storage.saving import LISTS, Saving, lock_name, save
 from conveyor.storage.selection import select
 from conveyor.storage.storage import Storage
 from locking.api import LockTimeout, LockUnavailable
+from tests.trace_points import hooked
 
 D = "a" * 56
 
@@ -51,6 +55,10 @@ def saving(locks, warnings=None, now_ms=1_000_000_000_000):
     return Saving(locks, 60.0, warn, on_wait=lambda waiting: None, clock_ms=lambda: now_ms)
 
 
+def save_(storage, digest, image, suitable, saving, **more):
+    return save(storage, digest, image, suitable, saving, **{"again": lambda: image, **more})
+
+
 def other_writer(store, timestamp_ms):
     image = store.add_image(facts(D), seed="other")
     name = stage_name(D, timestamp_ms, image.digest)
@@ -60,7 +68,7 @@ def other_writer(store, timestamp_ms):
 
 def test_a_stage_is_named_under_the_lock(store, storage):
     locks = Recorded(on_acquire=lambda: None)
-    saved = save(storage, D, store.add_image(facts(D)), suitable(storage), saving(locks))
+    saved = save_(storage, D, store.add_image(facts(D)), suitable(storage), saving(locks))
     assert not saved.discarded
     assert str(saved.chosen.stage.name) in store.names_
     assert locks.events == [("acquire", lock_name(storage, D), 60.0), ("release",)]
@@ -69,7 +77,7 @@ def test_a_stage_is_named_under_the_lock(store, storage):
 def test_what_appeared_before_the_lock_was_ours_is_used(store, storage):
     storage.load()
     locks = Recorded(on_acquire=lambda: other_writer(store, 5))
-    saved = save(storage, D, store.add_image(facts(D)), suitable(storage), saving(locks))
+    saved = save_(storage, D, store.add_image(facts(D)), suitable(storage), saving(locks))
     assert saved.discarded
     assert list(store.names_) == [str(saved.chosen.stage.name)]
     assert locks.events[-1] == ("release",)
@@ -84,7 +92,7 @@ def test_an_older_stage_that_appears_at_the_same_time_wins(store, storage, monke
             other_writer(store, 5)
 
     monkeypatch.setattr(store, "name", name_and_be_late)
-    saved = save(storage, D, store.add_image(facts(D)), suitable(storage), saving(Recorded()))
+    saved = save_(storage, D, store.add_image(facts(D)), suitable(storage), saving(Recorded()))
     assert saved.discarded
     assert saved.chosen.stage.name.timestamp_ms == 5
 
@@ -92,7 +100,7 @@ def test_an_older_stage_that_appears_at_the_same_time_wins(store, storage, monke
 @pytest.mark.parametrize("error", [LockTimeout("l", "them", 60), LockUnavailable("no server")])
 def test_without_the_lock_it_goes_on_with_a_warning(store, storage, error):
     warnings = []
-    saved = save(storage, D, store.add_image(facts(D)), suitable(storage), saving(Recorded(error), warnings))
+    saved = save_(storage, D, store.add_image(facts(D)), suitable(storage), saving(Recorded(error), warnings))
     assert not saved.discarded
     assert len(warnings) == 1
     assert "without a lock" in warnings[0]
@@ -102,13 +110,13 @@ def test_the_timestamp_is_later_than_every_name_of_the_digest_and_follows_the_st
     future = 2_000_000_000_000
     image = store.add_image(facts("b" * 56))  # its label lies, so it is no candidate, but its name counts
     store.name(str(stage_name(D, future, image.digest)), image)
-    saved = save(storage, D, store.add_image(facts(D)), suitable(storage), saving(Recorded()))
+    saved = save_(storage, D, store.add_image(facts(D)), suitable(storage), saving(Recorded()))
     assert saved.chosen.stage.name.timestamp_ms == future + 1
 
 
 def test_the_clock_is_the_stores(store, storage):
     store.skew_ms = -3_600_000
-    saved = save(storage, D, store.add_image(facts(D)), suitable(storage), saving(Recorded()))
+    saved = save_(storage, D, store.add_image(facts(D)), suitable(storage), saving(Recorded()))
     assert saved.chosen.stage.name.timestamp_ms == 1_000_000_000_000 - 3_600_000
 
 
@@ -117,7 +125,7 @@ def test_the_lock_is_released_when_naming_fails(store, storage):
     image = store.add_image(facts(D))
     store.images.clear()
     with pytest.raises(Exception, match="sha256"):
-        save(storage, D, image, suitable(storage), saving(locks))
+        save_(storage, D, image, suitable(storage), saving(locks))
     assert locks.events[-1] == ("release",)
     assert store.names_ == {}
 
@@ -125,5 +133,35 @@ def test_the_lock_is_released_when_naming_fails(store, storage):
 def test_a_copy_keeps_its_name(store, storage):
     image = store.add_image(facts(D))
     name = stage_name(D, 77, image.digest)
-    saved = save(storage, D, image, suitable(storage), saving(Recorded()), name=name)
+    saved = save_(storage, D, image, suitable(storage), saving(Recorded()), name=name)
     assert saved.chosen.stage.name == name
+
+
+def test_who_was_held_up_before_naming_lists_again(store, storage):
+    """What others named meanwhile is younger than the time that was chosen, and in use."""
+    elapsed = iter([0.0, 10.0])
+    rest = replace(saving(Recorded()), elapsed_s=lambda: next(elapsed, 10.0))
+    names = []
+
+    def come_between(point):
+        if point == "save.before-name" and not names:
+            names.append(other_writer(store, 2_000_000_000_000))
+
+    with hooked(come_between):
+        saved = save_(storage, D, store.add_image(facts(D)), suitable(storage), rest)
+    assert saved.discarded
+    assert saved.chosen.stage.name == names[0]
+    assert list(store.names_) == [str(names[0])]
+
+
+def test_who_is_always_held_up_names_all_the_same(store, storage):
+    elapsed = itertools.count(0.0, 10.0)
+    saved = save_(
+        storage,
+        D,
+        store.add_image(facts(D)),
+        suitable(storage),
+        replace(saving(Recorded()), elapsed_s=lambda: next(elapsed)),
+    )
+    assert not saved.discarded
+    assert store.lists == LISTS + 2  # the first of the run, and the look after naming
