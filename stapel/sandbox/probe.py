@@ -9,7 +9,7 @@ from pathlib import Path
 
 from stapel.errors import StapelError
 from stapel.sandbox.cell import CellError, Cells
-from stapel.sandbox.seccomp import compiled_rules
+from stapel.sandbox.seccomp import compile_rules
 from stapel.sandbox.store import Store
 
 _USERNS_SWITCHES = {
@@ -31,7 +31,7 @@ def find_obstacle(store: Store, cells: Cells) -> str:
     """Why no build container can run, and what to do; "" where one can."""
     try:
         find_runner()
-        compiled_rules(store.dir / "seccomp")
+        compile_rules(store.dir / "seccomp")
         with cells.take() as cell:
             cell.ask("open_tree", lowers=[store.stub([("proc", True)]).encode()])
             cell.ask("close_tree")

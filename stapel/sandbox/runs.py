@@ -17,7 +17,7 @@ from stapel.errors import Cancelled, StapelError
 from stapel.sandbox.capabilities import CAPABILITIES
 from stapel.sandbox.cell import Cell
 from stapel.sandbox.held import SandboxHeld
-from stapel.sandbox.seccomp import compiled_rules
+from stapel.sandbox.seccomp import compile_rules
 from stapel.sandbox.store import Store
 from stapel.script import ENTRYPOINT, ROOT, entrypoint_arguments
 from stapel.toolchain import make_toolchain
@@ -128,7 +128,7 @@ class Runs:
             reading, writing = os.pipe2(os.O_CLOEXEC)
             outputs[opened(reading, resources)] = stream
             files.append(opened(writing, theirs))
-        rules = compiled_rules(self._store.dir / "seccomp")
+        rules = compile_rules(self._store.dir / "seccomp")
         files.append(opened(os.open(rules, os.O_RDONLY | os.O_CLOEXEC), theirs))
         return Prepared(request, tuple(files), outputs, theirs, names_dir)
 
