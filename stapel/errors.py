@@ -17,11 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-<<<<<<< HEAD
-from stapel.oci.errors import BadLayer, BadReference, Broken, NotFound, StapelError, Unreachable
-=======
-from stapel.oci.errors import BadReference, Broken, NotFound, Refused, StapelError, Unreachable
->>>>>>> main
+from stapel.oci.errors import BadLayer, BadReference, Broken, NotFound, Refused, StapelError, Unreachable
 
 __all__ = [
     "BadLay",

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import BinaryIO
 
-from stapel.errors import Broken, StapelError
+from stapel.errors import Broken
 from stapel.oci.api import Descriptor, ImageView
+from stapel.oci.compress import decompressed
 from stapel.sandbox.builds import lowers
 from stapel.sandbox.cell import Cell, CellError, Cells
 from stapel.sandbox.store import Layer, Store
@@ -86,9 +87,10 @@ def _apply(cell: Cell, content: BinaryIO, below: list[Layer], filling: str, diff
     digest, size_bytes = hashlib.sha256(), 0
     reading, writing = os.pipe2(os.O_CLOEXEC)
     with os.fdopen(reading, "rb"), os.fdopen(writing, "wb", 0) as stream:
-        cell.begin("build", [reading], lowers=lowers(below), filling=os.fsencode(filling), has_layer=True, run=None)
+        place = os.fsencode(filling)
+        cell.begin("build", [reading], lowers=lowers(below), filling=place, has_layer=True, foreign=True, run=None)
         try:
-            for data in _decompressed(content):
+            for data in decompressed(content):
                 digest.update(data)
                 size_bytes += len(data)
                 stream.write(data)
@@ -122,23 +124,3 @@ def _download(image: ImageView, blob: Descriptor, path: os.PathLike[str]) -> Des
     if blob.size_bytes >= 0 and blob.digest.startswith("sha256:") and found != blob.digest:
         raise Broken(f"a layer has the digest {found}, and its image says {blob.digest}")
     return Descriptor(blob.media_type, found, size_bytes)
-
-
-def _decompressed(content: BinaryIO) -> Iterator[bytes]:
-    first = content.read(_PIECE_BYTES)
-    if first[:2] == b"\x1f\x8b":
-        import zlib
-
-        data = first
-        unzip = zlib.decompressobj(zlib.MAX_WBITS | 16)
-        while data:
-            yield unzip.decompress(data)
-            data = content.read(_PIECE_BYTES)
-        yield unzip.flush()
-        return
-    if first[:4] == b"\x28\xb5\x2f\xfd":
-        raise StapelError("zstd")
-    while first:
-        yield first
-        first = content.read(_PIECE_BYTES)
-

@@ -100,6 +100,7 @@ class Builds:
                 lowers=lowers(on.layers),
                 filling=os.fsencode(filling),
                 has_layer=plan is not None,
+                foreign=False,
                 run=prepared.request if prepared is not None else None,
             )
             answer: dict[str, Any]

@@ -5,13 +5,12 @@ from __future__ import annotations
 import _socket
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, BinaryIO, cast
+from typing import Any
 
+from stapel.oci.directories import remove_tree
 from stapel.oci.layer import write_layer
-from stapel.sandbox.inside.applying import apply_layer
 from stapel.sandbox.inside.diffing import diff_upper
 from stapel.sandbox.inside.merging import EMPTY, Merged
-from stapel.sandbox.inside.removing import remove_tree
 from stapel.sandbox.wire import receive
 
 OWN = b".conveyor"  # the place of our own mount points
@@ -28,14 +27,17 @@ def build(
     lowers: list[bytes],
     filling: bytes,
     has_layer: bool,
+    foreign: bool,
     run: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
-    """Fill `fs` of `filling` on top of `lowers`. A layer comes by `files[0]`; the other files are the run's."""
+    """Fill `fs` of `filling` on top of `lowers`. A layer comes by `files[0]`; the other files are the run's.
+
+    Of a layer that is not `foreign` all places are planned: nothing below has to be looked at.
+    """
     upper = filling + b"/fs"
     _make_upper(upper, lowers[0] if lowers else EMPTY)
     if has_layer:
-        with open(files[0], "rb", closefd=False) as stream:
-            apply_layer(cast(BinaryIO, stream), upper, lowest=not lowers)
+        _apply(merged, files[0], upper, lowers if foreign else None)
         (word, _), _ = receive(control)
         if word != "complete":
             raise Abandoned
@@ -53,9 +55,9 @@ def build(
         outcome = run_commands(merged.point, control, files[1:] if has_layer else files, run)
     finally:
         merged.unmount()
-        remove_tree(filling + b"/work")
+        remove(filling + b"/work")
     if own:  # nothing of ours is left in the image
-        remove_tree(upper + b"/" + OWN)
+        remove(upper + b"/" + OWN)
     if outcome["status"] == 0:
         with open(os.devnull, "wb") as nowhere:
             written = write_layer(diff_upper(upper), nowhere)
@@ -63,11 +65,43 @@ def build(
     return outcome
 
 
+def _apply(merged: Merged, stream_fd: int, upper: bytes, lowers: list[bytes] | None) -> None:
+    from stapel.oci.apply import Form, apply_layer
+    from stapel.sandbox.inside.below import Below
+
+    root = os.open(upper, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with open(stream_fd, "rb", closefd=False) as stream:
+            if lowers is None:
+                apply_layer(stream, root, Form(overlay="user.", devices="placeholder"))
+                return
+            below = Below(merged.read(lowers))
+            try:
+                apply_layer(stream, root, Form(overlay="user.", below=below, devices="placeholder"))
+            finally:
+                below.close()
+                merged.unmount()
+    finally:
+        os.close(root)
+
+
 def write_snapshot(snapshot: bytes, out_fd: int) -> dict[str, Any]:
     """Write the layer of a snapshot."""
     with open(out_fd, "wb", closefd=False) as out:
         written = write_layer(diff_upper(snapshot), out)
     return {"diff_id": written.diff_id, "size_bytes": written.size_bytes}
+
+
+def remove(path: bytes) -> None:
+    """Remove what stands at a path; nothing there is fine."""
+    parent, _, name = path.rpartition(b"/")
+    directory = os.open(parent or b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        remove_tree(directory, name)
+    except FileNotFoundError:
+        pass
+    finally:
+        os.close(directory)
 
 
 def _make_upper(upper: bytes, below: bytes) -> None:

@@ -131,11 +131,11 @@ class _Worker:
         return write_snapshot(snapshot, files[0]), []
 
     def _remove(self, files: list[int], paths: list[bytes]) -> Answer:
-        from stapel.sandbox.inside.removing import remove_tree
+        from stapel.sandbox.inside.building import remove
 
         del files
         for path in paths:
-            remove_tree(path)
+            remove(path)
         return None, []
 
     @property
