@@ -6,13 +6,15 @@ Ours, without a counterpart there: `Digest`, `Reason`, `Failure`, `Missing`, `Ar
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import stat
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from sys import audit as trace
-from typing import Any
+from typing import Any, BinaryIO
 
 from conveyor.build.results import BuildResult, Failure, ImageResult, MissingStage, StageResult, Why
 from conveyor.errors import UsageError
@@ -44,7 +46,7 @@ def env_lines(result: BuildResult) -> list[str]:
     _check_env_names(image.name for image in images)
     lines = []
     for image in images:
-        if (last := image.last) is None:
+        if (last := image.shown) is None:
             continue
         prefix = env_name(image.name)
         repository, tag = split_reference(last.reference)
@@ -134,18 +136,43 @@ def _replace(path: Path, data: bytes) -> None:
     if path.exists() and not stat.S_ISREG(path.stat().st_mode):
         path.write_bytes(data)  # a pipe or a device: nothing there to replace
         return
-    target = Path(os.path.realpath(path))  # a link stays, what it points to is replaced
+    unfinished = unfinished_path(path)
+    target = unfinished.with_name(Path(os.path.realpath(path)).name)  # a link stays, what it points to is replaced
     target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = target.with_name(f".{target.name[:200]}.{os.getpid()}.tmp")
-    try:
-        with unfinished.open("wb") as file:
+    with _open_alone(unfinished) as file:
+        try:
             file.write(data)
+            file.truncate()
+            file.flush()
             os.fchmod(file.fileno(), 0o644)
-        trace("report.before-rename")
-        unfinished.replace(target)
-        trace("report.after-rename")
-    finally:
-        unfinished.unlink(missing_ok=True)
+            trace("report.before-rename")
+            unfinished.replace(target)
+            trace("report.after-rename")
+        except BaseException:
+            unfinished.unlink(missing_ok=True)
+            raise
+
+
+def unfinished_path(path: Path) -> Path:
+    """Where a report is written before it gets its name: one place, so what a killed run left there is used again."""
+    target = Path(os.path.realpath(path))
+    return target.with_name(f".{target.name[:200]}.tmp")
+
+
+def _open_alone(path: Path) -> BinaryIO:
+    """A file that is ours until it is closed, others wait; made where it is not there."""
+    while True:
+        try:
+            file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644), "r+b")
+        except PermissionError:
+            path.unlink()  # another user's, who was killed
+            continue
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(file, fcntl.LOCK_EX)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(path.stat(), os.fstat(file.fileno())):
+                return file
+        file.close()  # it has become somebody's report meanwhile
 
 
 def _seconds(seconds: float) -> str:
@@ -168,7 +195,7 @@ def _stored(stage: StageResult | None) -> dict[str, Any]:
 
 
 def _image(image: ImageResult, platform: str) -> dict[str, Any]:
-    last = image.last
+    last = image.shown
     document = {
         "WerfImageName": image.name,
         "ConfigType": "stapel",

@@ -107,13 +107,13 @@ def _run(
 
 def _check(opened: OpenProject, chosen: tuple[Image, ...], project: ProjectOptions, build: BuildOptions) -> None:
     from conveyor.build.preflight import check_history, check_mappings, check_uncommitted
+    from conveyor.build.report import unfinished_path
 
     check_history(opened.project, opened.repo)
     if not project.loose_giterminism:
+        reports = [build.report_path, Path(DEFAULT_REPORT), Path(DEFAULT_REPORT).with_suffix(".env")]
         written = {
-            _relative(opened, path)
-            for path in (build.report_path, Path(DEFAULT_REPORT), Path(DEFAULT_REPORT).with_suffix(".env"))
-            if path
+            _relative(opened, name) for path in reports if path for name in (path, unfinished_path(opened.directory / path))
         }
         check_uncommitted(opened.project, chosen, opened.repo, opened.prefix, written)
     check_mappings(chosen, opened.repo, opened.prefix)

@@ -50,6 +50,8 @@ class StorageOptions:
 
     repo: str
     secondary_repos: tuple[str, ...]
+    cache_repos: tuple[str, ...]
+    final_repo: str  # "": there is none
     synchronization: str
     lock_timeout_s: float
     insecure_registry: bool
@@ -248,6 +250,8 @@ def _storage(values: dict[str, Any]) -> StorageOptions:
     return StorageOptions(
         repo=values["repo"],
         secondary_repos=values["secondary_repos"],
+        cache_repos=values["cache_repos"],
+        final_repo=values["final_repo"],
         synchronization=values["synchronization"],
         lock_timeout_s=values["lock_timeout"],
         insecure_registry=values["insecure_registry"],
@@ -346,6 +350,8 @@ storage_options = _group(
         ),
         _value("--repo", "Repository that stores the stages; default: the engine's own store.", metavar="ADDRESS"),
         _list("--secondary-repo", "Repository to take stages from.", metavar="ADDRESS", into="secondary_repos"),
+        _list("--cache-repo", "Repository near by that gives and is given bytes.", metavar="ADDRESS", into="cache_repos"),
+        _value("--final-repo", "Repository that gets the final images too.", metavar="ADDRESS"),
         _value(
             "--synchronization",
             "Where locks are held: `:local` (files of this machine, the default), "

@@ -14,13 +14,17 @@ from conveyor.gitrepo.api import Repository
 
 @dataclass(frozen=True, slots=True)
 class OpenProject:
-    """A project at its commit. `prefix`: its directory in the repository; `content`: the configuration as it was read."""
+    """A project at its commit. `prefix`: its directory in the repository; `content`: the configuration as it was read.
+
+    `is_dev`: the commit is one that was made of the work tree.
+    """
 
     repo: Repository
     project: Project
     content: bytes
     directory: Path
     prefix: bytes
+    is_dev: bool
 
 
 def open_project(options: ProjectOptions, *, virtual_merge: bool = False) -> OpenProject:
@@ -34,7 +38,7 @@ def open_project(options: ProjectOptions, *, virtual_merge: bool = False) -> Ope
     repo = open_repository(str(directory), dev=options.dev, virtual_merge=virtual_merge, home_dir=str(options.home_dir))
     path, content = _read_config(options, repo, directory)
     shown = os.fsdecode(path)
-    return OpenProject(repo, parse_project(content, shown), content, directory, _below(repo.root, directory))
+    return OpenProject(repo, parse_project(content, shown), content, directory, _below(repo.root, directory), options.dev)
 
 
 def _read_config(options: ProjectOptions, repo: Repository, directory: Path) -> tuple[bytes, bytes]:

@@ -59,7 +59,7 @@ def import_layer(store: Store, cells: Cells, archive: BinaryIO) -> Layer:
     with cells.take() as cell, _filling(store, cell, filling):
         _apply(cell, archive, [], filling, "")
         with open(os.devnull, "wb") as nowhere:
-            written = cell.ask("read_layer", [nowhere.fileno()], snapshot=os.fsencode(filling) + b"/fs")
+            written = cell.ask("read_layer", [nowhere.fileno()], snapshot=os.fsencode(filling) + b"/fs", below=b"")
         diff_id = str(written["diff_id"])
         return store.find_chain([diff_id]) or store.publish(filling, (), diff_id, int(written["size_bytes"]))
 

@@ -59,10 +59,11 @@ class Builds:
         with self._cells.take() as cell, _open_tree(cell, held.layers) as tree:
             yield tree
 
-    def write_layer(self, layer: Layer, out_fd: int) -> str:
+    def write_layer(self, layer: Layer, below: Layer | None, out_fd: int) -> str:
         """Write the tar of a layer; its diff id."""
+        under = _path(below) if below is not None else b""
         with self._cells.take() as cell:
-            return str(cell.ask("read_layer", [out_fd], snapshot=_path(layer))["diff_id"])
+            return str(cell.ask("read_layer", [out_fd], snapshot=_path(layer), below=under)["diff_id"])
 
     def collect(self, layers: Sequence[Layer]) -> None:
         """Remove the snapshots, of these, that no image has."""

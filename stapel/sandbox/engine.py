@@ -222,8 +222,8 @@ class SandboxEngine:
         self._store.open()
         return bring(self._store, self._cells, image)
 
-    def _write_layer(self, layer: Layer, out_fd: int) -> str:
-        return self._builds.write_layer(layer, out_fd)
+    def _write_layer(self, layer: Layer, below: Layer | None, out_fd: int) -> str:
+        return self._builds.write_layer(layer, below, out_fd)
 
     def _collect(self, layers: Sequence[Layer]) -> None:
         with suppress(CellError):

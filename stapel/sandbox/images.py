@@ -16,7 +16,7 @@ IMAGE_MEDIA_TYPE = "application/vnd.oci.image.config.v1+json"
 LAYER_MEDIA_TYPE = "application/vnd.oci.image.layer.v1.tar"
 RECORD_LABEL = "dev.conveyor.record"
 
-ReadLayer = Callable[[Layer, int], str]  # writes the tar of a layer to a descriptor; its diff id
+ReadLayer = Callable[[Layer, Layer | None, int], str]  # writes the tar of a layer, made on another; its diff id
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +60,14 @@ class SandboxImage:
 
     def open(self, blob: Descriptor) -> BinaryIO:
         """The bytes of a layer, verified. `Broken`."""
-        layer = self.image.layers[[item.digest for item in self.layers()].index(blob.digest)]
+        number = [item.digest for item in self.layers()].index(blob.digest)
+        layer = self.image.layers[number]
         if layer.blob is not None:
             return self._open_blob(layer.blob)
         spool = tempfile.TemporaryFile()  # noqa: SIM115 -- the caller closes it
         try:
-            diff_id = self._read_layer(layer, spool.fileno())
+            below = self.image.layers[number - 1] if number else None
+            diff_id = self._read_layer(layer, below, spool.fileno())
             if diff_id != layer.diff_id:
                 raise Broken(f"layer {layer.diff_id} of image {self.image.id} has changed: it is {diff_id} now")
             spool.seek(0)

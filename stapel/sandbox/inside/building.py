@@ -5,11 +5,11 @@ from __future__ import annotations
 import _socket
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
+from stapel.oci.diff import RootMetadata, diff_upper
 from stapel.oci.directories import remove_tree
 from stapel.oci.layer import write_layer
-from stapel.sandbox.inside.diffing import diff_upper
 from stapel.sandbox.inside.merging import EMPTY, Merged
 from stapel.sandbox.wire import receive
 
@@ -35,7 +35,8 @@ def build(
     Of a layer that is not `foreign` all places are planned: nothing below has to be looked at.
     """
     upper = filling + b"/fs"
-    _make_upper(upper, lowers[0] if lowers else EMPTY)
+    below = lowers[0] if lowers else EMPTY
+    _make_upper(upper, below)
     if has_layer:
         _apply(merged, files[0], upper, lowers if foreign else None)
         (word, _), _ = receive(control)
@@ -60,14 +61,13 @@ def build(
         remove(upper + b"/" + OWN)
     if outcome["status"] == 0:
         with open(os.devnull, "wb") as nowhere:
-            written = write_layer(diff_upper(upper), nowhere)
-        outcome |= {"diff_id": written.diff_id, "size_bytes": written.size_bytes}
+            outcome |= _write(upper, below, nowhere)
     return outcome
 
 
 def _apply(merged: Merged, stream_fd: int, upper: bytes, lowers: list[bytes] | None) -> None:
     from stapel.oci.apply import Form, apply_layer
-    from stapel.sandbox.inside.below import Below
+    from stapel.oci.overlay import OverlayLayers
 
     root = os.open(upper, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -75,20 +75,30 @@ def _apply(merged: Merged, stream_fd: int, upper: bytes, lowers: list[bytes] | N
             if lowers is None:
                 apply_layer(stream, root, Form(overlay="user.", devices="placeholder"))
                 return
-            below = Below(merged.read(lowers))
+            below = merged.read(lowers)
             try:
-                apply_layer(stream, root, Form(overlay="user.", below=below, devices="placeholder"))
+                apply_layer(stream, root, Form(overlay="user.", below=OverlayLayers([below]), devices="placeholder"))
             finally:
-                below.close()
+                os.close(below)
                 merged.unmount()
     finally:
         os.close(root)
 
 
-def write_snapshot(snapshot: bytes, out_fd: int) -> dict[str, Any]:
-    """Write the layer of a snapshot."""
+def write_snapshot(snapshot: bytes, below: bytes, out_fd: int) -> dict[str, Any]:
+    """Write the layer of a snapshot that was made on `below`; its diff id and size."""
     with open(out_fd, "wb", closefd=False) as out:
-        written = write_layer(diff_upper(snapshot), out)
+        return _write(snapshot, below or EMPTY, out)
+
+
+def _write(upper: bytes, below: bytes, out: BinaryIO) -> dict[str, Any]:
+    status = os.stat(below)
+    before = RootMetadata(status.st_mode & 0o7777, status.st_uid, status.st_gid)
+    directory = os.open(upper, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        written = write_layer(diff_upper(directory, root=before), out)
+    finally:
+        os.close(directory)
     return {"diff_id": written.diff_id, "size_bytes": written.size_bytes}
 
 

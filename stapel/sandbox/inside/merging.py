@@ -25,9 +25,9 @@ class Merged:
     def read(self, lowers: Sequence[bytes]) -> int:
         """A descriptor of the root of these snapshots merged, the uppermost first."""
         if not lowers:
-            return os.open(EMPTY, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            return os.open(EMPTY, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._mount(b"lowerdir=" + b":".join([*lowers, EMPTY]))
-        return os.open(self.point, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        return os.open(self.point, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def write(self, lowers: Sequence[bytes], filling: bytes) -> None:
         """Mount them for writing; what is written goes to `fs` of `filling`."""

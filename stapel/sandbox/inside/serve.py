@@ -125,10 +125,10 @@ class _Worker:
 
         return build(self._merged, self._control, files, **arguments), []
 
-    def _read_layer(self, files: list[int], snapshot: bytes) -> Answer:
+    def _read_layer(self, files: list[int], snapshot: bytes, below: bytes) -> Answer:
         from stapel.sandbox.inside.building import write_snapshot
 
-        return write_snapshot(snapshot, files[0]), []
+        return write_snapshot(snapshot, below, files[0]), []
 
     def _remove(self, files: list[int], paths: list[bytes]) -> Answer:
         from stapel.sandbox.inside.building import remove

@@ -7,22 +7,13 @@ import os
 import stat
 from collections.abc import Iterator
 
-from stapel.sandbox.inside.devices import DEVICE_XATTR, parse_device
+from stapel.oci.overlay import DEVICE_XATTR, KINDS, kept_xattrs, parse_device
 from stapel.sandbox.inside.syscalls import open_inside
 
 # path, kind, mode, size, uid, gid, link, mtime_s, major, minor, xattrs
 Row = tuple[bytes, str, int, int, int, int, bytes, int, int, int, dict[str, bytes]]
 
-_KINDS = {
-    stat.S_IFREG: "file",
-    stat.S_IFDIR: "directory",
-    stat.S_IFLNK: "symlink",
-    stat.S_IFCHR: "character",
-    stat.S_IFBLK: "block",
-    stat.S_IFIFO: "fifo",
-}
 _NOTHING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
-_HIDDEN = ("user.overlay.", "trusted.overlay.", "security.selinux", "security.ima", "security.evm", "system.")
 
 
 class ReadTree:
@@ -103,6 +94,8 @@ def _walk(parent_fd: int, name: bytes, path: bytes) -> Iterator[Row]:
         if error.errno in _NOTHING:
             return
         raise
+    if row is None:
+        return
     yield row
     if row[1] != "directory":
         return
@@ -114,32 +107,26 @@ def _walk(parent_fd: int, name: bytes, path: bytes) -> Iterator[Row]:
         os.close(directory_fd)
 
 
-def _row(parent_fd: int, name: bytes, path: bytes) -> Row:
+def _row(parent_fd: int, name: bytes, path: bytes) -> Row | None:
     status = os.lstat(name, dir_fd=parent_fd)
-    kind = _KINDS.get(stat.S_IFMT(status.st_mode), "socket")
+    kind: str | None = KINDS.get(stat.S_IFMT(status.st_mode))
+    if kind is None:
+        return None  # a socket, which is no part of an image
     link = os.readlink(name, dir_fd=parent_fd) if kind == "symlink" else b""
-    xattrs = read_xattrs(b"/proc/self/fd/%d/%b" % (parent_fd, name))
     major, minor = os.major(status.st_rdev), os.minor(status.st_rdev)
-    if DEVICE_XATTR in xattrs:
-        kind, major, minor = parse_device(xattrs.pop(DEVICE_XATTR))
+    xattrs: dict[str, bytes] = {}
+    if kind in ("file", "directory"):
+        place = f"/proc/self/fd/{parent_fd}/{os.fsdecode(name)}"
+        names = os.listxattr(place)
+        if names:
+            xattrs = kept_xattrs(place)
+            if DEVICE_XATTR in names and (device := parse_device(os.getxattr(place, DEVICE_XATTR))):
+                kind, (major, minor) = device
     size = status.st_size if kind == "file" else 0
     mode = stat.S_IMODE(status.st_mode)
     mtime_s = status.st_mtime_ns // 1_000_000_000
     path = b"" if path == b"." else path
     return (path, kind, mode, size, status.st_uid, status.st_gid, link, mtime_s, major, minor, xattrs)
-
-
-def read_xattrs(path: bytes) -> dict[str, bytes]:
-    """The extended attributes that belong to a file of an image."""
-    try:
-        names = os.listxattr(path, follow_symlinks=False)
-    except OSError as error:
-        if error.errno in (errno.ENOTSUP, errno.EPERM):
-            return {}
-        raise
-    if not names:
-        return {}
-    return {name: os.getxattr(path, name, follow_symlinks=False) for name in names if not name.startswith(_HIDDEN)}
 
 
 def _join(parent: bytes, name: bytes) -> bytes:
