@@ -51,7 +51,8 @@ class Builds:
                 raise CommandFailed(filled.status)
             layer = self._store.publish(filling, on.layers, filled.diff_id, filled.size_bytes)
         config = on.config.with_(rootfs={"type": "layers", "diff_ids": [*on.config.diff_ids, layer.diff_id]})
-        return SandboxHeld(config, (*on.layers, layer), on_close=self.collect)
+        below = on.again()  # must stay as long as what stands on it
+        return SandboxHeld(config, (*on.layers, layer), on_close=lambda: self._let_go(below, layer))
 
     @contextmanager
     def tree(self, held: SandboxHeld) -> Iterator[Tree]:
@@ -65,16 +66,22 @@ class Builds:
         with self._cells.take() as cell:
             return str(cell.ask("read_layer", [out_fd], snapshot=_path(layer), below=under)["diff_id"])
 
-    def collect(self, layers: Sequence[Layer]) -> None:
-        """Remove the snapshots, of these, that no image has."""
-        used = {layer.snapshot for image in self._store.images() for layer in image.layers}
-        gone = [layer for layer in layers if layer.snapshot not in used]
-        for layer in gone:
-            below = [item.diff_id for item in layers[: layers.index(layer) + 1]]
-            self._store.forget_chain(below, layer.snapshot)
-        if gone:
+    def collect(self, snapshots: Sequence[str]) -> None:
+        """Remove the snapshots, of these, that nobody needs."""
+        self.remove(self._store.take_out(snapshots))
+
+    def remove(self, paths: Sequence[str]) -> None:
+        """Remove directories whose owners are mapped."""
+        if paths:
             with self._cells.take() as cell:
-                cell.ask("remove", paths=[os.fsencode(layer.snapshot) for layer in gone])
+                cell.ask("remove", paths=[os.fsencode(path) for path in paths])
+
+    def _let_go(self, on: SandboxHeld, layer: Layer) -> None:
+        """End of what was built on `on`: its files stay where an image has them."""
+        if not self._store.is_stored(layer):
+            with suppress(CellError, Cancelled):
+                self.collect([layer.snapshot])
+        on.close()
 
     def _fill(
         self, cell: Cell, filling: str, on: SandboxHeld, lays: Sequence[Lay], run: Run | None, log: Log, cancel: Cancel

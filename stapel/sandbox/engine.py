@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from stapel.api import Cancel, Held, Lay, Log, Run, Tree
-from stapel.errors import NotFound, StapelError
+from stapel.errors import Broken, NotFound, StapelError
 from stapel.image_config import child, empty_config, fits_platform
 from stapel.oci.api import Descriptor, ImageConfig, ImageStore, ImageView
 from stapel.sandbox.cell import CellError, Cells
@@ -51,6 +51,7 @@ class SandboxEngine:
         self._lock = threading.Lock()
         self._cells_made: Cells | None = None
         self._builds_made: Builds | None = None
+        self._cleaner: threading.Thread | None = None
         self._images = SandboxImages(project, self._store, self._write_layer, self._bring, self._collect)
 
     @property
@@ -164,8 +165,11 @@ class SandboxEngine:
 
     def close(self) -> None:
         """See `Engine`."""
+        if self._cleaner is not None:
+            self._cleaner.join()
         if self._cells_made is not None:
             self._cells_made.close()
+            self._store.unpin()
 
     @property
     def _cells(self) -> Cells:
@@ -186,9 +190,18 @@ class SandboxEngine:
 
                 runs = Runs(self._store, self._home_dir, self._tmp_dir, find_runner())
                 self._builds_made = Builds(self._store, cells, runs)
+                # What killed runs left goes, beside what comes next.
+                self._cleaner = threading.Thread(target=self._remove_leftovers, args=(self._builds_made,))
+                self._cleaner.start()
             return self._builds_made
 
+    def _remove_leftovers(self, builds: Builds) -> None:
+        with suppress(StapelError, OSError):
+            builds.remove(self._store.take_out_leftovers())
+
     def _held(self, image: StoredImage) -> SandboxHeld:
+        if not self._store.pin(image.layers):
+            raise Broken(f"image {image.id} is not complete: a snapshot of it is gone from {self._store.dir}")
         return SandboxHeld(_config(image), image.layers, image.id)
 
     def _named(self, repository: str, name: str) -> StoredImage | None:
@@ -227,7 +240,7 @@ class SandboxEngine:
 
     def _collect(self, layers: Sequence[Layer]) -> None:
         with suppress(CellError):
-            self._builds.collect(layers)
+            self._builds.collect([layer.snapshot for layer in layers])
 
 
 def _own(held: Held) -> SandboxHeld:

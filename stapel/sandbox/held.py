@@ -18,12 +18,12 @@ class SandboxHeld:
         layers: tuple[Layer, ...],
         image_id: str = "",
         *,
-        on_close: Callable[[tuple[Layer, ...]], None] | None = None,
+        on_close: Callable[[], None] | None = None,
     ) -> None:
         self._config = config
         self.layers = layers
         self.image_id = image_id
-        self._shared = _Shared(layers, on_close)
+        self._shared = _Shared(on_close)
         self._closed = False
 
     @property
@@ -55,10 +55,9 @@ class SandboxHeld:
 class _Shared:
     """What all who hold one image share."""
 
-    def __init__(self, layers: tuple[Layer, ...], on_close: Callable[[tuple[Layer, ...]], None] | None) -> None:
+    def __init__(self, on_close: Callable[[], None] | None) -> None:
         self.lock = threading.Lock()
         self.holders = 1
-        self._layers = layers
         self._on_close = on_close
 
     def drop(self) -> None:
@@ -67,4 +66,4 @@ class _Shared:
             self.holders -= 1
             last = not self.holders
         if last and self._on_close is not None:
-            self._on_close(self._layers)
+            self._on_close()

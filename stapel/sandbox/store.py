@@ -9,20 +9,26 @@
     blobs/sha256/<digest>        compressed layers of others, whose bytes nobody can make again
     filling/<run>-<n>            what is being made; of a run that is gone: rubbish
     stubs/<digest>               mount points, the lowest layer under running commands
+    pins/<run>                   the snapshots that a run uses or has made, a line each
+    lock                         held by all who pin, and by one who removes
     mnt                          where each worker mounts, in a namespace of its own
 
 Everything is made at a temporary place and published by one step (rename, or a link), so whoever reads sees all or nothing.
-A snapshot never changes once it is published.
+A snapshot never changes once it is published. It is removed when no image has it and no living run has pinned it: who removes
+holds the lock alone while it looks, and takes what it removes out of sight before it lets go.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import itertools
 import json
+import os
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +40,7 @@ from stapel.runs import is_alive
 
 EMPTY = "0"
 _ID_BYTES = 5
-_DIRECTORIES = ("chains", "images", "names", "blobs/sha256", "filling", "stubs", "mnt", f"snapshots/{EMPTY}")
+_DIRECTORIES = ("chains", "images", "names", "blobs/sha256", "filling", "stubs", "pins", "mnt", f"snapshots/{EMPTY}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +71,9 @@ class Store:
         self._run_id = run_id
         self._count = itertools.count(1)
         self._ready = False
+        self._pinning = threading.Lock()
+        self._pinned: set[str] = set()
+        self._stored: set[str] = set()
 
     def open(self) -> None:
         """Have the directories. `OSError`."""
@@ -96,6 +105,7 @@ class Store:
         (path / "layer.json").write_text(json.dumps(_layer_document(Layer("", diff_id, size_bytes, blob))))
         while True:
             layer = Layer(_new_id(), diff_id, size_bytes, blob)
+            self._pin([layer.snapshot])
             try:
                 path.rename(self.dir / "snapshots" / layer.snapshot)
             except OSError:
@@ -103,8 +113,14 @@ class Store:
                     raise
                 continue  # an id that is in use
             break
-        with suppress(FileExistsError):
-            (self.dir / "chains" / chain_digest([*below, layer])).symlink_to(layer.snapshot)
+        link = self.dir / "chains" / chain_digest([*below, layer])
+        try:
+            link.symlink_to(layer.snapshot)
+        except FileExistsError:
+            if not (link.parent.parent / "snapshots" / link.readlink()).exists():
+                link.unlink(missing_ok=True)  # of a snapshot that was removed
+                with suppress(FileExistsError):
+                    link.symlink_to(layer.snapshot)
         return layer
 
     def find_chain(self, diff_ids: Sequence[str]) -> Layer | None:
@@ -115,23 +131,8 @@ class Store:
             document = json.loads((self.dir / "snapshots" / snapshot / "layer.json").read_bytes())
         except FileNotFoundError:
             return None
-        return _layer(snapshot, document)
-
-    def forget_chain(self, diff_ids: Sequence[str], snapshot: str) -> None:
-        """Let nobody find a snapshot that is about to be removed."""
-        link = self.dir / "chains" / _chain_digest(diff_ids)
-        with suppress(OSError):
-            if str(link.readlink()) == snapshot:
-                link.unlink()
-
-    def leftovers(self) -> list[str]:
-        """What runs that are gone were filling, relative to the snapshots."""
-        found = []
-        for path in (self.dir / "filling").iterdir():
-            run_id = path.name.partition("-")[0]
-            if run_id != self._run_id and not is_alive(self._home_dir, run_id):
-                found.append(f"../filling/{path.name}")
-        return found
+        layer = _layer(snapshot, document)
+        return layer if self.pin([layer]) else None
 
     def stub(self, points: Sequence[tuple[str, bool]]) -> str:
         """A directory with these mount points (path, whether it is a directory); its path relative to the snapshots."""
@@ -152,6 +153,68 @@ class Store:
                 if not path.is_dir():
                     raise
         return f"../stubs/{name}"
+
+    # -- keeping and removing
+
+    def pin(self, layers: Sequence[Layer]) -> bool:
+        """Keep snapshots from being removed while this run lives; False where one of them is gone already."""
+        wanted = [layer.snapshot for layer in layers if layer.snapshot not in self._pinned]
+        if not wanted:
+            return True
+        self._pin(wanted)
+        return all((self.dir / "snapshots" / snapshot).exists() for snapshot in wanted)
+
+    def unpin(self) -> None:
+        """End of this run: nothing is kept for it any more."""
+        (self.dir / "pins" / self._run_id).unlink(missing_ok=True)
+
+    def _pin(self, snapshots: Sequence[str]) -> None:
+        with self._pinning, self._locked(fcntl.LOCK_SH):
+            with (self.dir / "pins" / self._run_id).open("a") as file:
+                file.write("".join(f"{snapshot}\n" for snapshot in snapshots))
+            self._pinned.update(snapshots)
+
+    def take_out(self, snapshots: Iterable[str]) -> list[str]:
+        """Take those that nobody needs out of sight; where they are now, relative to the snapshots, to be removed."""
+        with self._locked(fcntl.LOCK_EX):
+            used = {layer.snapshot for image in self.images() for layer in image.layers} | self._pins_of_others()
+            return [self._take_out(snapshot) for snapshot in snapshots if snapshot not in used]
+
+    def take_out_leftovers(self) -> list[str]:
+        """Likewise what runs that are gone were filling, and what they had made and no image has."""
+        gone = [path for path in (self.dir / "pins").iterdir() if not self._lives(path.name)]
+        pinned = {line for path in gone for line in path.read_text().split()}
+        taken = self.take_out(sorted(snapshot for snapshot in pinned if (self.dir / "snapshots" / snapshot).exists()))
+        for path in gone:
+            path.unlink(missing_ok=True)
+        fillings = [path.name for path in (self.dir / "filling").iterdir()]
+        return taken + [f"../filling/{name}" for name in fillings if not self._lives(name.partition("-")[0])]
+
+    def _take_out(self, snapshot: str) -> str:
+        name = f"{self._run_id}-{next(self._count)}"
+        with suppress(FileNotFoundError):
+            (self.dir / "snapshots" / snapshot).rename(self.dir / "filling" / name)
+        return f"../filling/{name}"
+
+    def _pins_of_others(self) -> set[str]:
+        files = [path for path in (self.dir / "pins").iterdir() if path.name != self._run_id and self._lives(path.name)]
+        found: set[str] = set()
+        for path in files:
+            with suppress(FileNotFoundError):
+                found.update(path.read_text().split())
+        return found
+
+    def _lives(self, run_id: str) -> bool:
+        return run_id == self._run_id or is_alive(self._home_dir, run_id)
+
+    @contextmanager
+    def _locked(self, how: int) -> Iterator[None]:
+        lock = os.open(self.dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, how)
+            yield
+        finally:
+            os.close(lock)
 
     # -- blobs
 
@@ -174,7 +237,12 @@ class Store:
             "layers": [{"snapshot": layer.snapshot, **_layer_document(layer)} for layer in layers],
         }
         self._write(self.dir / "images" / digest, json.dumps(document).encode())
+        self._stored.update(layer.snapshot for layer in layers)
         return f"sha256:{digest}"
+
+    def is_stored(self, layer: Layer) -> bool:
+        """Whether this run has put a layer into an image."""
+        return layer.snapshot in self._stored
 
     def image(self, image_id: str) -> StoredImage:
         """An image by its id. `NotFound`, `Broken`."""
@@ -192,15 +260,14 @@ class Store:
         return StoredImage(image_id, config, layers)
 
     def remove_image(self, image_id: str) -> tuple[Layer, ...]:
-        """Forget an image and all its names; the layers that no other image has, the uppermost first."""
+        """Forget an image and all its names; the layers that it had."""
         gone = self.image(image_id)
         for path in (self.dir / "names").glob("*/*"):
             with suppress(OSError):
                 if str(path.readlink()) == image_id:
                     path.unlink()
         (self.dir / "images" / image_id.partition(":")[2]).unlink(missing_ok=True)
-        used = {layer.snapshot for image in self.images() for layer in image.layers}
-        return tuple(layer for layer in reversed(gone.layers) if layer.snapshot not in used)
+        return gone.layers
 
     def images(self) -> Iterator[StoredImage]:
         """All images."""
