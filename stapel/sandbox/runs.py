@@ -24,7 +24,7 @@ from stapel.toolchain import make_toolchain
 
 _PIECE_BYTES = 1 << 16
 _NETWORKS = {"default": "host", "host": "host", "none": "none"}
-# Mounted over these, whatever the image has there, where it has something.
+# Mounted over these below /etc, whatever the image has there.
 _NAMES = ("hosts", "hostname", "resolv.conf")
 
 Stream = Literal["stdout", "stderr"]
@@ -82,27 +82,27 @@ class Runs:
         if self._toolchain is None:
             self._toolchain = make_toolchain(self._home_dir).directory
         hostname = secrets.token_hex(6)
-        mounts = [(str(self._toolchain), ROOT, True, False), *self._name_files(filling, hostname)]
+        mounts = [(str(self._toolchain), ROOT, True), *self._name_files(filling, hostname)]
         points = [("proc", True), ("dev", True), ("sys", True), *((f"etc/{name}", False) for name in _NAMES), (ROOT, True)]
         environment = _environment(on, run, hostname)
         for mount in run.mounts:
             if not mount.source.exists():
                 raise StapelError(f"{mount.source} is to be mounted at {mount.target}, and is not there")
-            mounts.append((str(mount.source), mount.target, mount.read_only, False))
+            mounts.append((str(mount.source), mount.target, mount.read_only))
             points.append((mount.target, mount.source.is_dir()))
         if run.ssh_socket is not None:
             from stapel.ssh_agent import serve_filtered
 
             socket = resources.enter_context(serve_filtered(run.ssh_socket, self._tmp_dir))
-            mounts.append((str(socket), AGENT_SOCKET, False, False))
+            mounts.append((str(socket), AGENT_SOCKET, False))
             points.append((AGENT_SOCKET, False))
         call = entrypoint_arguments(run.script)
         request = {
             "runner": self._runner,
             "stub": os.fsencode(self._store.stub(points)),
             "mounts": [
-                (os.fsencode(source), os.fsencode(target.strip("/")), read_only, optional)
-                for source, target, read_only, optional in sorted(mounts, key=lambda item: item[1].count("/"))
+                (os.fsencode(source), os.fsencode(target.strip("/")), read_only)
+                for source, target, read_only in sorted(mounts, key=lambda item: item[1].count("/"))
             ],
             "hostname": hostname.encode(),
             "network": network,
@@ -132,7 +132,7 @@ class Runs:
         files.append(opened(os.open(rules, os.O_RDONLY | os.O_CLOEXEC), theirs))
         return Prepared(request, tuple(files), outputs, theirs, names_dir)
 
-    def _name_files(self, filling: Path, hostname: str) -> list[tuple[str, str, bool, bool]]:
+    def _name_files(self, filling: Path, hostname: str) -> list[tuple[str, str, bool]]:
         """What a container has for the names of hosts. It may write to these files: they go with the container."""
         directory = filling / "names"
         directory.mkdir()
@@ -146,7 +146,7 @@ class Runs:
         for name, text in contents.items():
             (directory / name).write_text(text)
             (directory / name).chmod(0o644)
-            mounts.append((str(directory / name), f"etc/{name}", False, True))
+            mounts.append((str(directory / name), f"etc/{name}", False))
         return mounts
 
 

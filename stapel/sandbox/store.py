@@ -13,9 +13,9 @@
     lock                         held by all who pin, and by one who removes
     mnt                          where each worker mounts, in a namespace of its own
 
-Everything is made at a temporary place and published by one step (rename, or a link), so whoever reads sees all or nothing.
-A snapshot never changes once it is published. It is removed when no image has it and no living run has pinned it: who removes
-holds the lock alone while it looks, and takes what it removes out of sight before it lets go.
+Everything is made at a temporary place and published by one step (rename, or a link), so whoever reads sees all or
+nothing. A snapshot never changes once it is published. It is removed when no image has it and no living run has pinned it:
+who removes holds the lock alone while it looks, and takes what it removes out of sight before it lets go.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from stapel.oci.api import Descriptor
 from stapel.runs import is_alive
 
 EMPTY = "0"
+FORMAT = "1"
 _ID_BYTES = 5
 _DIRECTORIES = ("chains", "images", "names", "blobs/sha256", "filling", "stubs", "pins", "mnt", f"snapshots/{EMPTY}")
 
@@ -79,10 +80,11 @@ class Store:
         """Have the directories. `OSError`."""
         if self._ready:
             return
-        if not (self.dir / "snapshots" / EMPTY).is_dir():
+        if not (self.dir / "format").exists():
             self.dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             for name in _DIRECTORIES:
                 (self.dir / name).mkdir(parents=True, exist_ok=True)
+            (self.dir / "format").write_text(FORMAT)
         self._ready = True
 
     # -- making

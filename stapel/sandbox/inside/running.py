@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import _socket
-import errno
 import os
 import select
 import signal
@@ -13,14 +12,10 @@ from contextlib import suppress
 from typing import Any
 
 from stapel.sandbox.bubblewrap import options
-from stapel.sandbox.inside.syscalls import bind, open_inside
+from stapel.sandbox.inside.points import Points
 from stapel.sandbox.wire import Gone, receive
 
 _CANCELLED = -1
-
-
-class NoMountPoint(Exception):
-    """The image has no place where something must be mounted."""
 
 
 def run_commands(root: bytes, control: _socket.socket, files: Sequence[int], run: Mapping[str, Any]) -> dict[str, Any]:
@@ -28,21 +23,21 @@ def run_commands(root: bytes, control: _socket.socket, files: Sequence[int], run
 
     The status is that of the commands, 128 + n where signal n killed them, -1 where they were cancelled.
     """
-    root_fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    points = Points(root)
     try:
         for name in (b"proc", b"dev", b"sys"):
-            _check_directory(root_fd, name)
-        for source, target, read_only, optional in run["mounts"]:
-            try:
-                _mount(root_fd, source, target, read_only=read_only)
-            except NoMountPoint:
-                if not optional:
-                    raise
-        home = _home(root_fd)
+            points.check_directory(name)
+        for source, target, read_only in run["mounts"]:
+            points.mount(source, target, read_only=read_only)
         if run["network"] == "host":
-            _mount(root_fd, b"/sys", b"sys", read_only=True)
+            points.mount(b"/sys", b"sys", read_only=True)
+        return {"status": _run(root, control, files, run, _home(points))}
     finally:
-        os.close(root_fd)
+        points.take_back()
+        points.close()
+
+
+def _run(root: bytes, control: _socket.socket, files: Sequence[int], run: Mapping[str, Any], home: bytes) -> int:
     environment = {b"HOME": home, **run["env"]}
     arguments = options(root, files[3], run["hostname"], environment, run["capabilities"])
     masked = os.umask(0o022)
@@ -50,8 +45,7 @@ def run_commands(root: bytes, control: _socket.socket, files: Sequence[int], run
         pid = _start(run, arguments, files, root)
     finally:
         os.umask(masked)
-    status = _wait(pid, control)
-    return {"status": status}
+    return _wait(pid, control)
 
 
 def _start(run: Mapping[str, Any], arguments: Sequence[bytes], files: Sequence[int], root: bytes) -> int:
@@ -120,34 +114,10 @@ def _wait(pid: int, control: _socket.socket) -> int:
     return os.waitstatus_to_exitcode(raw) if os.WIFEXITED(raw) else 128 + os.WTERMSIG(raw)
 
 
-def _check_directory(root_fd: int, name: bytes) -> None:
-    """What the runner mounts over must stand there itself: it would follow a link, out of the tree."""
-    try:
-        found = os.lstat(name, dir_fd=root_fd)
-    except FileNotFoundError:
-        found = None
-    if found is None or not stat.S_ISDIR(found.st_mode):
-        what = "is not a directory" if found is not None else "is missing"
-        raise NoMountPoint(f"/{name.decode()} {what} in the image, and build containers mount over it")
-
-
-def _mount(root_fd: int, source: bytes, target: bytes, *, read_only: bool) -> None:
-    try:
-        point = open_inside(root_fd, target, os.O_PATH)
-    except OSError as error:
-        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
-            raise
-        raise NoMountPoint(f"there is no place for the mount /{os.fsdecode(target)} in the image") from None
-    try:
-        bind(source, point, read_only=read_only)
-    finally:
-        os.close(point)
-
-
-def _home(root_fd: int) -> bytes:
+def _home(points: Points) -> bytes:
     """The home of root by the image's passwd, as engines have it; `/` where it has none."""
     try:
-        file = open_inside(root_fd, b"etc/passwd", os.O_RDONLY | os.O_NONBLOCK)
+        file = points.open(b"etc/passwd")
     except OSError:
         return b"/"
     try:
