@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -120,7 +119,7 @@ def _read_owner(path: Path) -> tuple[str, int]:
 
 
 def _write_owner(path: Path) -> None:
-    aside = path.with_suffix(f".{os.getpid()}.{threading.get_ident()}")
+    aside = path.with_suffix(".new")  # one name, for only the holder writes: what a killed one left is written over
     try:
         aside.write_text(json.dumps({"owner": describe_owner(), "sinceMs": time.time_ns() // 1_000_000}))
         aside.replace(path)

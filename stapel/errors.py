@@ -2,7 +2,8 @@
 
 StapelError                 root of this room; carries `reason`, `hint`, `temporary`
 ├── Unreachable             an engine or a registry does not answer, or refuses us (exit status 4)
-│   └── Refused             a registry answers and does not let us do this
+│   ├── Refused             a registry answers and does not let us do this
+│   └── Damaged             bytes that were damaged on their way: they can be read again
 ├── NotFound                no such image, name or blob: a fact, not a fault
 ├── Broken                  something stored is not what its digest says, or a part of it is absent
 ├── BadReference            text that is no image reference
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from stapel.oci.errors import BadReference, Broken, NotFound, Refused, StapelError, Unreachable
+from stapel.oci.errors import BadReference, Broken, Damaged, NotFound, Refused, StapelError, Unreachable
 
 __all__ = [
     "BadLay",
@@ -24,6 +25,7 @@ __all__ = [
     "Broken",
     "Cancelled",
     "CommandFailed",
+    "Damaged",
     "FileChanged",
     "NotFound",
     "Refused",

@@ -49,10 +49,12 @@ def open_run_directory(home_dir: Path, run: Run, parent: Path) -> Iterator[Path]
     import tempfile
 
     prefix = f"conveyor-{home_label(home_dir)}-"
-    for name in os.listdir(parent):  # noqa: PTH208 -- names, of a directory that may hold many
-        run_id = name[len(prefix) : len(prefix) + _ID_DIGITS]
-        if name.startswith(prefix) and not is_alive(home_dir, run_id):
-            shutil.rmtree(parent / name, ignore_errors=True)
+    # Sockets, whose names must be short, are elsewhere where `parent` has a long one.
+    for place in {parent, Path(tempfile.gettempdir()), Path("/tmp")}:  # noqa: S108 -- nothing is made there
+        for name in os.listdir(place) if place.is_dir() else ():  # noqa: PTH208 -- names, of a directory that may hold many
+            run_id = name[len(prefix) : len(prefix) + _ID_DIGITS]
+            if name.startswith(prefix) and not is_alive(home_dir, run_id):
+                shutil.rmtree(place / name, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=f"{prefix}{run.id}-", dir=parent, ignore_cleanup_errors=True) as directory:
         trace("run-directory.after-make")
         yield Path(directory)

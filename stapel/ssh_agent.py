@@ -42,6 +42,7 @@ _START_PAUSE_S = 0.005
 _PAUSE_S = 0.05  # after an accept that failed, for want of descriptors
 _CONNECTIONS = 64
 _SOCKET = "agent"
+SHORT_DIR = Path("/tmp")  # noqa: S108 -- mkdtemp makes it 0700
 # The shell is told of our end by the end of its input, at once even on SIGKILL, and takes the agent along. Its own output is
 # closed, so that the end of the output is the end of the agent. (PR_SET_PDEATHSIG would follow a thread of ours, and is lost
 # on programs with a set-group-id bit, which ssh-agent has on some systems.)
@@ -147,10 +148,15 @@ def _program(name: str) -> str:
 @contextmanager
 def _private_directory(directory: Path) -> Iterator[Path]:
     """A new directory that only we enter: in `directory`, or where a socket's name would be too long there, elsewhere."""
-    room = MAX_PATH_BYTES - len(f"/ssh-01234567/{_SOCKET}")
-    places = (directory.absolute(), Path(tempfile.gettempdir()), Path("/tmp"))  # noqa: S108 -- mkdtemp makes it 0700
-    short = next(place for place in places if len(os.fsencode(place)) <= room)
-    with tempfile.TemporaryDirectory(prefix="ssh-", dir=short, ignore_cleanup_errors=True) as private:
+    own = directory.absolute()
+    if len(os.fsencode(own)) + len(f"/ssh-01234567/{_SOCKET}") <= MAX_PATH_BYTES:
+        place, prefix = own, "ssh-"
+    else:
+        # The name of a run's directory says which run's it is: what a killed one leaves here is found by it.
+        prefix = f"{own.name[:60]}-ssh-"
+        room = MAX_PATH_BYTES - len(os.fsencode(f"/{prefix}01234567/{_SOCKET}"))
+        place = next(each for each in (Path(tempfile.gettempdir()), SHORT_DIR) if len(os.fsencode(each)) <= room)
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=place, ignore_cleanup_errors=True) as private:
         yield Path(private)
 
 

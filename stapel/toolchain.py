@@ -7,6 +7,7 @@ tools give equal service containers.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import re
@@ -14,6 +15,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -75,10 +77,11 @@ def make_toolchain(home_dir: Path) -> Toolchain:
         repr([FORMAT, [(name, str(path), _stamp(path)) for name, path in sources.items()]]).encode()
     ).hexdigest()
     directory = home_dir / "toolchain" / key[:16]
+    _remove_left(directory.parent)
     if not directory.is_dir():
         directory.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".filling-") as filling:
-            made = Path(filling) / "tools"
+        with _filling_directory(directory.parent) as filling:
+            made = filling / "tools"
             _fill(made, sources)
             trace("toolchain.before-rename")
             try:
@@ -88,6 +91,42 @@ def make_toolchain(home_dir: Path) -> Toolchain:
                 if not directory.is_dir():
                     raise
     return Toolchain(directory, _digest(directory))
+
+
+def _remove_left(parent: Path) -> None:
+    """Remove what killed processes have left half filled. Whoever fills a directory holds the kernel's lock on it."""
+    for left in parent.glob(".filling-*"):
+        with suppress(OSError):
+            handle = os.open(left, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(left, ignore_errors=True)
+            finally:
+                os.close(handle)
+
+
+@contextmanager
+def _filling_directory(parent: Path) -> Iterator[Path]:
+    """A directory to fill, locked; it goes with the context."""
+    filling, handle = _begin_filling(parent)
+    try:
+        yield filling
+    finally:
+        shutil.rmtree(filling, ignore_errors=True)
+        os.close(handle)
+
+
+def _begin_filling(parent: Path) -> tuple[Path, int]:
+    """A new directory and its lock, held. One that somebody took for a killed process's before it was held is made anew."""
+    while True:
+        filling = Path(tempfile.mkdtemp(dir=parent, prefix=".filling-"))
+        with suppress(FileNotFoundError):
+            handle = os.open(filling, os.O_RDONLY | os.O_CLOEXEC)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            with suppress(FileNotFoundError):
+                filling.stat()
+                return filling, handle
+            os.close(handle)
 
 
 def proof_script() -> str:

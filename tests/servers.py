@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import BinaryIO, cast
 from urllib.parse import quote
 
 
@@ -171,26 +172,35 @@ def certificate(tmp_dir: Path, name: str = "127.0.0.1") -> tuple[Path, Path]:
 
 @dataclass
 class Request:
-    """What a front was asked."""
+    """What a front was asked. Its body is on its way yet."""
 
     method: str
     path: str  # with its query
     headers: Mapping[str, str]
-    body: bytes = b""
 
 
 @dataclass
 class Reply:
-    """What a front answers instead of what stands behind it. `cut` ends the connection after so many bytes of the body."""
+    """What a front answers instead of what stands behind it.
+
+    `cut` ends the connection after so many bytes of the body, `cut_head` after so many of what comes before it; `reset`: not
+    by closing it in order.
+    """
 
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     cut: int | None = None
+    cut_head: int | None = None
+    reset: bool = False
 
 
 class Reset(Exception):
-    """Raised by a rule: the connection is reset without an answer."""
+    """Raised by a rule: the connection is reset without an answer, when `after` bytes of the body have been passed on."""
+
+    def __init__(self, after: int | None = None) -> None:
+        super().__init__()
+        self.after = after
 
 
 Rule = Callable[[Request, Callable[[], Reply]], Reply | None]
@@ -211,6 +221,31 @@ class Front:
         return [request for request in self.seen if request.method == method and part in request.path]
 
 
+class _Body:
+    """The body of a request, read as it comes: of a known length, or in chunks."""
+
+    def __init__(self, stream: BinaryIO, length: int, *, chunked: bool) -> None:
+        self._stream = stream
+        self._chunked = chunked
+        self._left = length
+        self.ended = not chunked and not length
+
+    def read(self, size: int) -> bytes:
+        if self._chunked and not self._left and not self.ended:
+            self._left = int(self._stream.readline().partition(b";")[0] or b"0", 16)
+            if not self._left:
+                self._stream.readline()
+                self.ended = True
+        data = self._stream.read(min(size, self._left))
+        self._left -= len(data)
+        if self._left and not data:
+            raise ConnectionResetError("the client has gone")
+        if self._chunked and data and not self._left:
+            self._stream.readline()
+        self.ended = self.ended or (not self._chunked and not self._left)
+        return data
+
+
 @contextlib.contextmanager
 def front_server(behind: str | None = None, *, tls: tuple[Path, Path] | None = None) -> Iterator[Front]:
     """A misbehaving server on 127.0.0.1 before the plain one at `behind` (None: 404 to everything without a rule)."""
@@ -218,46 +253,53 @@ def front_server(behind: str | None = None, *, tls: tuple[Path, Path] | None = N
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
 
         def handle_one(self) -> None:
-            length = int(self.headers.get("Content-Length") or 0)
+            chunked = "chunked" in self.headers.get("Transfer-Encoding", "")
+            body = _Body(self.rfile, int(self.headers.get("Content-Length") or 0), chunked=chunked)
             request = Request(self.command, self.path, dict(self.headers.items()))
             front.seen.append(request)
             try:
                 # Rules see the request before its body is read, as a server that drops a big upload does.
-                reply = self.answer(request, length)
-            except Reset:
-                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-                self.close_connection = True
-                self.connection.close()
+                reply = self.answer(request, body)
+            except Reset as reset:
+                if reset.after is not None and behind is not None:
+                    _forward_in_part(behind, request, body, reset.after)
+                self.reset()
                 return
-            self.send_response_only(reply.status)
-            for name, value in reply.headers.items():
-                if name.lower() not in ("content-length", "connection", "transfer-encoding"):
-                    self.send_header(name, value)
+            head = [f"HTTP/1.1 {reply.status} {self.responses.get(reply.status, ('',))[0]}"]
+            head += [
+                f"{name}: {value}"
+                for name, value in reply.headers.items()
+                if name.lower() not in ("content-length", "connection", "transfer-encoding")
+            ]
             declared = next((value for name, value in reply.headers.items() if name.lower() == "content-length"), None)
             if reply.status != 204:
-                self.send_header("Content-Length", declared if declared is not None else str(len(reply.body)))
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(reply.body if reply.cut is None else reply.body[: reply.cut])
-            if reply.cut is not None:
+                head.append(f"Content-Length: {declared if declared is not None else len(reply.body)}")
+            self.wfile.write("\r\n".join([*head, "", ""]).encode("latin-1")[: reply.cut_head])
+            if self.command != "HEAD" and reply.cut_head is None:
+                self.wfile.write(reply.body[: reply.cut])
+            if reply.cut is not None or reply.cut_head is not None or not body.ended:
                 self.close_connection = True
+            if reply.reset:
+                self.reset()
 
-        def answer(self, request: Request, length: int) -> Reply:
+        def answer(self, request: Request, body: _Body) -> Reply:
             def forward() -> Reply:
-                request.body = request.body or self.rfile.read(length)
-                if behind is None:
-                    return Reply(404, {}, b"nothing here")
-                return _forward(behind, request)
+                return _forward(behind, request, body) if behind is not None else Reply(404, {}, b"nothing here")
 
             for rule in list(front.rules):
                 reply = rule(request, forward)
                 if reply is not None:
-                    if length and not request.body:
-                        self.close_connection = True
                     return reply
             return forward()
+
+        def reset(self) -> None:
+            self.wfile.flush()
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            self.close_connection = True
+            self.connection.close()
 
         do_GET = do_HEAD = do_PUT = do_POST = do_PATCH = do_DELETE = handle_one
 
@@ -266,6 +308,7 @@ def front_server(behind: str | None = None, *, tls: tuple[Path, Path] | None = N
 
     class Server(ThreadingHTTPServer):
         daemon_threads = True
+        request_queue_size = 128
 
         def handle_error(self, *_: object) -> None:
             pass  # clients that go away are what is tested
@@ -286,15 +329,37 @@ def front_server(behind: str | None = None, *, tls: tuple[Path, Path] | None = N
         thread.join()
 
 
-def _forward(behind: str, request: Request) -> Reply:
-    connection = http.client.HTTPConnection(behind, timeout=60)
+def _forward(behind: str, request: Request, body: _Body) -> Reply:
+    connection = http.client.HTTPConnection(behind, timeout=60, blocksize=1 << 20)
     try:
         # The client's own Host is passed on, so that the addresses in the answer lead through the front.
-        connection.request(request.method, request.path, request.body or None, dict(request.headers))
+        content = cast(BinaryIO, body) if not body.ended else None
+        connection.request(request.method, request.path, content, _passed_on(request), encode_chunked=True)
         response = connection.getresponse()
         return Reply(response.status, dict(response.getheaders()), response.read())
     finally:
         connection.close()
+
+
+def _forward_in_part(behind: str, request: Request, body: _Body, count: int) -> None:
+    """Pass on the head and so many bytes of the body, and go away."""
+    connection = http.client.HTTPConnection(behind, timeout=60)
+    try:
+        connection.putrequest(request.method, request.path, skip_host=True, skip_accept_encoding=True)
+        for name, value in _passed_on(request).items():
+            connection.putheader(name, value)
+        connection.endheaders()
+        while count and (data := body.read(min(count, 1 << 20))):
+            # A client that sends chunks sends its first in full.
+            connection.send(b"%x\r\n%b\r\n" % (len(data), data) if "Transfer-Encoding" in request.headers else data)
+            count -= len(data)
+        connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    finally:
+        connection.close()
+
+
+def _passed_on(request: Request) -> dict[str, str]:
+    return {name: value for name, value in request.headers.items() if name.lower() not in ("expect", "connection")}
 
 
 def basic(user: str, password: str) -> str:

@@ -7,10 +7,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from sys import audit as trace
 
+from conveyor.build.publish import publish
 from conveyor.build.results import BuildResult, ImageResult, StageResult
 from conveyor.build.rooms import Introspection, Rooms
 from conveyor.build.schedule import RESOLUTIONS, Limits, Schedule
-from conveyor.build.tags import CustomTags, tag_images
+from conveyor.build.tags import CustomTags
 from conveyor.config.models import Image
 from conveyor.config.naming import display_name
 from conveyor.events.api import Finished, PlanMade, PlannedImage, Silence, Warned
@@ -28,7 +29,9 @@ def build_images(
     rooms.reporter(plan(images, limits.builds_at_once))
     results = _resolve(rooms, images, limits)
     if all(result.last is not None for result in results):
-        results = tag_images(rooms.primary, results, tags)
+        results = publish(rooms, results, tags)
+    if rooms.caches is not None:
+        rooms.caches.finish()
     result = BuildResult(
         project=rooms.project.name,
         commit=rooms.repo.head,

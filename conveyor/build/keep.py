@@ -10,9 +10,9 @@ from conveyor.build.rooms import Rooms
 from conveyor.build.task import Looked, Made, Ran, Task
 from conveyor.build.use import make_saving, writing_refused
 from conveyor.events.api import Warned
+from conveyor.storage.copying import put_copy
 from conveyor.storage.saving import Saved, Saving, save
-from conveyor.storage.selection import Chosen, StoredStage
-from conveyor.storage.storage import Storage
+from conveyor.storage.selection import Chosen
 from stapel.errors import Broken, NotFound, Refused, Unreachable
 from stapel.oci.api import Descriptor
 
@@ -25,9 +25,12 @@ def keep(rooms: Rooms, task: Task, looked: Looked, ran: Ran, made: Made) -> Save
 
     suitable = _suitable(rooms, task, looked)
     try:
-        return save(rooms.primary, looked.digest, made.descriptor, suitable, _saving(rooms, task), again=again)
+        saved = save(rooms.primary, looked.digest, made.descriptor, suitable, _saving(rooms, task), again=again)
     except Refused as error:
         raise writing_refused(rooms.primary, error) from error
+    if rooms.caches is not None and not saved.discarded:
+        rooms.caches.fill(saved.chosen.stage)
+    return saved
 
 
 def copy(rooms: Rooms, task: Task, looked: Looked) -> Chosen | None:
@@ -41,11 +44,11 @@ def copy(rooms: Rooms, task: Task, looked: Looked) -> Chosen | None:
     suitable = _suitable(rooms, task, looked)
 
     def put() -> Descriptor:
-        return copy_image(rooms, secondary, found)
+        digest = found.description.descriptor.digest
+        return put_copy(rooms.engine, secondary.store, digest, rooms.primary.store, rooms.cancel)
 
     try:
         saved = save(rooms.primary, looked.digest, put(), suitable, _saving(rooms, task), again=put, name=found.name)
-        return saved.chosen
     except (NotFound, Broken) as error:
         secondary.forget(found.name)
         rooms.reporter(Warned(f"stage {found.name} cannot be copied from {secondary.address}, and is left out: {error}"))
@@ -56,18 +59,9 @@ def copy(rooms: Rooms, task: Task, looked: Looked) -> Chosen | None:
         if isinstance(error, Refused):
             raise writing_refused(rooms.primary, error) from error
         raise
-
-
-def copy_image(rooms: Rooms, source: Storage, stage: StoredStage) -> Descriptor:
-    """Put the image of a stage of another storage into the primary, by digest."""
-    digest = stage.description.descriptor.digest
-    if source.store is not rooms.engine.images:
-        return rooms.primary.store.put(source.store.get(digest))
-    held = rooms.engine.hold(rooms.engine.images.get(digest))
-    try:
-        return rooms.engine.put(held, held.config, rooms.primary.store, rooms.cancel)
-    finally:
-        held.close()
+    if rooms.caches is not None and not saved.discarded:
+        rooms.caches.fill(saved.chosen.stage)
+    return saved.chosen
 
 
 def _suitable(rooms: Rooms, task: Task, looked: Looked) -> Callable[[bool], Chosen | None]:

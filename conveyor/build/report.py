@@ -43,7 +43,7 @@ def env_lines(result: BuildResult) -> list[str]:
     _check_env_names(image.name for image in images)
     lines = []
     for image in images:
-        if (last := image.last) is None:
+        if (last := image.shown) is None:
             continue
         prefix = env_name(image.name)
         repository, tag = split_reference(last.reference)
@@ -153,7 +153,7 @@ def _stored(stage: StageResult | None) -> dict[str, Any]:
 
 
 def _image(image: ImageResult, platform: str) -> dict[str, Any]:
-    last = image.last
+    last = image.shown
     document = {
         "WerfImageName": image.name,
         "ConfigType": "stapel",

@@ -89,11 +89,17 @@ class ImageResult:
     failure: Failure | None = None
     missing: MissingStage | None = None
     custom_tags: tuple[str, ...] = ()  # full references
+    published: StageResult | None = None  # the last stage as it is in the final repository, where there is one
 
     @property
     def last(self) -> StageResult | None:
         """The stage that is the image; None where it is not complete."""
         return self.stages[-1] if self.stages and self.failure is None and self.missing is None else None
+
+    @property
+    def shown(self) -> StageResult | None:
+        """The stage to be told of as the image: that in the final repository, else the last one."""
+        return self.published if self.published is not None and self.last is not None else self.last
 
     @property
     def rebuilt(self) -> bool:

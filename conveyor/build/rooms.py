@@ -10,6 +10,7 @@ from typing import Literal
 from conveyor.config.models import Project
 from conveyor.events.api import Reporter
 from conveyor.gitrepo.api import Repository
+from conveyor.storage.caches import Caches
 from conveyor.storage.storage import Storage
 from locking.api import Locks
 from stapel.api import Cancel, Engine
@@ -54,3 +55,6 @@ class Rooms:
     same_tree: bool  # whether stages of commits that are no ancestors are used where their files are an ancestor's
     resolve_digest: Callable[[str], str]  # the registry's digest of an image from outside, asked once a run
     introspection: Introspection = Introspection()
+    caches: Caches | None = None  # of the primary's images
+    final: Storage | None = None  # where the final images go too
+    keeps_records: bool = False  # whether it is recorded what was built at which commit

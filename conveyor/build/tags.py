@@ -12,6 +12,7 @@ from conveyor.build.slugs import slugify
 from conveyor.errors import UsageError
 from conveyor.storage.names import is_own_name
 from conveyor.storage.storage import Storage
+from stapel.errors import NotFound
 from stapel.oci.api import Descriptor
 
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", re.ASCII)
@@ -61,18 +62,25 @@ class CustomTags:
         return _PLACEHOLDER.sub(lambda match: values[match[0]], template)
 
 
-def tag_images(storage: Storage, results: Sequence[ImageResult], tags: CustomTags) -> tuple[ImageResult, ...]:
-    """Give the final images their custom tags; the results say which."""
-    tagged = []
-    for result in results:
-        last = result.last
-        if last is None or not result.final or not tags.templates:
-            tagged.append(result)
-            continue
-        names = [tags.format(template, result.name, last.name) for template in tags.templates]
-        for name in names:
+def tag_image(storage: Storage, result: ImageResult, tags: CustomTags) -> ImageResult:
+    """Give a final image its custom tags in the storage where it is shown; the result says which.
+
+    What has its tag already is not tagged again, so that who may only read can repeat a build.
+    """
+    shown = result.shown
+    if shown is None or not result.final or not tags.templates:
+        return result
+    names = [tags.format(template, result.name, shown.name) for template in tags.templates]
+    for name in names:
+        if _digest_of(storage, name) != shown.image_digest:
             trace("custom-tag.before-name")
-            storage.store.name(name, Descriptor("", last.image_digest, -1))
+            storage.store.name(name, Descriptor("", shown.image_digest, -1))
             trace("custom-tag.after-name")
-        tagged.append(replace(result, custom_tags=tuple(storage.store.reference(name) for name in names)))
-    return tuple(tagged)
+    return replace(result, custom_tags=tuple(storage.store.reference(name) for name in names))
+
+
+def _digest_of(storage: Storage, name: str) -> str:
+    try:
+        return storage.store.get(name).descriptor.digest
+    except NotFound:
+        return ""

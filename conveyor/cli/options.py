@@ -47,6 +47,8 @@ class StorageOptions:
 
     repo: str
     secondary_repos: tuple[str, ...]
+    cache_repos: tuple[str, ...]
+    final_repo: str  # "": there is none
     synchronization: str
     lock_timeout_s: float
     insecure_registry: bool
@@ -64,20 +66,20 @@ class Introspection:
 
 @dataclass(frozen=True, slots=True)
 class BuildOptions:
-    """How images are built. `limit` 0: none; `report_path` None: no report is saved."""
+    """How images are built; by default they are looked for. `limit` 0: none; `report_path` None: no report is saved."""
 
-    limit: int
-    require_built_images: bool
-    ssh_keys: tuple[str, ...]
-    platform: str
-    ancestry: Literal["strict", "same-tree"]
-    virtual_merge: bool
-    introspect_error: bool
-    introspect_before_error: bool
-    introspect_stages: tuple[Introspection, ...]
-    fail_fast: bool
-    report_path: Path | None
-    custom_tags: tuple[str, ...]
+    limit: int = 0
+    require_built_images: bool = True
+    ssh_keys: tuple[str, ...] = ()
+    platform: str = ""
+    ancestry: Literal["strict", "same-tree"] = "strict"
+    virtual_merge: bool = False
+    introspect_error: bool = False
+    introspect_before_error: bool = False
+    introspect_stages: tuple[Introspection, ...] = ()
+    fail_fast: bool = False
+    report_path: Path | None = None
+    custom_tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +246,8 @@ def _storage(values: dict[str, Any]) -> StorageOptions:
     return StorageOptions(
         repo=values["repo"],
         secondary_repos=values["secondary_repos"],
+        cache_repos=values["cache_repos"],
+        final_repo=values["final_repo"],
         synchronization=values["synchronization"],
         lock_timeout_s=values["lock_timeout"],
         insecure_registry=values["insecure_registry"],
@@ -335,6 +339,8 @@ storage_options = _group(
     [
         _value("--repo", "Repository that stores the stages; default: the engine's own store.", metavar="ADDRESS"),
         _list("--secondary-repo", "Repository to take stages from.", metavar="ADDRESS", into="secondary_repos"),
+        _list("--cache-repo", "Repository near by that gives and is given bytes.", metavar="ADDRESS", into="cache_repos"),
+        _value("--final-repo", "Repository that gets the final images too.", metavar="ADDRESS"),
         _value(
             "--synchronization",
             "Where locks are held: `:local` (files of this machine, the default), "

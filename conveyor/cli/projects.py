@@ -14,13 +14,17 @@ from conveyor.gitrepo.api import Repository
 
 @dataclass(frozen=True, slots=True)
 class OpenProject:
-    """A project at its commit. `prefix`: its directory in the repository; `content`: the configuration as it was read."""
+    """A project at its commit. `prefix`: its directory in the repository; `content`: the configuration as it was read.
+
+    `is_dev`: the commit is one that was made of the work tree.
+    """
 
     repo: Repository
     project: Project
     content: bytes
     directory: Path
     prefix: bytes
+    is_dev: bool
 
 
 def open_project(options: ProjectOptions, *, virtual_merge: bool = False, builds: bool = False) -> OpenProject:
@@ -44,7 +48,7 @@ def open_project(options: ProjectOptions, *, virtual_merge: bool = False, builds
     try:
         path, content = _read_config(options, repo, directory)
         project = parse_project(content, os.fsdecode(path))
-        return OpenProject(repo, project, content, directory, _below(repo.root, directory))
+        return OpenProject(repo, project, content, directory, _below(repo.root, directory), options.dev)
     except BaseException:
         repo.close()
         raise

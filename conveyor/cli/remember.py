@@ -109,7 +109,7 @@ def _can_be_confirmed(opened: OpenProject, asked: Asked, result: BuildResult) ->
         result.ok
         and not asked.warned.after
         and not (project.dev or project.loose_giterminism or build.virtual_merge or asked.log.format == "json")
-        and not (build.custom_tags or build.ssh_keys)
+        and not (build.custom_tags or build.ssh_keys or asked.storage.final_repo)
         and not (build.introspect_error or build.introspect_before_error or build.introspect_stages)
         and not any(image.from_latest for image in asked.images)
         and opened.repo.head_commits == (opened.repo.head,)

@@ -13,6 +13,7 @@ from conveyor.cli.options import BuildOptions, ProjectOptions, StorageOptions
 from conveyor.cli.projects import OpenProject
 from conveyor.errors import ServiceError, UsageError
 from conveyor.events.api import Reporter, Warned
+from conveyor.storage.caches import Caches
 from conveyor.storage.storage import Role, Storage
 from locking.api import Locks
 from stapel.api import Cancel, Engine
@@ -62,11 +63,17 @@ def make_engine(project: str, places: Places, storage: StorageOptions, warn: Cal
 
 
 def make_registry(
-    repository: str, storage: StorageOptions, mount_from: Sequence[str], warn: Callable[[str], None]
+    repository: str,
+    storage: StorageOptions,
+    mount_from: Sequence[str],
+    warn: Callable[[str], None],
+    *,
+    is_patient: bool = True,
 ) -> ImageStore:
-    """A repository of a registry."""
+    """A repository of a registry; without patience it is tried twice at most."""
     from stapel.errors import BadReference
     from stapel.oci.registry import RegistryStore
+    from stapel.oci.retries import Retries
 
     try:
         return RegistryStore(
@@ -76,6 +83,7 @@ def make_registry(
             skip_tls_verify=storage.skip_tls_verify_registry,
             on_retry=warn,
             mount_from=mount_from,
+            retries=None if is_patient else Retries(attempts=2),
         )
     except BadReference as error:
         raise UsageError(str(error), hint=error.hint or "a repository is HOST[:PORT]/PATH") from error
@@ -118,6 +126,28 @@ def make_storages(
     return primary, (storage(engine.images, "secondary", own=True), *secondaries)
 
 
+def make_final(primary: Storage, options: StorageOptions, home_dir: Path, warn: Callable[[str], None]) -> Storage | None:
+    """The repository that gets the final images, None where none is named."""
+    if not options.final_repo:
+        return None
+    store = make_registry(options.final_repo, options, (options.repo,) if options.repo else (), warn)
+    if store.address == primary.address:
+        raise UsageError(f"--final-repo {options.final_repo} is --repo itself", hint="name another repository")
+    return Storage(store, "final", memory=home_dir / "stages", describes_at_once=False, warn=warn)
+
+
+def make_caches(primary: Storage, options: StorageOptions, warn: Callable[[str], None]) -> Caches | None:
+    """The cache storages, None where none is named."""
+    if not options.cache_repos:
+        return None
+    if not options.repo:
+        raise UsageError("--cache-repo needs --repo", hint="the engine's own store is on this machine already")
+    stores = [make_registry(each, options, (options.repo,), warn, is_patient=False) for each in options.cache_repos]
+    if any(store.address == primary.address for store in stores):
+        raise UsageError(f"--cache-repo {options.repo} is --repo itself", hint="name another repository")
+    return Caches(stores, primary.store, warn)
+
+
 @contextmanager
 def open_rooms(
     opened: OpenProject,
@@ -135,6 +165,10 @@ def open_rooms(
         engine = make_engine(opened.project.name, places, storage, warn)
         resources.callback(engine.close)
         primary, secondaries = make_storages(engine, storage, places.home_dir, warn)
+        final = make_final(primary, storage, places.home_dir, warn)
+        caches = make_caches(primary, storage, warn)
+        if caches is not None:
+            resources.callback(caches.close)
         locks = make_locks(storage, places.home_dir)
         resources.callback(locks.close)
         yield Rooms(
@@ -156,6 +190,9 @@ def open_rooms(
             same_tree=build.ancestry == "same-tree",
             resolve_digest=functools.cache(functools.partial(_resolve_digest, storage)),
             introspection=_introspection(build),
+            caches=caches,
+            final=final,
+            keeps_records=bool(storage.repo) and not opened.is_dev,
         )
 
 

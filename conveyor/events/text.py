@@ -234,7 +234,7 @@ def _summary(result: BuildResult, look: Look) -> list[str]:
 
 
 def _run_lines(images: tuple[ImageResult, ...]) -> list[str]:
-    shown = [(image_label(image.name), image.last) for image in images if image.final and not image.artifact]
+    shown = [(image_label(image.name), image.shown) for image in images if image.final and not image.artifact]
     return [f"  {name}: docker run --rm {last.reference}" for name, last in shown if last]
 
 

@@ -2,19 +2,24 @@
 
 Most candidates of a build are a few commits old. Those are found by reading commits one after another, the newest first,
 in a walk that all images of a run share; no process is started. Only for what the walk does not meet soon git itself is
-asked, once for all candidates.
+asked, once for all candidates. Where git cannot answer (history is cut off, or a part of it is lost), the walk goes on to
+its end.
 """
 
 from __future__ import annotations
 
 import heapq
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from conveyor.gitrepo.objects import Commit, Objects
 
 _WALKED = 256  # commits; reading them costs as much as one process
+
+FindAncestors: TypeAlias = Callable[[Collection[str], str], "frozenset[str] | None"]
+"""Those of some commits that are ancestors of another, told by git; None where it cannot tell."""
 
 
 @dataclass(slots=True)
@@ -28,11 +33,11 @@ class _Walk:
 
 
 class History:
-    """Commits of one repository. Thread-safe. `rev_list` gets the lines of its input, and gives those of its output."""
+    """Commits of one repository. Thread-safe."""
 
-    def __init__(self, objects: Objects, rev_list: Callable[[Sequence[str]], Sequence[str]]) -> None:
+    def __init__(self, objects: Objects, find_ancestors: FindAncestors) -> None:
         self._objects = objects
-        self._rev_list = rev_list
+        self._find_ancestors = find_ancestors
         self._lock = threading.Lock()
         self._missing: set[str] = set()
         self._walks: dict[str, _Walk] = {}
@@ -56,14 +61,13 @@ class History:
             if walk is None:
                 start = self._objects.commit(of)
                 walk = self._walks[of] = _Walk([(-start.time_s, of, start)], {of})
-            left = known - walk.met - walk.asked.keys()
-            while left and walk.queue and walk.read < _WALKED:
-                self._step(walk)
-                left -= walk.met
+            left = self._walk_on(walk, known - walk.asked.keys(), _WALKED)
             if left and walk.queue:
-                # What git lists as outside of the history of `of` is no ancestor; all else is.
-                outside = frozenset(self._rev_list([*sorted(left), f"^{of}"]))
-                walk.asked.update({commit: commit not in outside for commit in left})
+                found = self._find_ancestors(left, of)
+                if found is not None:
+                    walk.asked.update({commit: commit in found for commit in left})
+                else:
+                    self._walk_on(walk, left)
             return frozenset(commit for commit in known if commit in walk.met or walk.asked.get(commit, False))
 
     def first_parents(self, commit: str, limit: int) -> tuple[str, ...]:
@@ -82,6 +86,14 @@ class History:
         """Look again for what was not here, after a fetch."""
         with self._lock:
             self._missing, self._walks, self._first_parents = set(), {}, {}
+
+    def _walk_on(self, walk: _Walk, left: Collection[str], limit: int | None = None) -> set[str]:
+        """Walk until all of `left` were met, so many commits were read, or there are no more; what was not met."""
+        missing = set(left) - walk.met
+        while missing and walk.queue and (limit is None or walk.read < limit):
+            self._step(walk)
+            missing -= walk.met
+        return missing
 
     def _step(self, walk: _Walk) -> None:
         """Meet the parents of the newest commit that is left."""

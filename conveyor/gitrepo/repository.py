@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import lru_cache
 from operator import attrgetter
+from subprocess import CompletedProcess
 from typing import BinaryIO
 
-from conveyor.errors import GitError
 from conveyor.gitrepo.api import Blob, Change, Contents, Delta, Repository, Selector
 from conveyor.gitrepo.attributes import Attributes
 from conveyor.gitrepo.discovery import Found, find
@@ -26,6 +26,7 @@ from conveyor.gitrepo.trees import Node, Trees
 from conveyor.gitrepo.work_tree import commit_work_tree, dev_area
 
 _LINKS_FOLLOWED = 40
+_ASKED_SINGLY = 16  # commits; of more the whole history is listed
 _FILES_KEPT = 4  # lists of files; each may hold all of a repository
 
 
@@ -66,7 +67,7 @@ class GitRepository:
         self._attributes = Attributes(self._trees)
         self._merges = Merges(found, self._submodules.own, home_dir)
         self._head_commits: tuple[str, ...] = ()
-        self._history = History(self._submodules.own, self._rev_list)
+        self._history = History(self._submodules.own, self._find_ancestors)
         self._digests: dict[tuple[str, Selector], str] = {}
         self._files = lru_cache(maxsize=_FILES_KEPT)(self._walk)
 
@@ -138,15 +139,31 @@ class GitRepository:
                 self._history.forget_missing()
             return not self._is_shallow
 
-    def _rev_list(self, lines: Sequence[str]) -> Sequence[str]:
-        feed = "".join(f"{line}\n" for line in lines).encode()
-        listed = run_git(
-            [b"--git-dir=" + self._found.git_dir, "rev-list", "--stdin"], environment=self._environment, feed=feed
-        )
+    def _find_ancestors(self, commits: Collection[str], of: str) -> frozenset[str] | None:
+        """See `FindAncestors`."""
+        if self._is_shallow:
+            return None  # git ends at the border of a shallow clone, even where it has what lies behind it
+        listed = self._ask_history("rev-list", "--stdin", lines=[*sorted(commits), f"^{of}"])
         if listed.returncode:
-            said = listed.stderr.decode("utf-8", "backslashreplace").strip()
-            raise GitError(f"git rev-list failed: {said}", reason="git_failed", hint="`git fsck` tells what is damaged")
-        return listed.stdout.decode().split()
+            return None
+        # What is not listed is an ancestor. What is listed may be one nevertheless: rev-list believes the times of commits,
+        # and stops too early where one is older than its parents.
+        outside = sorted(set(commits).intersection(listed.stdout.decode().split()))
+        if len(outside) > _ASKED_SINGLY:
+            listed = self._ask_history("rev-list", "--stdin", lines=[of])
+            return frozenset(commits).intersection(listed.stdout.decode().split()) if not listed.returncode else None
+        found = set(commits).difference(outside)
+        for commit in outside:
+            asked = self._ask_history("merge-base", "--is-ancestor", commit, of).returncode
+            if asked not in (0, 1):
+                return None
+            if asked == 0:
+                found.add(commit)
+        return frozenset(found)
+
+    def _ask_history(self, *arguments: str, lines: Iterable[str] = ()) -> CompletedProcess[bytes]:
+        feed = "".join(f"{line}\n" for line in lines).encode()
+        return run_git([b"--git-dir=" + self._found.git_dir, *arguments], environment=self._environment, feed=feed)
 
     # -- files of a commit
 

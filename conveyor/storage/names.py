@@ -3,20 +3,33 @@
     <digest>-<timestamp ms>-<8 hex>                  a stage; the 8 are of its manifest digest or, without one, image id
     <stage>-rejected, <stage>-rejected-<n>           the mark that this stage is broken
     <stage>-unrejected, <stage>-unrejected-<n>       the n-th of these marks counts no more
+    <stage>-copied-<16 hex>                          a copy of this stage has this digest or image id here
     import-<56 hex>-<56 hex>                         the digest of imported files, by what was imported
+    managed-image-<image>                            the project has, or had, this image
+    meta-<12 hex>_<commit>_<short stage>             this stage was the image at this commit; the 12 are of its name
+    custom-tag-<short stage>_<tag>                   the stage was given this tag; a long one is shortened to a digest
 
-A name is written once; it is never given to other bytes. The name of a record is the whole record: reading records is
-reading the list of names.
+A short stage is its name with 16 digits of its digest. A name is written once; it is never given to other bytes. The name
+of a record is the whole record: reading records is reading the list of names. Records are only added, readers take all.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
+
+from conveyor.keys.key import hash_value
 
 _STAGE_TEXT = r"([0-9a-f]{56})-([0-9]{13})-([0-9a-f]{8})"
 _STAGE = re.compile(_STAGE_TEXT, re.ASCII)
 _MARK = re.compile(rf"({_STAGE_TEXT})-(un)?rejected(?:-([1-9][0-9]{{0,8}}))?", re.ASCII)
+_COPY = re.compile(rf"({_STAGE_TEXT})-copied-([0-9a-f]{{16}})", re.ASCII)
+_SHORT_TEXT = r"[0-9a-f]{16}-[0-9]{13}-[0-9a-f]{8}"
+_MANAGED = re.compile(r"managed-image-[A-Za-z0-9_.-]+", re.ASCII)
+_COMMIT = re.compile(rf"meta-[0-9a-f]{{12}}_[0-9a-f]{{40,64}}_{_SHORT_TEXT}", re.ASCII)
+_CUSTOM_TAG = re.compile(rf"custom-tag-{_SHORT_TEXT}_[A-Za-z0-9_.-]+", re.ASCII)
+_LONGEST = 128
 _IMPORT = re.compile(r"import-([0-9a-f]{56})-([0-9a-f]{56})", re.ASCII)
 
 
@@ -73,6 +86,58 @@ def parse_import_record(text: str) -> tuple[str, str] | None:
     return (match[1], match[2]) if match else None
 
 
+def copy_record_name(stage: StageName, digest: str) -> str:
+    """The record that a copy of a stage, whose name has digits of another store's digest, has this digest or image id."""
+    return f"{stage}-copied-{digest.partition(':')[2][:16]}"
+
+
+def parse_copy_record(text: str) -> tuple[str, str] | None:
+    """The stage's name and the 16 digits of a record of a copy; None for any other name."""
+    match = _COPY.fullmatch(text)
+    return (match[1], match[5]) if match else None
+
+
+def managed_image_name(image: str) -> str:
+    """The record that a project has an image; scripts know this form of the names from werf."""
+    plain = image.replace(" ", "__space__").replace("/", "__slash__").replace("+", "__plus__") or "__nameless__"
+    text = f"managed-image-{plain}"
+    if len(text) <= _LONGEST and _MANAGED.fullmatch(text):
+        return text
+    readable = re.sub(r"[^A-Za-z0-9_.-]+", "-", plain)[:80]
+    return f"managed-image-{readable}-{hash_value(image)[:12]}"
+
+
+def commit_record_name(image: str, commit: str, stage: StageName) -> str:
+    """The record that a stage was the whole of an image at a commit."""
+    return f"meta-{hash_value(image)[:12]}_{commit}_{_short(stage)}"
+
+
+def custom_tag_record_name(stage: StageName, tag: str) -> str:
+    """The record that a stage was given a tag."""
+    text = f"custom-tag-{_short(stage)}_{tag}"
+    return text if len(text) <= _LONGEST else f"custom-tag-{_short(stage)}_{hash_value(tag)}"
+
+
+def is_record_of_build(text: str) -> bool:
+    """Whether a name is a record of an image, of a commit or of a custom tag."""
+    return any(form.fullmatch(text) is not None for form in (_MANAGED, _COMMIT, _CUSTOM_TAG))
+
+
+def is_record_of_stage(text: str, stages: Collection[StageName]) -> bool:
+    """Whether a record speaks of one of these stages, or of no stage in particular."""
+    mark = parse_mark(text)
+    if mark is not None:
+        return parse_stage_name(mark.stage) in stages
+    if _COMMIT.fullmatch(text) or _CUSTOM_TAG.fullmatch(text):
+        return any(_short(stage) in text for stage in stages)
+    return True
+
+
 def is_own_name(text: str) -> bool:
     """Whether a name has a form that conveyor gives: of a stage, or of a record."""
-    return any(parse(text) is not None for parse in (parse_stage_name, parse_mark, parse_import_record))
+    parsers = (parse_stage_name, parse_mark, parse_copy_record, parse_import_record)
+    return is_record_of_build(text) or any(parse(text) is not None for parse in parsers)
+
+
+def _short(stage: StageName) -> str:
+    return str(StageName(stage.timestamp_ms, stage.digest[:16], stage.suffix))

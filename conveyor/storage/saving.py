@@ -11,7 +11,7 @@ from conveyor.storage.names import StageName, stage_name
 from conveyor.storage.selection import Chosen
 from conveyor.storage.storage import Storage
 from locking.api import Lease, Locks, LockTimeout, LockUnavailable, Waiting
-from stapel.errors import NotFound
+from stapel.errors import NotFound, Unreachable
 from stapel.oci.api import Descriptor
 
 LISTS = 3
@@ -62,7 +62,8 @@ def save(
 
     `suitable(fresh)` selects among the stored stages, by a list asked for after the call where `fresh`. `again` puts the
     image once more, should it have been removed before it had a name. `name` is given for a stage copied from another
-    storage, which keeps its own. A failure leaves an image without a name and no lock.
+    storage, which keeps its own. A failure leaves an image without a name and no lock; `Unreachable` too where what was
+    named is not there afterwards.
     """
     trace("save.before-lock")
     lease = acquire(storage, digest, saving)
@@ -85,9 +86,9 @@ def save(
     trace("save.before-look")
     winner = suitable(True)
     if winner is None:
-        raise NotFound(
-            f"stage {place} was saved to {storage.address} and is not listed there",
-            hint="the storage loses names: look at its logs, and run the build again",
+        raise Unreachable(
+            f"stage {place} was saved to {storage.address} and cannot be used there",
+            hint="the storage loses what it has taken, or somebody has just removed or rejected it: run the build again",
             temporary=True,
         )
     trace("save.after-look")
@@ -131,5 +132,5 @@ def acquire(storage: Storage, digest: str, saving: Saving) -> Lease | None:
 
 
 def _timestamp_ms(storage: Storage, digest: str, saving: Saving) -> int:
-    now_ms = saving.clock_ms() + storage.store.clock_skew_ms()
+    now_ms = saving.clock_ms() + storage.clock_skew_ms()
     return max(now_ms, storage.newest_ms(digest) + 1)

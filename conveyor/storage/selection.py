@@ -30,7 +30,8 @@ Invariants.
     others are done with. What is left is a request on its way: no list shows it, and who has ended before it arrives has
     reported what was selected then.
  8. The label of a stage is believed only as far as it agrees with the name: another digest in the label, or a name whose
-    last digits are of neither the manifest nor the image, and the stage does not exist for us.
+    last digits are of neither the manifest nor the image, and the stage does not exist for us. (A copy in a store of another
+    kind has other digests; who makes it records them beside its name.)
 
 Saving (`conveyor.storage.saving`) is optimistic: build with no lock held, put the image by digest with no lock held, then
 take the lock, list past every cache, discard ours where a suitable stage has appeared, else name it; release; look again.
@@ -92,12 +93,15 @@ def recorded_bases(facts: Facts) -> Mapping[str, str]:
     return {mapping: item.commits[0] for mapping, item in facts.git.items()}
 
 
-def believe(name: StageName, description: Description, facts: Facts | None) -> bool:
-    """Rule 8: whether the label and the digits of the name agree with what the name stands for."""
+def believe(name: StageName, description: Description, facts: Facts | None, copies: Collection[str] = ()) -> bool:
+    """Rule 8: whether the label and the digits of the name agree with what the name stands for.
+
+    `copies`: first digits that records of copies give beside those of the name.
+    """
     if facts is None or facts.digest != name.digest:
         return False
     ids = (description.descriptor.digest, description.image_id)
-    return any(one.partition(":")[2].startswith(name.suffix) for one in ids)
+    return any(one.partition(":")[2].startswith((name.suffix, *copies)) for one in ids)
 
 
 def select(

@@ -7,19 +7,27 @@ any number of processes read and write them (a file a repository's stage, filled
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from sys import audit as trace
 from typing import Literal, TypeAlias
 
 from conveyor.keys.key import hash_value
 from conveyor.storage.facts import LABEL, Facts, parse_facts
+from conveyor.storage.lists import list_caught_up
 from conveyor.storage.marks import Marks
+from conveyor.storage.memory import write_once
 from conveyor.storage.names import (
     Mark,
     StageName,
+    copy_record_name,
     import_record_name,
+    is_own_name,
+    is_record_of_build,
+    parse_copy_record,
     parse_import_record,
     parse_mark,
     parse_stage_name,
@@ -28,9 +36,10 @@ from conveyor.storage.selection import StoredStage, believe
 from stapel.errors import Broken, NotFound, Refused, StapelError, Unreachable
 from stapel.oci.api import Description, Descriptor, ImageStore
 
-Role: TypeAlias = Literal["primary", "secondary"]
+Role: TypeAlias = Literal["primary", "secondary", "final"]
 
 READ_AT_ONCE = 16
+SKEW_TOLD_MS = 5_000
 
 
 class Storage:
@@ -55,9 +64,12 @@ class Storage:
         self._broken: dict[StageName, Broken] = {}
         self._is_read_only = False
         self._is_lost = False
+        self._told_of_skew = False
         self._no_list: Unreachable | None = None
         self._imports: dict[str, str] = {}
         self._beside: set[str] = set()  # names that are not of stages, as they are
+        self._copies: dict[str, set[str]] = {}
+        self._records: set[str] = set()
         self._described: dict[StageName, StoredStage | None] = {}
         self._gone: set[StageName] = set()
         self._own: set[StageName] = set()
@@ -108,9 +120,12 @@ class Storage:
         return not self._is_lost
 
     def reload(self) -> None:
-        """Read the list of names again."""
-        names = list(self.store.names(fresh=True))
+        """Read the list of names again, and again where it lags behind what this run has named."""
         with self._lock:
+            own = {str(name): name for name in self._own}
+        names, gone = list_caught_up(self.store, own, self._warn)
+        with self._lock:
+            self._own.difference_update(own[text] for text in gone)
             self._stages = {}
             self._add(names)
 
@@ -217,13 +232,35 @@ class Storage:
             found, self._broken = tuple(self._broken.items()), {}
         return found
 
+    def clock_skew_ms(self) -> int:
+        """The store's clock minus ours; one warning where they differ by much."""
+        skew_ms = self.store.clock_skew_ms()
+        if abs(skew_ms) > SKEW_TOLD_MS:
+            with self._lock:
+                told, self._told_of_skew = self._told_of_skew, True
+            if not told:
+                direction = "behind" if skew_ms > 0 else "ahead of"
+                self._warn(
+                    f"the clock of this machine is {abs(skew_ms) / 1000:.0f} s {direction} that of {self.address}: "
+                    "stages are named by the latter; set the clock, for commands and their files have the former"
+                )
+        return skew_ms
+
     def forget(self, name: StageName) -> None:
         """Leave a stage out for the rest of this run: its image was found to be gone."""
         with self._lock:
             self._gone.add(name)
 
     def add(self, name: StageName, image: Descriptor) -> None:
-        """Give an image that is here by digest the name of a stage."""
+        """Give an image that is here by digest the name of a stage.
+
+        A copy whose digests are others than those of which the name has digits gets a record of them first.
+        """
+        if not self._fits(name, image):
+            record = copy_record_name(name, image.digest)
+            self.store.put_record(record)
+            with self._lock:
+                self._add([record])
         self.store.name(str(name), image)
         with self._lock:
             self._gone.discard(name)
@@ -245,6 +282,25 @@ class Storage:
         self._put_record(import_record_name(source, digest), "the digest of an import")
         with self._lock:
             self._add([import_record_name(source, digest)])
+
+    def record(self, name: str, what: str) -> None:
+        """Write a record of a build where it is not there yet; that it cannot be written is a warning."""
+        self.load()
+        with self._lock:
+            known = name in self._records
+            self._records.add(name)
+        if not known:
+            self._put_record(name, what)
+
+    def records(self) -> frozenset[str]:
+        """The names of all records: marks, imports, copies, and those of builds."""
+        return frozenset(name for name in self.store.names() if is_own_name(name) and parse_stage_name(name) is None)
+
+    def _fits(self, name: StageName, image: Descriptor) -> bool:
+        if image.digest.partition(":")[2].startswith(name.suffix):
+            return True
+        config = hashlib.sha256(self.store.get(image.digest).config.to_bytes()).hexdigest()
+        return config.startswith(name.suffix)
 
     def _put_record(self, name: str, what: str) -> None:
         """Write what saves others work: that it cannot be written is a warning, one where nothing may be written at all."""
@@ -286,6 +342,10 @@ class Storage:
                 # Two records of one source can only come from a store that lies: the lesser is everybody's choice.
                 source, digest = record
                 self._imports[source] = min(digest, self._imports.get(source, digest))
+            elif (copy := parse_copy_record(text)) is not None:
+                self._copies.setdefault(copy[0], set()).add(copy[1])
+            elif is_record_of_build(text):
+                self._records.add(text)
 
     def _describe(self, name: StageName) -> StoredStage | None:
         description = self._recall(name)
@@ -301,7 +361,7 @@ class Storage:
             if not self._describes_at_once:
                 self._remember(name, description)
         facts: Facts | None = parse_facts(description.labels)
-        if facts is None or not believe(name, description, facts):
+        if facts is None or not believe(name, description, facts, self._copies.get(str(name), ())):
             self._warn(f"stage {name} in {self.address} is ignored: its label does not agree with its name")
             return None
         return StoredStage(name, description, facts)
@@ -331,7 +391,6 @@ class Storage:
         if LABEL not in description.labels:
             return
         import json
-        import os
 
         path = self._remembered(name)
         document = {
@@ -344,12 +403,7 @@ class Storage:
             "imageId": description.image_id,
             "parentSize": description.parent_size_bytes,
         }
-        aside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
-        try:
+        # A home that cannot be written to costs the next run a request.
+        with suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
-            aside.write_text(json.dumps(document))
-            trace("memory.before-rename")
-            aside.replace(path)
-            trace("memory.after-rename")
-        except OSError:
-            aside.unlink(missing_ok=True)  # a home that cannot be written to costs the next run a request
+            write_once(path, json.dumps(document).encode())

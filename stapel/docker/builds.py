@@ -21,7 +21,7 @@ from stapel.docker.containers import AGENT_SOCKET, Containers, proxies
 from stapel.docker.held import DockerHeld, Reading
 from stapel.docker.images import config_of
 from stapel.docker.listing import inspect_image
-from stapel.docker.loading import load_image
+from stapel.docker.loading import image_id_of, load_image
 from stapel.docker.toolbox import Toolbox
 from stapel.docker.tree import MOUNTED_OVER, DockerTree
 from stapel.errors import CommandFailed, StapelError
@@ -43,8 +43,6 @@ class Builds:
         self._toolbox = Toolbox(clients, containers, home_dir)
         self._lock = threading.Lock()
         self._without_volumes: dict[str, str] = {}
-        # Before the first container: what killed runs left goes.
-        containers.remove_leftovers()
 
     def lay(self, on: DockerHeld, lays: Sequence[Lay], cancel: Cancel) -> DockerHeld:
         """Files alone: one layer, written here, given to the engine together with its configuration."""
@@ -61,7 +59,7 @@ class Builds:
             "",
             config,
             layer=layer,
-            load=lambda held: self.load(held, held.config),
+            load=lambda held: self.load(held, self._temporary(held.config)),
             on_close=self._containers.remove_image_later,
         )
 
@@ -160,6 +158,7 @@ class Builds:
 
     def load(self, held: DockerHeld, config: ImageConfig) -> str:
         """The id of an image with these files and this configuration, which the engine has from now on."""
+        self._containers.ledger.note("image", image_id_of(config))
         layers = {config.diff_ids[-1]: cast(BinaryIO, Reading(held.layer))} if held.layer is not None else {}
         return load_image(self._clients, config, layers)
 
@@ -167,6 +166,10 @@ class Builds:
         """Let the engine forget what was made for the run alone."""
         for image_id in self._without_volumes.values():
             self._containers.remove_image_later(image_id)
+
+    def _temporary(self, config: ImageConfig) -> ImageConfig:
+        """For an image of this run alone: no other run has one of the same id, and removes it while we use it."""
+        return config.with_(run={**config.run, "Labels": {**config.labels, **self._containers.labels()}})
 
     def _put_script(self, container: str, script: bytes) -> None:
         import io
@@ -188,7 +191,7 @@ class Builds:
         with self._lock:
             if held.id not in self._without_volumes:
                 run = {key: value for key, value in held.config.run.items() if key != "Volumes"}
-                self._without_volumes[held.id] = self.load(held, held.config.with_(run=run))
+                self._without_volumes[held.id] = self.load(held, self._temporary(held.config.with_(run=run)))
             return self._without_volumes[held.id]
 
 

@@ -18,8 +18,9 @@ from typing import Any, BinaryIO
 
 from stapel.api import Cancel, Log, Mount
 from stapel.docker.client import Clients, engine_errors
+from stapel.docker.ledger import Ledger
 from stapel.errors import NotFound, StapelError
-from stapel.runs import home_label, is_alive
+from stapel.runs import home_label
 from stapel.script import ENTRYPOINT
 
 RUN_LABEL = "dev.conveyor.run"
@@ -36,14 +37,16 @@ class Containers:
         self._clients = clients
         self._run_id = run_id
         self._home_dir = home_dir
+        self.ledger = Ledger(home_dir, run_id, clients.endpoint)
         self._lock = threading.Lock()
+        self._failed = False
         self._cleaners: ThreadPoolExecutor | None = None
         self._images: list[str] = []  # to be removed
         self._removing = threading.Lock()
 
     def create_to_read(self, image_id: str) -> str:
         """A container that is never started, for its files."""
-        config = {"Image": image_id, "Entrypoint": [ENTRYPOINT], "Labels": self._labels()}
+        config = {"Image": image_id, "Entrypoint": [ENTRYPOINT], "Labels": self.labels()}
         return self._create(config | {"HostConfig": {"NetworkMode": "none"}}, "conveyor.read")
 
     def create_to_build(
@@ -69,7 +72,7 @@ class Containers:
             "Entrypoint": [ENTRYPOINT],
             "Cmd": list(arguments),
             "Env": [name if value is None else f"{name}={value}" for name, value in env.items()],
-            "Labels": self._labels(),
+            "Labels": self.labels(),
             "Healthcheck": {"Test": ["NONE"]},
             "AttachStdin": interactive,
             "OpenStdin": interactive,
@@ -128,7 +131,9 @@ class Containers:
 
     def remove_later(self, container: str) -> None:
         """Remove a container and its anonymous volumes, beside what comes next."""
-        self.later(lambda: self._remove(container))
+        from stapel.docker.leftovers import remove_container
+
+        self.later(lambda: remove_container(self._clients, container))
 
     def remove_image_later(self, image_id: str) -> None:
         """Let the engine forget an image that has no name. One that others were committed from goes after them."""
@@ -136,16 +141,14 @@ class Containers:
             self._images.append(image_id)
         self.later(self._remove_images)
 
-    def remove_leftovers(self) -> None:
-        """Remove what runs of this home left that are gone, beside what comes next."""
-        self.later(self._remove_leftovers)
-
     def later(self, work: Any) -> None:  # noqa: ANN401 -- any callable
         """Do something beside the build; what goes wrong in it is left for the next run."""
 
         def quietly() -> None:
-            with suppress(StapelError):
+            try:
                 work()
+            except StapelError:
+                self._failed = True
 
         with self._lock:
             if self._cleaners is None:
@@ -153,7 +156,7 @@ class Containers:
             self._cleaners.submit(quietly)
 
     def close(self) -> None:
-        """Wait for all removals."""
+        """Wait for all removals. What could not be removed is left for the next run."""
         while True:
             with self._lock:
                 cleaners, self._cleaners = self._cleaners, None
@@ -162,8 +165,16 @@ class Containers:
             cleaners.shutdown(wait=True)
         # An image that was in use when its turn came is not by now.
         self._remove_images()
+        with suppress(StapelError):
+            if self.ledger.open_notes():
+                from stapel.docker.leftovers import settle
+
+                settle(self._clients, self.ledger)
+            if not self._failed and not self._images:
+                self.ledger.end()
 
     def _create(self, config: Mapping[str, Any], kind: str) -> str:
+        self.ledger.begin()
         name = f"{kind}.{self._run_id}.{secrets.token_hex(4)}"
         with engine_errors("creating a container"):
             client: Any = self._clients.get()
@@ -172,18 +183,13 @@ class Containers:
         trace("container.after-create")
         return container
 
-    def _labels(self) -> dict[str, str]:
+    def labels(self) -> dict[str, str]:
+        """What tells that something is of this run."""
         return {RUN_LABEL: self._run_id, HOME_LABEL: home_label(self._home_dir)}
 
     def _kill(self, container: str) -> None:
         with suppress(StapelError), engine_errors("stopping a build container"):
             self._clients.get().kill(container)
-
-    def _remove(self, container: str) -> None:
-        with engine_errors("removing a container"):
-            trace("container.before-remove")
-            self._clients.get().remove_container(container, v=True, force=True)
-        trace("container.after-remove")
 
     def _remove_images(self) -> None:
         with self._removing:
@@ -196,24 +202,9 @@ class Containers:
                         self._clients.get().remove_image(image_id, noprune=True)
                 except StapelError:
                     continue  # it is in use yet
+                self.ledger.settle("image", image_id)
                 with self._lock:
                     self._images.remove(image_id)
-
-    def _remove_leftovers(self) -> None:
-        with engine_errors("listing containers"):
-            label = f"{HOME_LABEL}={home_label(self._home_dir)}"
-            found = self._clients.get().containers(all=True, filters={"label": [label]})
-        for container in found:
-            run_id = (container.get("Labels") or {}).get(RUN_LABEL, "")
-            if run_id and run_id != self._run_id and not is_alive(self._home_dir, run_id):
-                with suppress(StapelError):
-                    self._remove(container["Id"])
-        with engine_errors("listing images"):
-            committed = self._clients.get().images(filters={"label": [label], "dangling": ["true"]})
-        for image in committed:
-            run_id = (image.get("Labels") or {}).get(RUN_LABEL, "")
-            if run_id and run_id != self._run_id and not is_alive(self._home_dir, run_id):
-                self.remove_image_later(image["Id"])
 
 
 def proxies() -> dict[str, str]:

@@ -19,6 +19,7 @@ from stapel.docker.client import Clients
 from stapel.docker.containers import Containers
 from stapel.docker.held import DockerHeld
 from stapel.docker.images import DockerImage, DockerImages, config_of
+from stapel.docker.ledger import find_left
 from stapel.docker.listing import ask_version, inspect_image
 from stapel.errors import NotFound, StapelError, Unreachable
 from stapel.oci.api import Descriptor, ImageConfig, ImageStore, ImageView
@@ -33,6 +34,7 @@ _API = (1, 40)
 class DockerEngine:
     """The engine over one Docker Engine. It asks nothing before the first question.
 
+    But where a killed run has left something, that is removed beside what comes next.
     `project` names the repository of the engine's own store; `run_id` and `home_dir` mark what is started.
     """
 
@@ -47,8 +49,9 @@ class DockerEngine:
         on_warning: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._clients = Clients(docker_config)
-        self._images = DockerImages(project, self._clients)
         self._containers = Containers(self._clients, run_id, home_dir)
+        ledger = self._containers.ledger
+        self._images = DockerImages(project, self._clients, lambda image_id: ledger.settle("image", image_id))
         self._home_dir, self._tmp_dir = home_dir, tmp_dir
         self._docker_config = docker_config
         self._on_warning = on_warning
@@ -57,6 +60,8 @@ class DockerEngine:
         self._scratch: str | None = None
         self._builds_made: Builds | None = None
         self._pushes_made: Pushes | None = None
+        if any(find_left(home_dir, self._clients.endpoint)):
+            self._remove_leftovers()
 
     @property
     def name(self) -> str:
@@ -178,6 +183,14 @@ class DockerEngine:
         self._containers.close()
         self._clients.close()
 
+    def _remove_leftovers(self) -> None:
+        def remove() -> None:
+            from stapel.docker.leftovers import remove_leftovers
+
+            remove_leftovers(self._clients, self._containers, self._home_dir)
+
+        self._containers.later(remove)
+
     @property
     def _builds(self) -> Builds:
         platform = self.platform()
@@ -185,6 +198,8 @@ class DockerEngine:
             if self._builds_made is None:
                 from stapel.docker.builds import Builds
 
+                # Before the first container: what killed runs left goes, those included that nobody has notes of.
+                self._remove_leftovers()
                 self._builds_made = Builds(self._clients, self._containers, platform, self._home_dir, self._tmp_dir)
             return self._builds_made
 
@@ -194,7 +209,7 @@ class DockerEngine:
             if self._pushes_made is None:
                 from stapel.docker.pushing import Pushes
 
-                self._pushes_made = Pushes(self._clients, self._docker_config, self._on_warning)
+                self._pushes_made = Pushes(self._clients, self._containers.ledger, self._docker_config, self._on_warning)
             return self._pushes_made
 
     def _hold_scratch(self) -> DockerHeld:

@@ -12,7 +12,7 @@ import re
 import tarfile
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from sys import audit as trace
 from typing import Any, BinaryIO, cast
@@ -72,8 +72,10 @@ class DockerImage:
 class DockerImages:
     """The images of one repository of the engine. Thread-safe; makes no request before the first question."""
 
-    def __init__(self, project: str, clients: Clients) -> None:
+    def __init__(self, project: str, clients: Clients, on_name: Callable[[str], None] = lambda image_id: None) -> None:
+        """`on_name` is told the id of every image that gets a name."""
         self._project = project
+        self._on_name = on_name
         self._clients = clients
         self._lock = threading.Lock()
         self._listed: dict[str, Description] | None = None
@@ -159,6 +161,7 @@ class DockerImages:
             trace("image.before-tag")
             self._clients.get().tag(image.digest, self._project, name, force=True)
             trace("image.after-tag")
+        self._on_name(image.digest)
         with self._lock:
             if self._listed is not None:
                 self._listed.pop(name, None)

@@ -28,7 +28,7 @@ def load_image(clients: Clients, config: ImageConfig, layers: Mapping[str, Binar
     `StapelError` where the engine does not take it; nothing is left behind then.
     """
     raw = config.to_bytes()
-    image_id = f"sha256:{hashlib.sha256(raw).hexdigest()}"
+    image_id = image_id_of(config)
     with tempfile.TemporaryFile() as archive:
         _write_archive(cast(BinaryIO, archive), config, raw, layers or {})
         archive.seek(0)
@@ -40,6 +40,11 @@ def load_image(clients: Clients, config: ImageConfig, layers: Mapping[str, Binar
     if errors or inspect_image(clients, image_id) is None:
         raise StapelError(f"the Docker Engine did not load an image: {'; '.join(errors) or 'it is not there'}")
     return image_id
+
+
+def image_id_of(config: ImageConfig) -> str:
+    """The id that the engine gives to an image with this configuration."""
+    return f"sha256:{hashlib.sha256(config.to_bytes()).hexdigest()}"
 
 
 def _write_archive(out: BinaryIO, config: ImageConfig, raw: bytes, layers: Mapping[str, BinaryIO]) -> None:

@@ -16,20 +16,22 @@ from typing import Any
 from stapel.api import Cancel
 from stapel.docker.client import Clients, engine_errors
 from stapel.docker.images import DockerImages
+from stapel.docker.ledger import Ledger
+from stapel.docker.leftovers import remove_tags
 from stapel.errors import Cancelled, StapelError
-from stapel.oci.api import Descriptor, ImageConfig, ImageStore
+from stapel.oci.api import Descriptor, ImageStore
 from stapel.oci.auth import docker_auth
 from stapel.oci.registry import RegistryStore
 
-UPLOAD_LABEL = "dev.conveyor.upload"
 _ATTEMPTS = 3
 
 
 class Pushes:
     """Puts images of the engine into other stores. Thread-safe."""
 
-    def __init__(self, clients: Clients, docker_config: str | None, warn: Callable[[str], None]) -> None:
+    def __init__(self, clients: Clients, ledger: Ledger, docker_config: str | None, warn: Callable[[str], None]) -> None:
         self._clients = clients
+        self._ledger = ledger
         self._docker_config = docker_config
         self._warn = warn
         self._lock = threading.Lock()
@@ -42,6 +44,7 @@ class Pushes:
             for _ in range(_ATTEMPTS):
                 found = self._push(image_id, into, cancel)
                 if isinstance(found, Descriptor):
+                    self._ledger.settle("image", image_id)
                     return found
                 why = found or why
                 if found:
@@ -54,21 +57,10 @@ class Pushes:
         with self._lock:
             tags = [f"{name}:{tag}" for name, tags in self._idle.items() for tag in tags]
             self._idle.clear()
-        if not tags:
-            return
-        from stapel.docker.loading import load_image
-
-        client = self._clients.get()
-        empty = {"os": "linux", "architecture": "amd64", "rootfs": {"type": "layers", "diff_ids": []}}
-        labels = {UPLOAD_LABEL: secrets.token_hex(8)}
-        with suppress(StapelError), engine_errors("removing tags"):
-            nothing = load_image(self._clients, ImageConfig({**empty, "config": {"Labels": labels}}))
-            for text in tags:
-                name, _, tag = text.rpartition(":")
-                trace("push.before-untag")
-                client.tag(nothing, name, tag, force=True)
-                client.remove_image(text, noprune=True)
-                trace("push.after-untag")
+        with suppress(StapelError):
+            remove_tags(self._clients, self._ledger, tags)
+            for tag in tags:
+                self._ledger.settle("tag", tag)
 
     def _push(self, image_id: str, into: RegistryStore, cancel: Cancel) -> Descriptor | str:
         """What was pushed, or why not; the empty text: somebody else has used the tag meanwhile."""
@@ -88,6 +80,7 @@ class Pushes:
         with self._lock:
             idle = self._idle.setdefault(name, [])
             tag = idle.pop() if idle else f"upload-{secrets.token_hex(1)}"
+        self._ledger.note("tag", f"{name}:{tag}")
         try:
             with engine_errors(f"pushing to {name}"):
                 trace("push.before-tag")

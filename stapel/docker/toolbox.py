@@ -66,6 +66,7 @@ class Toolbox:
         with engine_errors("making the service container"):
             trace("service-container.before-create")
             filling = f"{name}.{os.urandom(4).hex()}"
+            self._containers.ledger.note("container", filling)
             created = client.create_container_from_config(
                 {"Image": image_id, "Cmd": ["-"], "Labels": {_LABEL: toolchain.digest}}, filling
             )["Id"]

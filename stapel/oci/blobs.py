@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, BinaryIO
 
 from stapel.oci.api import Descriptor
-from stapel.oci.errors import Broken, Unreachable
+from stapel.oci.connections import AGAIN_HINT
+from stapel.oci.errors import Broken, Damaged, Unreachable
 from stapel.oci.reference import is_digest
 from stapel.oci.retries import Retries
 
@@ -33,11 +34,27 @@ def open_blob(
     """The bytes of `blob`. `fetch(offset)` asks for them from there on and returns where the answer begins.
 
     `Broken` is raised in place of the last bytes where the whole is not what the digest says, or is shorter or longer.
-    `confirm()` downloads once more to tell stored bytes from a damaged transfer: True means the stored ones are wrong.
+    `confirm()` downloads again to tell stored bytes from a damaged transfer: True means the stored ones are wrong; `Damaged`
+    is raised where they are not.
     """
     if not is_digest(blob.digest):
         raise Broken(f"{where} has a digest that cannot be verified: {blob.digest!r}")
     return io.BufferedReader(_Reader(blob, where, fetch, confirm, retries, on_retry), BUFFER_BYTES)
+
+
+def stream_matches(response: BaseHTTPResponse, digest: str) -> bool:
+    """Whether a streamed answer has this digest; True too where it breaks off: nothing is known then."""
+    from urllib3.exceptions import HTTPError
+
+    seen = hashlib.new(digest.partition(":")[0])
+    try:
+        for piece in response.stream(BUFFER_BYTES, decode_content=False):
+            seen.update(piece)
+    except (HTTPError, OSError):
+        return True
+    finally:
+        response.close()
+    return seen.hexdigest() == digest.partition(":")[2]
 
 
 class _Reader(io.RawIOBase):
@@ -109,7 +126,7 @@ class _Reader(io.RawIOBase):
             if self._confirm():
                 self._done = True
                 raise self._broken(why)
-            self._failed(why, short=True)
+            self._failed(why)
             return None
         return data
 
@@ -122,7 +139,7 @@ class _Reader(io.RawIOBase):
                 return
             count -= len(data)
 
-    def _failed(self, why: str, *, short: bool = False) -> None:
+    def _failed(self, why: str) -> None:
         self._drop()
         if self._got - self._got_at_failure >= _PROGRESS_BYTES:
             self._failures = 0
@@ -130,9 +147,7 @@ class _Reader(io.RawIOBase):
         self._failures += 1
         if self._failures >= self._retries.attempts:
             self._done = True
-            if short:
-                raise self._broken(why)
-            raise Unreachable(f"downloading {self._where}: {why}, {self._failures} times", temporary=True)
+            raise Unreachable(f"downloading {self._where}: {why}, {self._failures} times", hint=AGAIN_HINT, temporary=True)
         delay_s = self._retries.delay_s(self._failures)
         if self._on_retry is not None:
             self._on_retry(f"downloading {self._where}: {why}; going on from byte {self._got} in {delay_s:.1f} s")
@@ -160,7 +175,7 @@ class _Reader(io.RawIOBase):
             return
         if self._confirm():
             raise self._broken("is longer than its descriptor says" if longer else "has other bytes than its digest says")
-        raise Unreachable(f"downloading {self._where}: the bytes were damaged on their way", temporary=True)
+        raise Damaged(f"downloading {self._where}: the bytes were damaged on their way", hint=AGAIN_HINT, temporary=True)
 
     def _broken(self, why: str) -> Broken:
         return Broken(f"{self._where} is damaged: {why}", blob=self._blob.digest)

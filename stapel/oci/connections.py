@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT_S = 10.0
 MOST_BODY_BYTES = 256 << 20
 BLOCK_BYTES = 1 << 18
+AGAIN_HINT = "look at the registry, and at what is between it and here; then run it again: what is stored is found"
 
 
 class Connections:
@@ -102,8 +103,8 @@ def connection_failure(doing: str, url: str, error: Exception) -> Exception:
         reason = str(cause.__cause__ or cause).rpartition("] ")[2]
         return Passing(f"{netloc} cannot be connected to: {reason}", at_most=4, hint="is the registry running?")
     if isinstance(cause, (TimeoutError, OSError)) and "timed out" in str(cause):
-        return Passing(f"{netloc} does not answer: {_plain(cause)}", at_most=3)
-    return Passing(f"the connection to {netloc} broke: {_plain(cause)}")
+        return Passing(f"{netloc} does not answer: {_plain(cause)}", at_most=3, hint=AGAIN_HINT)
+    return Passing(f"the connection to {netloc} broke: {_plain(cause)}", hint=AGAIN_HINT)
 
 
 def read_body(raw: BaseHTTPResponse) -> bytes:
@@ -164,11 +165,15 @@ def _proxy(scheme: str, netloc: str) -> str:
 def _new_pool(proxy: str, verify: bool, netloc: str) -> PoolManager:
     from urllib3 import PoolManager, ProxyManager
 
+    from stapel.oci.wire import PlainPool, TlsPool
+
     # 16 threads look and 4 save; a pool that is too small throws connections away.
     options: dict[str, Any] = {"num_pools": 8, "maxsize": 24, "blocksize": BLOCK_BYTES}
     if netloc:
         options["ssl_context"] = _tls(verify, netloc)
-    return ProxyManager(proxy, **options) if proxy else PoolManager(**options)
+    manager = ProxyManager(proxy, **options) if proxy else PoolManager(**options)
+    manager.pool_classes_by_scheme = {"http": PlainPool, "https": TlsPool}
+    return manager
 
 
 def _tls(verify: bool, netloc: str) -> ssl.SSLContext:

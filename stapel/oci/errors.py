@@ -33,6 +33,10 @@ class Refused(Unreachable):
     reason = "refused"
 
 
+class Damaged(Unreachable):
+    """Bytes were damaged on their way, and are right where they are stored: who has used none of them may read again."""
+
+
 class NotFound(StapelError):
     """No such image, name or blob. A fact, not a fault: callers decide what it means."""
 

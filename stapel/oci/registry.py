@@ -38,6 +38,7 @@ _EMPTY_LAYER_CONFIG = (
     b'["sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef"],"type":"layers"}}'
 )
 _KEPT_MANIFESTS = 4096
+_ASKS_AFTER_NAMING = 4
 
 
 class RegistryImage:
@@ -167,7 +168,7 @@ class RegistryStore:
     def describe(self, name: str) -> Description:
         """See `ImageStore`: the manifest of the tag and its configuration, both verified."""
         _check_name(name)
-        manifest = self._manifest(self._repo.manifest(name), self.reference(name))
+        manifest = self._manifest(self._read_named(name), self.reference(name))
         config = self.read_config(manifest)
         sizes = [layer.size_bytes for layer in manifest.layers]
         return Description(
@@ -178,6 +179,18 @@ class RegistryStore:
             image_id=manifest.config.digest,
             parent_size_bytes=sum(sizes[:-1]) if sizes else -1,
         )
+
+    def _read_named(self, name: str) -> Document:
+        """The manifest of a tag. A registry that has just taken it from us may need a moment to tell it."""
+        ask = 1
+        while True:
+            try:
+                return self._repo.manifest(name, fresh=ask > 1)
+            except NotFound:
+                if name not in self._given or ask == _ASKS_AFTER_NAMING:
+                    raise
+            time.sleep(self._repo.transport.retries.delay_s(ask))
+            ask += 1
 
     def get(self, reference: str, platform: str = "") -> RegistryImage:
         """The image of a tag or digest; of an index the one for `platform` (default: this machine's). See `ImageStore`."""

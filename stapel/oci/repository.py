@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import quote, urlsplit
 
 from stapel.oci.api import Descriptor
-from stapel.oci.blobs import BUFFER_BYTES, open_blob
-from stapel.oci.errors import Broken, NotFound, Refused, StapelError, Unreachable
+from stapel.oci.blobs import open_blob, stream_matches
+from stapel.oci.errors import Broken, Damaged, NotFound, Refused, StapelError, Unreachable
 from stapel.oci.manifest import INDEXES, MANIFESTS, digest_bytes, matches
+from stapel.oci.pages import next_link, parse_tags
 from stapel.oci.reference import Reference, is_digest
 from stapel.oci.retries import Passing
 from stapel.oci.transport import Call, Response, Transport, scopes_for
@@ -77,16 +78,20 @@ class Repository:
     def _tag_page(self, target: str, fresh: bool) -> tuple[list[str], str | None] | None:
         doing = f"listing the names of {self.text}"
         call = Call("GET", target, _NO_CACHE if fresh else {}, scopes=self._pull())
-        response = self.transport.request(doing, call)
-        if response.status == 400 and response.says("PAGINATION_NUMBER_INVALID"):
-            response = self.transport.request(doing, replace(call, target=target.partition("?")[0]))
-        if response.status == 404:
-            if not response.says(*_NO_REPOSITORY):
-                self._check_protocol(doing)
-            return None
-        if response.status != 200:
-            raise self._unexpected(doing, response)
-        return _parse_tags(response.body, doing), self._next_page(doing, response)
+
+        def once() -> tuple[list[str], str | None] | None:
+            response = self.transport.attempt(doing, call)
+            if response.status == 400 and response.says("PAGINATION_NUMBER_INVALID"):
+                response = self.transport.attempt(doing, replace(call, target=target.partition("?")[0]))
+            if response.status == 404:
+                if not response.says(*_NO_REPOSITORY):
+                    self._check_protocol(doing)
+                return None
+            if response.status != 200:
+                raise self._unexpected(doing, response)
+            return parse_tags(response.body), self._next_page(doing, response)
+
+        return self.transport.retrying(doing, once)
 
     def _next_page(self, doing: str, response: Response) -> str | None:
         link = next_link(response.headers.get("link") or "")
@@ -111,8 +116,8 @@ class Repository:
     def manifest(self, reference: str, *, fresh: bool = False) -> Document:
         """The manifest or index of a tag or digest. `NotFound`; `Broken` where its bytes belie their digest three times."""
         doing = f"reading the manifest of {self._name(reference)}"
-        for ask in range(ASKS_BEFORE_BROKEN):
-            headers = {"Accept": _ACCEPTED, **(_NO_CACHE if fresh or ask else {})}
+        for ask in range(1, ASKS_BEFORE_BROKEN + 1):
+            headers = {"Accept": _ACCEPTED, **(_NO_CACHE if fresh or ask > 1 else {})}
             response = self.transport.request(
                 doing, Call("GET", f"/v2/{self.path}/manifests/{reference}", headers, scopes=self._pull())
             )
@@ -123,8 +128,10 @@ class Repository:
             said = reference if is_digest(reference) else (response.headers.get("docker-content-digest") or "").strip()
             if not is_digest(said):
                 said = digest_bytes(response.body)
-            if matches(response.body, said):
-                return Document(response.headers.get("content-type") or "", said, response.body)
+            document = Document(response.headers.get("content-type") or "", said, response.body)
+            if matches(document.data, said) and (_is_json(document.data) or ask == ASKS_BEFORE_BROKEN):
+                return document
+            self._doubt(doing, "the manifest's bytes are not what their digest says", ask)
         raise Broken(f"{self._name(reference)} is damaged: the manifest's bytes are not what {said} says")
 
     def manifest_digest(self, reference: str) -> str | None:
@@ -152,11 +159,16 @@ class Repository:
             scopes=self._push(),
             slow=True,
         )
-        response = self.transport.request(doing, call)
-        if response.status in (200, 201, 202):
+
+        def once() -> Response:
+            response = self.transport.attempt(doing, call)
             said = (response.headers.get("docker-content-digest") or "").strip()
-            if is_digest(said) and said.startswith("sha256:") and said != digest_bytes(data):
-                raise Unreachable(f"{doing}: the registry has stored something else ({said})", temporary=True)
+            if response.status < 300 and said.startswith("sha256:") and is_digest(said) and said != digest_bytes(data):
+                raise Passing(f"the registry has stored something else ({said})", at_most=3)
+            return response
+
+        response = self.transport.retrying(doing, once)
+        if response.status in (200, 201, 202):
             return
         if response.says("MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"):
             raise BlobMissing(response.complaint())
@@ -192,8 +204,13 @@ class Repository:
             return begins, response.raw
 
         def confirm() -> bool:
-            again = (self._get_blob(blob, manifest_digest, 0, fresh=True) for _ in range(1, ASKS_BEFORE_BROKEN))
-            return not any(_stream_matches(response, blob.digest) for response in again)
+            for ask in range(1, ASKS_BEFORE_BROKEN):
+                self._doubt(f"downloading {where}", "it has other bytes than its digest says", ask)
+                response = self._get_blob(blob, manifest_digest, 0, fresh=True)
+                assert response.raw is not None
+                if stream_matches(response.raw, blob.digest):
+                    return False
+            return True
 
         return open_blob(blob, where, fetch, confirm, self.transport.retries, self.transport.on_retry)
 
@@ -203,10 +220,12 @@ class Repository:
             raise Broken(
                 f"blob {blob.digest} of {self.text} is said to be a document of {blob.size_bytes} bytes", blob=blob.digest
             )
-        for ask in range(ASKS_BEFORE_BROKEN):
-            response = self._get_blob(blob, manifest_digest, 0, fresh=ask > 0, whole=True)
+        doing = f"downloading blob {blob.digest} of {self.text}"
+        for ask in range(1, ASKS_BEFORE_BROKEN + 1):
+            response = self._get_blob(blob, manifest_digest, 0, fresh=ask > 1, whole=True)
             if len(response.body) == blob.size_bytes and matches(response.body, blob.digest):
                 return response.body
+            self._doubt(doing, "it has other bytes than its digest says", ask)
         raise Broken(
             f"blob {blob.digest} of {self.text} is damaged: it has other bytes than its digest says", blob=blob.digest
         )
@@ -221,7 +240,7 @@ class Repository:
                 headers["Range"] = f"bytes={offset}-"
             call = Call("GET", f"/v2/{self.path}/blobs/{blob.digest}", headers, scopes=self._pull(), stream=not whole)
             response = self.transport.request(doing, call)
-            if response.status in (200, 206):
+            if response.status in (200, 206) or (response.status == 416 and offset):
                 return response
             if response.status != 404:
                 raise self._unexpected(doing, response)
@@ -234,8 +253,20 @@ class Repository:
             blob=blob.digest,
         )
 
+    def _doubt(self, doing: str, why: str, ask: int) -> None:
+        """Wait before bytes that are wrong are asked for again: what damages them may pass."""
+        if ask < ASKS_BEFORE_BROKEN:
+            delay_s = self.transport.retries.delay_s(ask)
+            if self.transport.on_retry is not None:
+                self.transport.on_retry(
+                    f"{doing}: {why}; asking again in {delay_s:.1f} s ({ask + 1} of {ASKS_BEFORE_BROKEN})"
+                )
+            time.sleep(delay_s)
+
     def _resume(self, blob: Descriptor, manifest_digest: str, offset: int) -> tuple[int, Response]:
         response = self._get_blob(blob, manifest_digest, offset, fresh=False)
+        if response.status == 416:  # it says that it has no more: the whole tells what it has
+            response = self._get_blob(blob, manifest_digest, 0, fresh=True)
         if response.status == 206:
             begins = (response.headers.get("content-range") or "").removeprefix("bytes").strip().partition("-")[0]
             if begins.isdigit() and int(begins) <= offset:
@@ -280,7 +311,10 @@ class Repository:
             if tries > 1 and self._is_there(doing, blob):
                 return  # the answer was lost, not the blob
             trace("blob.before-upload")
-            self._upload_once(doing, blob, source)
+            try:
+                self._upload_once(doing, blob, source)
+            except Damaged as damaged:  # what is read from another registry while it is sent
+                raise Passing(str(damaged), at_most=3, hint=damaged.hint) from damaged
             trace("blob.after-upload")
 
         self.transport.retrying(doing, once)
@@ -360,50 +394,12 @@ _HINTS: Mapping[int, str] = {
 }
 
 
-def _stream_matches(response: Response, digest: str) -> bool:
-    """Whether a streamed answer has this digest; True too where it breaks off: nothing is known then."""
-    import hashlib
-
-    from urllib3.exceptions import HTTPError
-
-    assert response.raw is not None
-    seen = hashlib.new(digest.partition(":")[0])
-    try:
-        for piece in response.raw.stream(BUFFER_BYTES, decode_content=False):
-            seen.update(piece)
-    except (HTTPError, OSError):
-        return True
-    finally:
-        response.raw.close()
-    return seen.hexdigest() == digest.partition(":")[2]
-
-
-def next_link(header: str) -> str | None:
-    """The target of `rel="next"` in a Link header; None: there is no next page."""
-    at = 0
-    while (start := header.find("<", at)) >= 0:
-        end = header.find(">", start)
-        if end < 0:
-            return None
-        following = header.find("<", end)
-        parameters = header[end + 1 : following if following >= 0 else None]
-        for parameter in parameters.replace(",", ";").split(";"):
-            name, _, value = parameter.strip().partition("=")
-            if name.strip().lower() == "rel" and "next" in value.strip().strip('"').lower().split():
-                return header[start + 1 : end].strip()
-        at = end + 1
-    return None
-
-
-def _parse_tags(body: bytes, doing: str) -> list[str]:
+def _is_json(data: bytes) -> bool:
+    """Whether a document is whole enough to be read."""
     import json
 
     try:
-        tags = json.loads(body)["tags"]
-    except (ValueError, KeyError, TypeError):
-        tags = 0
-    if tags is None:
-        return []
-    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
-        raise Unreachable(f"{doing}: the registry answers something that is no list of tags: {body[:100]!r}")
-    return tags
+        json.loads(data)
+    except ValueError:
+        return False
+    return True

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from stapel.oci.auth import Credentials
 from stapel.oci.errors import Refused, Unreachable
 from stapel.oci.reference import is_loopback, split_port
+from stapel.oci.retries import Passing
 
 CLIENT_ID = "conveyor"
 _SHORTEST_LIFE_S = 60  # what the token protocol lets a token live where it does not say
@@ -293,6 +294,6 @@ def _read_token(body: bytes, scopes: Scopes, now: float, realm: str) -> _Token:
     except (ValueError, AttributeError, TypeError):
         value, life_s = None, 0.0
     if not isinstance(value, str) or not value or not value.isascii() or not value.isprintable():
-        raise Unreachable(f"the token server {realm} answered without a token", temporary=True)
+        raise Passing(f"the token server {realm} answered without a token", at_most=3)
     # Let go of early: a token that ends on its way costs a round trip, or a whole upload.
     return _Token(value, scopes, time.monotonic(), now + life_s * 0.8)

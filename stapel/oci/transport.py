@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 from stapel.oci.auth import Credentials, credentials_for
-from stapel.oci.connections import Connections, connection_failure, read_body
+from stapel.oci.connections import AGAIN_HINT, Connections, connection_failure, read_body
 from stapel.oci.errors import Refused, StapelError, Unreachable
 from stapel.oci.reference import DOCKER_HUB, DOCKER_HUB_API, is_loopback
 from stapel.oci.retries import Passing, Retries, http_date_s, retry_after_s, with_retries
@@ -44,6 +45,7 @@ MOST_REDIRECTS = 6
 
 _PASSING_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_LIMITED_HINT = "the registry limits how much is asked of it: log in where that raises the limit, or run it again later"
 _NOT_SKEWED_MS = 1500  # the Date header has whole seconds: less than this is noise
 
 
@@ -151,7 +153,8 @@ class Transport:
         for _ in range(MOST_REDIRECTS):
             own = self._is_own(url)
             headers = dict(call.headers)
-            authorisation = self._authorisation.header(scopes) if own else None
+            with _while(doing):
+                authorisation = self._authorisation.header(scopes) if own else None
             if authorisation is not None:
                 headers["Authorization"] = authorisation
             sent_s = time.monotonic()
@@ -164,7 +167,9 @@ class Transport:
             if response.status == 401 and own and not renewed:
                 renewed = True
                 challenges = parse_challenges(_all(response.headers, "www-authenticate"))
-                if self._authorisation.learn(challenges, scopes, authorisation, sent_s):
+                with _while(doing):
+                    learned = self._authorisation.learn(challenges, scopes, authorisation, sent_s)
+                if learned:
                     continue
             return self._judge(doing, call, response, own)
         raise Unreachable(f"{doing}: {self.host} redirects more than {MOST_REDIRECTS} times")
@@ -174,7 +179,8 @@ class Transport:
             return response
         if response.status in _PASSING_STATUSES:
             asked_s = retry_after_s(response.headers.get("retry-after"), time.time())
-            raise Passing(f"{self._who(response, own)} answers {response.complaint()}", asked_s=asked_s)
+            hint = _LIMITED_HINT if response.status == 429 else AGAIN_HINT
+            raise Passing(f"{self._who(response, own)} answers {response.complaint()}", asked_s=asked_s, hint=hint)
         if response.status == 401 and own:
             who = "refuses our credentials" if self._authorisation.known else "wants a login"
             raise Refused(f"{doing}: {self.host} {who}: {response.complaint()}", hint=self._login_hint())
@@ -290,7 +296,8 @@ class Transport:
             raise connection_failure(doing, request.url, error) from error
         if raw.status in _PASSING_STATUSES:
             asked_s = retry_after_s(raw.headers.get("retry-after"), time.time())
-            raise Passing(f"the token server {urlsplit(request.url).netloc} answers status {raw.status}", asked_s=asked_s)
+            netloc = urlsplit(request.url).netloc
+            raise Passing(f"the token server {netloc} answers status {raw.status}", asked_s=asked_s, hint=AGAIN_HINT)
         return TokenAnswer(raw.status, body)
 
     def _note_date(self, date: str | None, age: str | None, began_s: float) -> None:
@@ -309,6 +316,15 @@ def scopes_for(repository: str, actions: str, *, also: str = "") -> tuple[str, .
     """Token scopes: `actions` (`pull`, `pull,push`) on a repository, and pull on another one to mount from."""
     scopes = [f"repository:{repository}:{actions}"] + ([f"repository:{also}:pull"] if also else [])
     return tuple(format_scopes(parse_scopes(scopes)))
+
+
+@contextmanager
+def _while(doing: str) -> Iterator[None]:
+    """What a token server refuses is told with what it was wanted for."""
+    try:
+        yield
+    except Unreachable as error:
+        raise type(error)(f"{doing}: {error}", hint=error.hint, temporary=error.temporary) from error
 
 
 class _Source:

@@ -17,6 +17,7 @@ from stapel.oci.errors import BadReference, Broken, NotFound, StapelError, Unrea
 from stapel.oci.manifest import OCI_INDEX, OCI_LAYER, build_manifest, digest_bytes
 from stapel.oci.registry import RegistryStore, own_platform, resolve_digest
 from stapel.oci.retries import Retries
+from tests.fault_proxy import failing
 from tests.servers import Reply, Reset, basic, certificate, docker_config, front_server, registry_server
 
 pytestmark = pytest.mark.registry
@@ -77,21 +78,6 @@ def front(registry):
 def path(request):
     """A repository of its own for each test."""
     return "t/" + hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:12]
-
-
-def failing(times, reply, *, method="", part="/v2/"):
-    """A rule: the first requests that match fail. The probe of the scheme is let through."""
-    left = [times]
-
-    def rule(request, forward):
-        if request.path == "/v2/" or part not in request.path or (method and request.method != method) or left[0] <= 0:
-            return None
-        left[0] -= 1
-        if reply is Reset:
-            raise Reset
-        return reply
-
-    return rule
 
 
 # -- as it should be
@@ -161,7 +147,7 @@ def test_mount_from_names_repositories_of_the_same_host(front, path):
 def test_a_mount_that_is_refused_is_an_upload(front, path):
     image = Image(b"base of " + path.encode())
     store(front.host, path).put(image)
-    front.rules.append(failing(9, Reply(403), method="POST", part="mount="))
+    front.rules.append(failing(9, Reply(403), method="POST", path="mount="))
     descriptor = store(front.host, path + "/x", mount_from=[f"{front.host}/{path}"]).put(image)
     assert store(front.host, path + "/x").get(descriptor.digest).config == image.config
 
@@ -180,12 +166,12 @@ def test_blobs_that_were_cleaned_up_are_uploaded_again_once(front, path):
     here.put(image)
     complaint = {"errors": [{"code": "MANIFEST_BLOB_UNKNOWN", "message": "blob unknown"}]}
     refusal = Reply(400, {}, json.dumps(complaint).encode())
-    front.rules.append(failing(1, refusal, method="PUT", part="/manifests/"))
+    front.rules.append(failing(1, refusal, method="PUT", path="/manifests/"))
     front.seen.clear()
     descriptor = here.put(image)
     assert front.asked("HEAD", digest_bytes(b"base"))
     assert here.get(descriptor.digest).config == image.config
-    front.rules.append(failing(9, refusal, method="PUT", part="/manifests/"))
+    front.rules.append(failing(9, refusal, method="PUT", path="/manifests/"))
     with pytest.raises(StapelError, match="loses blobs"):
         here.put(image)
     with pytest.raises(NotFound, match="not complete"):
@@ -557,7 +543,7 @@ def test_a_big_upload_that_breaks_begins_again(front, path, tmp_path):
     size = 40 << 20
     data = os.urandom(1 << 20) * (size >> 20)
     image = Image(data)
-    front.rules.append(failing(2, Reset, method="PUT", part="/blobs/uploads/"))
+    front.rules.append(failing(2, Reset, method="PUT", path="/blobs/uploads/"))
     here = store(front.host, path)
     descriptor = here.put(image)
     assert len(image.opened) == 3
@@ -654,7 +640,7 @@ def test_one_damaged_transfer_is_not_a_broken_image(front, path):
     descriptor = here.put(image)
     config = digest_bytes(image.config.to_bytes())
     for part in (digest_bytes(b"layer"), config, "/manifests/"):
-        front.rules.append(failing(1, Reply(200, {}, b"other"), method="GET", part=part))
+        front.rules.append(failing(1, Reply(200, {}, b"other"), method="GET", path=part))
     view = store(front.host, path).get(descriptor.digest)
     assert view.config == image.config
     with pytest.raises(Unreachable, match="on their way"):
@@ -672,7 +658,7 @@ def test_stored_blobs_that_are_gone_are_broken_after_three_asks(front, registry,
         (digest_bytes(layer), lambda view: view.open(view.layers()[0])),
         (config, lambda view: view.config),
     ):
-        front.rules[:] = [failing(99, Reply(404), part=digest)]
+        front.rules[:] = [failing(99, Reply(404), path=digest)]
         front.seen.clear()
         with pytest.raises(Broken, match="is not in the registry"):
             call(store(front.host, path).get("x"))
@@ -687,7 +673,7 @@ def test_a_manifest_that_is_gone_is_not_broken(front, path):
     here = store(front.host, path)
     view = here.get(here.put(Image(b"layer")).digest)
     here.delete(view.descriptor)
-    front.rules.append(failing(99, Reply(404), part="/blobs/"))
+    front.rules.append(failing(99, Reply(404), path="/blobs/"))
     with pytest.raises(NotFound):
         view.open(view.layers()[0])
 
@@ -766,13 +752,13 @@ def test_pages_in_a_circle_end(front, path):
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"tags":1}', b'{"tags":[1]}', b"<html>"])
 def test_answers_that_are_no_list(front, path, body):
-    front.rules.append(failing(9, Reply(200, {}, body), part="/tags/"))
+    front.rules.append(failing(9, Reply(200, {}, body), path="/tags/"))
     with pytest.raises(Unreachable, match="no list of tags"):
         list(store(front.host, path).names())
 
 
 def test_a_repository_without_tags_is_empty(front, path):
-    front.rules.append(failing(9, Reply(200, {}, b'{"name":"x","tags":null}'), part="/tags/"))
+    front.rules.append(failing(9, Reply(200, {}, b'{"name":"x","tags":null}'), path="/tags/"))
     assert list(store(front.host, path).names()) == []
 
 

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from conveyor.build.slugs import slugify
-from conveyor.build.tags import CustomTags, tag_images
+from conveyor.build.tags import CustomTags, tag_image
 from conveyor.errors import UsageError
 from tests.unit.build.worlds import image
 
@@ -81,7 +81,7 @@ def test_final_images_get_their_tags_and_others_none(world):
     results = tuple(world.build(*images).values())
     storage = world.storage(world.store)
     before = dict(world.store.named)
-    tagged = tag_images(storage, results, CustomTags(("%image%-v1", "latest")))
+    tagged = [tag_image(storage, result, CustomTags(("%image%-v1", "latest"))) for result in results]
     assert [result.custom_tags for result in tagged] == [("engine:a-v1", "engine:latest"), (), ()]
     digest = results[0].last.image_digest
     assert world.store.named == {**before, "a-v1": digest, "latest": digest}
@@ -91,21 +91,21 @@ def test_final_images_get_their_tags_and_others_none(world):
 def test_a_tag_that_is_ours_by_its_placeholder_names_the_stage_again(world):
     (result,) = world.build(image("a")).values()
     before = dict(world.store.named)
-    (tagged,) = tag_images(world.storage(world.store), [result], CustomTags(("%image_content_based_tag%",)))
+    tagged = tag_image(world.storage(world.store), result, CustomTags(("%image_content_based_tag%",)))
     assert tagged.custom_tags == (result.last.reference,)
     assert world.store.named == before
 
 
 def test_without_templates_nothing_is_named(world):
-    results = tuple(world.build(image("a")).values())
+    (result,) = world.build(image("a")).values()
     before = dict(world.store.named)
-    assert tag_images(world.storage(world.store), results, CustomTags()) == results
+    assert tag_image(world.storage(world.store), result, CustomTags()) == result
     assert world.store.named == before
 
 
 def test_an_image_that_failed_gets_no_tag(world):
-    results = tuple(world.build(image("a", install="fail 1")).values())
-    assert tag_images(world.storage(world.store), results, CustomTags(("v1",))) == results
+    (result,) = world.build(image("a", install="fail 1")).values()
+    assert tag_image(world.storage(world.store), result, CustomTags(("v1",))) == result
     assert "v1" not in world.store.named
 
 
@@ -113,5 +113,5 @@ def test_a_tag_moves_to_the_next_image(world):
     tags = CustomTags(("latest",))
     for commands in ("one", "two"):
         (result,) = world.build(image("a", install=commands)).values()
-        tag_images(world.storage(world.store), [result], tags)
+        tag_image(world.storage(world.store), result, tags)
         assert world.store.named["latest"] == result.last.image_digest

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def storage(synchronization):
-    return StorageOptions("", (), synchronization, 60, False, False, None)
+    return StorageOptions("", (), (), "", synchronization, 60, False, False, None)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ from conveyor.cli.options import StorageOptions
 from conveyor.cli.session import make_locks
 from conveyor.errors import UsageError
 try:
-    make_locks(StorageOptions("", (), "redis://u:s3cret@h", 60, False, False, None), Path("/nonexistent"))
+    make_locks(StorageOptions("", (), (), "", "redis://u:s3cret@h", 60, False, False, None), Path("/nonexistent"))
 except UsageError as error:
     print(error, error.hint)
 """
@@ -71,7 +71,7 @@ import sys
 from pathlib import Path
 from conveyor.cli.options import StorageOptions
 from conveyor.cli.session import make_locks
-make_locks(StorageOptions("", (), "redis://h", 60, False, False, None), Path("/nonexistent")).close()
+make_locks(StorageOptions("", (), (), "", "redis://h", 60, False, False, None), Path("/nonexistent")).close()
 print("redis" in sys.modules)
 """
     ran = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -62,6 +63,47 @@ def test_a_far_ancestor_and_a_commit_of_another_history(place):
     assert len(repo.first_parents(head, 1000)) == 401
     assert len(repo.first_parents(head, 200)) == 201
     assert repo.first_parents(line[0], 200) == (line[0],)
+
+
+@pytest.fixture
+def walks_little(monkeypatch):
+    monkeypatch.setattr(history, "_WALKED", 1)
+
+
+def test_an_ancestor_behind_a_commit_with_a_time_before_its_own(place, walks_little):
+    """rev-list goes by the times of commits, and takes such an ancestor for one of another history."""
+    root = place.commit_files({b"n": (0o100644, b"0")})
+    ancestor = place.commit_files({b"n": (0o100644, b"1")}, parents=[root], time_s=1_700_000_000)
+    tip = ancestor
+    for number in range(10):
+        tip = place.commit_files({b"n": (0o100644, b"old %d" % number)}, parents=[tip], time_s=1_000 - number)
+    other = place.commit_files({b"n": (0o100644, b"other")}, parents=[root], time_s=1_700_000_001)
+    listed = place.git("rev-list", ancestor, f"^{tip}").decode().split()
+    assert ancestor in listed, "this git is not misled: the test shows nothing"
+    repo = place.open()
+    assert repo.ancestors([ancestor, other, root], tip) == {ancestor, root}
+
+
+@pytest.mark.parametrize("count", [3, 40])
+def test_many_commits_of_other_histories(place, walks_little, count):
+    root = place.commit_files({b"n": (0o100644, b"0")})
+    line = [root]
+    for number in range(5):
+        line.append(place.commit_files({b"n": (0o100644, b"line %d" % number)}, parents=[line[-1]]))
+    others = [place.commit_files({b"n": (0o100644, b"%d" % number)}, parents=[root]) for number in range(count)]
+    repo = place.open()
+    assert repo.ancestors([*line, *others], line[-1]) == set(line)
+
+
+def test_a_foreign_commit_whose_own_history_is_lost(place, walks_little):
+    line = [place.commit_files({b"n": (0o100644, b"0")})]
+    for number in range(5):
+        line.append(place.commit_files({b"n": (0o100644, b"%d" % number)}, parents=[line[-1]]))
+    lost = place.git("commit-tree", "-m", "lost", f"{line[0]}^{{tree}}").decode().strip()
+    foreign = place.git("commit-tree", "-m", "x", "-p", lost, f"{line[0]}^{{tree}}").decode().strip()
+    (place.path / ".git/objects" / lost[:2] / lost[2:]).unlink()
+    repo = place.open()
+    assert repo.ancestors([line[0], line[1], foreign, lost], line[-1]) == {line[0], line[1]}
 
 
 def test_only_commits_exist(place):

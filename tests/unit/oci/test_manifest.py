@@ -18,7 +18,6 @@ from stapel.oci.manifest import (
     parse_manifest,
 )
 from stapel.oci.registry import parse_time_ms
-from stapel.oci.repository import next_link
 
 DOCKER_GZIP = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 D = digest_bytes(b"x")
@@ -122,18 +121,3 @@ def test_a_platform_that_is_not_there_names_those_that_are(platform):
 )
 def test_times(value, expected):
     assert parse_time_ms(value) == expected
-
-
-@pytest.mark.parametrize(
-    ("header", "expected"),
-    [
-        ('</v2/a/tags/list?last=b&n=2>; rel="next"', "/v2/a/tags/list?last=b&n=2"),
-        ("<x>; rel=next", "x"),
-        ('<p>; rel="prev", <n,1>; title="a"; rel="next"', "n,1"),
-        ('<p>; rel="prev"', None),
-        ("", None),
-        ("<broken", None),
-    ],
-)
-def test_links(header, expected):
-    assert next_link(header) == expected

@@ -60,6 +60,9 @@ class MemoryStore:
             raise NotFound(name)
         return self.images[self.names_[name]]
 
+    def get(self, reference: str) -> Description:
+        return self.describe(reference)
+
     def put_record(self, name: str) -> None:
         self.names_[name] = "record"
 

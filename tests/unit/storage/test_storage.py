@@ -1,6 +1,7 @@
 import pytest
 from memory_store import MemoryStore, facts
 
+from conveyor.storage import lists
 from conveyor.storage.names import stage_name
 from conveyor.storage.storage import Storage
 
@@ -105,3 +106,67 @@ def test_import_records(store, tmp_path):
     assert storage.import_digest(D) is None
     storage.record_import(D, E)
     assert open_storage(store, tmp_path).import_digest(D) == E
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that goes on only where somebody sleeps; `clock.then` is called with the time of each sleep."""
+
+    class Clock:
+        now_s = 0.0
+
+        def then(self, now_s):
+            pass
+
+        def monotonic(self):
+            return self.now_s
+
+        def sleep(self, seconds):
+            self.now_s += seconds
+            self.then(self.now_s)
+
+    clock = Clock()
+    monkeypatch.setattr(lists, "time", clock)
+    return clock
+
+
+def named(store, storage, timestamp_ms=2):
+    image = store.add_image(facts(D), seed="own")
+    name = stage_name(D, timestamp_ms, image.digest)
+    storage.add(name, image)
+    store.hidden.add(str(name))
+    return name
+
+
+def test_a_list_that_lags_is_waited_for_with_one_warning(store, tmp_path, clock):
+    warnings = []
+    storage = open_storage(store, tmp_path, warnings=warnings)
+    own = named(store, storage)
+    others = put(store, D, 1)
+    store.hidden.add(str(others))
+    clock.then = lambda now_s: store.hidden.clear() if now_s > 2 else None
+    storage.reload()
+    assert {stage.name for stage in storage.candidates(D)} == {own, others}
+    assert 2 < clock.now_s < 5
+    assert len(warnings) == 1
+    assert "lags behind" in warnings[0]
+
+
+def test_a_list_that_never_catches_up_is_given_up(store, tmp_path, clock):
+    warnings = []
+    storage = open_storage(store, tmp_path, warnings=warnings)
+    own = named(store, storage)
+    storage.reload()
+    assert {stage.name for stage in storage.candidates(D)} == {own}
+    assert lists.LAG_S <= clock.now_s < 2 * lists.LAG_S
+    assert len(warnings) == 2
+    assert "may go on with other stages" in warnings[1]
+
+
+def test_what_this_run_named_and_somebody_removed_is_not_waited_for(store, tmp_path, clock):
+    storage = open_storage(store, tmp_path)
+    own = named(store, storage)
+    del store.names_[str(own)]
+    storage.reload()
+    assert storage.candidates(D) == storage.candidates(D, fresh=True) == ()
+    assert clock.now_s == 0
