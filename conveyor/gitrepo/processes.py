@@ -86,7 +86,9 @@ class Asked:
         """End git, whatever it has not said. Closing twice is fine."""
         if self._process is not None:
             self._process.kill()
-            self._process.communicate()
+            assert self._process.stdout is not None
+            self._process.stdout.close()
+            self._process.wait()
             self._process = None
             self._complaints.close()
 
