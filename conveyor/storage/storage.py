@@ -62,6 +62,7 @@ class Storage:
         self._marks = Marks()
         self._refused: set[str] = set()  # broken, and rejected for this run alone as long as no mark says so
         self._broken: dict[StageName, Broken] = {}
+        self._suspected: set[str] = set()
         self._is_read_only = False
         self._is_lost = False
         self._told_of_skew = False
@@ -212,6 +213,16 @@ class Storage:
         """Count a stage as rejected for the rest of this run, whatever the marks say."""
         with self._lock:
             self._refused.add(str(name))
+
+    def suspect(self, blob: str) -> None:
+        """Note a blob that was found broken in this run: who puts it here again should look at it."""
+        with self._lock:
+            self._suspected.add(blob)
+
+    def suspected(self) -> frozenset[str]:
+        """The blobs that were found broken in this run."""
+        with self._lock:
+            return frozenset(self._suspected)
 
     def mark_rejected(self, name: StageName) -> None:
         """Mark a stage as broken, for everybody; call it under the lock of its digest, after a fresh list of that."""
