@@ -332,7 +332,9 @@ class Storage:
 
     def _put_mark(self, mark: Mark | None) -> None:
         if mark is not None:
+            trace("mark.before-put")
             self.store.put_record(str(mark))
+            trace("mark.after-put")
             with self._lock:
                 self._add([str(mark)])
 
