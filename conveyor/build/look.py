@@ -69,10 +69,13 @@ def _find_in_secondary(rooms: Rooms, storage: Storage, task: Task, digest: str, 
 def select_stage(
     rooms: Rooms, storage: Storage, task: Task, digest: str, decision: Decision, *, fresh: bool = False
 ) -> Selection:
-    """Selection among the stages of a storage, at this run's commit."""
+    """Selection among the stages of a storage, at this run's commit.
+
+    What the primary has rejected is not taken from elsewhere either: it would have the same name there.
+    """
     return select(
         storage.candidates(digest, fresh=fresh),
-        rejected=storage.rejected(),
+        rejected=storage.rejected() | rooms.primary.rejected(),
         ancestors=(lambda commits: rooms.repo.ancestors(commits, rooms.repo.head)) if decision.selects_ancestor else None,
         same_tree=_same_tree(rooms, task) if rooms.same_tree else None,
         bases_of=partial(_bases_of, rooms, task),

@@ -62,6 +62,7 @@ class Storage:
         self._marks = Marks()
         self._refused: set[str] = set()  # broken, and rejected for this run alone as long as no mark says so
         self._broken: dict[StageName, Broken] = {}
+        self._suspected: set[str] = set()
         self._is_read_only = False
         self._is_lost = False
         self._told_of_skew = False
@@ -213,6 +214,16 @@ class Storage:
         with self._lock:
             self._refused.add(str(name))
 
+    def suspect(self, blob: str) -> None:
+        """Note a blob that was found broken in this run: who puts it here again should look at it."""
+        with self._lock:
+            self._suspected.add(blob)
+
+    def suspected(self) -> frozenset[str]:
+        """The blobs that were found broken in this run."""
+        with self._lock:
+            return frozenset(self._suspected)
+
     def mark_rejected(self, name: StageName) -> None:
         """Mark a stage as broken, for everybody; call it under the lock of its digest, after a fresh list of that."""
         with self._lock:
@@ -321,7 +332,9 @@ class Storage:
 
     def _put_mark(self, mark: Mark | None) -> None:
         if mark is not None:
+            trace("mark.before-put")
             self.store.put_record(str(mark))
+            trace("mark.after-put")
             with self._lock:
                 self._add([str(mark)])
 
