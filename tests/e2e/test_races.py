@@ -128,7 +128,7 @@ def test_builders_at_one_commit_agree(race, make_project, images, request, recor
         assert all(builder.names == selected for builder in then), "builders at one commit select different stages"
 
         named = tags(address) if address else [name.rpartition(":")[2] for name in images.names(project.name)]
-        stored = Counter(name.digest for name, _ in filter(None, map(parse_stage_name, named)))
+        stored = Counter(name.digest for name in filter(None, map(parse_stage_name, named)))
         saved = Counter(digest for builder in first for digest in builder.saved)
         assert set(saved) == set(stored) == {name.rpartition(":")[2].partition("-")[0] for name in selected}
         assert all(1 <= count <= builders for count in stored.values())

@@ -22,7 +22,7 @@ def plant(world, name, facts: Facts):
     true = world.store.images[world.store.named[name]]
     run = {**true.config.document.get("config", {}), "Labels": {LABEL: format_facts(facts)}}
     planted = world.store.keep(ImageConfig({**true.config.document, "config": run, "author": "somebody"}), true.files)
-    older = StageName(parsed[0].timestamp_ms - 1, parsed[0].digest, planted.digest[7:15])
+    older = StageName(parsed.timestamp_ms - 1, parsed.digest, planted.digest[7:15])
     world.store.named[str(older)] = planted.digest
     return str(older)
 
