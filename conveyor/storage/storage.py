@@ -257,6 +257,12 @@ class Storage:
                 )
         return skew_ms
 
+    def distrust(self, name: StageName) -> None:
+        """Leave a stage out for the rest of this run: what its label says cannot be of the digest that it names."""
+        with self._lock:
+            self._gone.add(name)
+        self._warn(f"stage {name} in {self.address} is ignored: its label does not agree with its key")
+
     def forget(self, name: StageName) -> None:
         """Leave a stage out for the rest of this run: its image was found to be gone."""
         with self._lock:
