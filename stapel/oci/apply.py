@@ -21,8 +21,7 @@ from stapel.oci.archive import NO_LIMITS, LayerReader, Limits, Member
 from stapel.oci.directories import OpenDirectory, remove_tree
 from stapel.oci.errors import BadLayer
 from stapel.oci.layer import OPAQUE, OVERLAY_XATTRS, WHITEOUT
-
-DEVICE_XATTR = "user.stapel.device"  # of an empty file that stands for a device: b"c MAJOR MINOR" or b"b ..."
+from stapel.oci.overlay import DEVICE_XATTR, is_whiteout
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _MOST_PATH_BYTES = 4095
@@ -33,7 +32,7 @@ _NOT_HERE = frozenset({errno.ENOTSUP, errno.EPERM})
 
 
 class LowerTree(Protocol):
-    """The merged tree of the layers below an upper directory. Paths hold no links in their parents."""
+    """The merged tree of the layers below an upper directory (`overlay.OverlayLayers`). No link in a parent is followed."""
 
     def find(self, path: bytes) -> Member | None:
         """What stands at a path, itself not followed; None: nothing."""
@@ -282,7 +281,7 @@ class _Applying:
             raise BadLayer(f"{_show(member.path)} is a hard link to {_show(member.link)}, {what}") from None
         if stat.S_ISDIR(found.st_mode):
             raise BadLayer(f"{_show(member.path)} is a hard link to the directory {_show(member.link)}")
-        if self._form.overlay and _is_whiteout(found):
+        if self._form.overlay and is_whiteout(found):
             raise _no_target(member)
 
     def _copy_up(self, name: bytes, path: bytes, lower: Member, below: LowerTree) -> None:
@@ -354,7 +353,7 @@ class _Applying:
                 return
             except FileExistsError:
                 found = os.stat(name, dir_fd=self._at.fd, follow_symlinks=False)
-                if again or _is_whiteout(found):
+                if again or is_whiteout(found):
                     return
                 if stat.S_ISDIR(found.st_mode):  # made for something of this layer below it
                     self._hide_below(name, self._path(name))
@@ -477,7 +476,7 @@ class _Applying:
             if error.errno != errno.EINVAL:
                 raise
         found = os.stat(name, dir_fd=self._at.fd, follow_symlinks=False)
-        if not self._form.overlay or not _is_whiteout(found):
+        if not self._form.overlay or not is_whiteout(found):
             raise BadLayer(f"{_show(path)} leads through {_show(self._path(name))}, which is no directory")
         place = self._path(name)
         os.unlink(name, dir_fd=self._at.fd)
@@ -573,10 +572,6 @@ def _exists(name: bytes, directory: int) -> bool:
     except FileNotFoundError:
         return False
     return True
-
-
-def _is_whiteout(found: os.stat_result) -> bool:
-    return stat.S_ISCHR(found.st_mode) and found.st_rdev == 0
 
 
 def _no_target(member: Member) -> BadLayer:

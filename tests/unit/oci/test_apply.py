@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from stapel.oci.apply import DEVICE_XATTR, Form, apply_layer
+from stapel.oci.apply import Form, apply_layer
 from stapel.oci.archive import Limits, Member
 from stapel.oci.errors import BadLayer
 from stapel.oci.layer import Entry, opaque, whiteout, write_layer
+from stapel.oci.overlay import DEVICE_XATTR
 
 ROOT = os.geteuid() == 0
 # Owners and devices only root can make; the rest of the tests run for anybody.
