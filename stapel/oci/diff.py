@@ -22,7 +22,7 @@ Owners = Callable[[int, int], tuple[int, int]]
 
 _INLINE_BYTES = 1 << 18
 _READ_BYTES = 1 << 20
-_WORTHY_HOLES_BYTES = 64 << 20  # below that a plain file is as good, and every tool can read it
+_WORTHY_HOLES_BYTES = 256 << 20  # below that zeros cost half a second, and Docker can pass the layer on
 _SMALL_HOLE_BYTES = 1 << 20
 _MOST_PATH_BYTES = 4095
 _NO_XATTRS: Mapping[str, bytes] = {}
