@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, Literal, NamedTuple, NoReturn, Protocol
 
 from stapel.oci.archive import NO_LIMITS, LayerReader, Limits, Member
+from stapel.oci.compress import Readable
 from stapel.oci.directories import OpenDirectory, remove_tree
 from stapel.oci.errors import BadLayer
 from stapel.oci.layer import OPAQUE, OVERLAY_XATTRS, WHITEOUT
@@ -75,7 +76,7 @@ class AppliedLayer:
 
 
 def apply_layer(
-    layer: BinaryIO,
+    layer: Readable,
     root: int,
     form: Form = Form(),
     *,
