@@ -11,6 +11,7 @@ import pytest
 
 from stapel.oci.api import Descriptor, ImageConfig, ImageStore
 from stapel.oci.errors import NotFound, StapelError
+from stapel.oci.layout import LayoutStore
 from stapel.oci.manifest import OCI_LAYER, build_manifest, digest_bytes
 from stapel.oci.registry import RegistryStore
 from tests.conftest import absent
@@ -52,6 +53,11 @@ def docker_store(tmp_path):
 
 
 @contextlib.contextmanager
+def layout_store(tmp_path):
+    yield LayoutStore(tmp_path / "layout")
+
+
+@contextlib.contextmanager
 def sandbox_store(tmp_path):
     from stapel.sandbox.engine import SandboxEngine
 
@@ -63,7 +69,7 @@ def sandbox_store(tmp_path):
     engine.close()
 
 
-STORES = {"docker": docker_store, "registry": registry_store, "sandbox": sandbox_store}
+STORES = {"docker": docker_store, "layout": layout_store, "registry": registry_store, "sandbox": sandbox_store}
 PARTIAL = {"docker"}  # these tell of a configuration what their engine tells
 MARKS = {"docker": (pytest.mark.docker,), "registry": (pytest.mark.registry,)}
 
