@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -53,6 +53,26 @@ class Builds:
         config = on.config.with_(rootfs={"type": "layers", "diff_ids": [*on.config.diff_ids, layer.diff_id]})
         below = on.again()  # must stay as long as what stands on it
         return SandboxHeld(config, (*on.layers, layer), on_close=lambda: self._let_go(below, layer))
+
+    def shell(self, on: SandboxHeld, run: Run) -> int:
+        """A shell on the user's terminal; its exit status. What it changes is thrown away."""
+        from stapel.sandbox.shell import ShellTerminal
+
+        with self._cells.take() as cell, self._filling(cell) as filling, ExitStack() as resources:
+            shell = ShellTerminal(resources)
+            prepared = self._runs.prepare(on, run, self._store.absolute(filling), resources, shell)
+            self._begin(cell, prepared.files, on, filling, prepared.request, has_layer=False)
+            shell.begin()
+            shell.pass_on(cell)
+            answer, _ = cell.finish()
+            return int(answer["status"])
+
+    def shell_failed(self, on: SandboxHeld, lays: Sequence[Lay], run: Run) -> int:
+        """Likewise in what the files and commands leave, whatever their status."""
+        with self._cells.take() as cell, self._filling(cell) as filling:
+            self._fill(cell, filling, on, lays, run, lambda stream, data: None, Cancel())
+            left = SandboxHeld(on.config, (*on.layers, Layer(filling, "", 0)))
+            return self.shell(left, run)
 
     @contextmanager
     def tree(self, held: SandboxHeld) -> Iterator[Tree]:
@@ -102,15 +122,8 @@ class Builds:
                 files.append(reading)
             if prepared is not None:
                 files += prepared.files
-            cell.begin(
-                "build",
-                files,
-                lowers=lowers(on.layers),
-                filling=os.fsencode(filling),
-                has_layer=plan is not None,
-                foreign=False,
-                run=prepared.request if prepared is not None else None,
-            )
+            request = prepared.request if prepared is not None else None
+            self._begin(cell, files, on, filling, request, has_layer=plan is not None)
             answer: dict[str, Any]
             if plan is not None and stream is not None:
                 written = _stream(cell, plan, stream, cancel)
@@ -122,6 +135,19 @@ class Builds:
         if answer["status"] < 0:
             raise Cancelled
         return Filled(filling, answer.get("diff_id", ""), answer.get("size_bytes", 0), answer["status"])
+
+    def _begin(
+        self,
+        cell: Cell,
+        files: Sequence[int],
+        on: SandboxHeld,
+        filling: str,
+        run: Mapping[str, Any] | None,
+        *,
+        has_layer: bool,
+    ) -> None:
+        below, place = lowers(on.layers), os.fsencode(filling)
+        cell.begin("build", files, lowers=below, filling=place, has_layer=has_layer, foreign=False, run=run)
 
     @contextmanager
     def _filling(self, cell: Cell) -> Iterator[str]:
