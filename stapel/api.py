@@ -175,6 +175,20 @@ class Tree(Protocol):
         """The content of a file. `NotFound` where there is none."""
 
 
+class ReadNames(Protocol):
+    """Reads what an engine's own store has, for a process that has not opened the engine: `stapel.ENGINE.names.read_names`.
+
+    It is on the path of a build where nothing is to do, so its module imports next to nothing.
+    """
+
+    def __call__(self, project: str, *, home_dir: str, docker_config: str | None = None) -> dict[str, str] | None:
+        """Every name of a project in the store (as `ImageStore.names`) with the image id that it stands for.
+
+        Complete and of this moment, or None where that cannot be had cheaply. Any other failure may be raised: who asks
+        goes the long way then.
+        """
+
+
 class Engine(Protocol):
     """Synchronous, thread-safe, safe to kill: what was being made is complete or absent."""
 

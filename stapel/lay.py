@@ -76,7 +76,7 @@ class LayPlan:
 
     def _stream(self, index: int, resources: ExitStack) -> Iterator[Entry]:
         mine = {number: path for path, (lay, number, _) in self.laid.items() if lay == index}
-        order = [path.split(b"/") for _, path in sorted(mine.items())]
+        order = [_order_of(path) for _, path in sorted(mine.items())]
         entries = self._entries_of(index, mine)
         if all(one < other for one, other in pairwise(order)):
             return entries
@@ -131,8 +131,8 @@ def plan_lays(lays: Sequence[Lay], tree: Tree, *, now_s: int) -> LayPlan:
         root = places.directory(lay.root) if lay.root else b""
         own = [path for path, (owner, _, _) in laid.items() if owner == index]
         own += [join(places.directory(path), b"x") for path in emptied_by[index]]
-        for path in own:
-            for parent in ancestors_of(path):
+        for path in dict.fromkeys(map(parent_of, own)):
+            for parent in (path, *ancestors_of(path)) if path else ():
                 if parent in directories:
                     break
                 if parent not in kinds:
@@ -155,8 +155,13 @@ def plan_lays(lays: Sequence[Lay], tree: Tree, *, now_s: int) -> LayPlan:
     )
 
 
-def _order(entry: Entry) -> list[bytes]:
-    return entry.path.split(b"/")
+def _order(entry: Entry) -> bytes:
+    return _order_of(entry.path)
+
+
+def _order_of(path: bytes) -> bytes:
+    """Orders paths as their lists of components do: no other byte is less than what stands between these here."""
+    return path.replace(b"/", b"\0")
 
 
 def _time(file: File, lay: Lay, now_s: int) -> int:
@@ -218,10 +223,14 @@ def _check_nesting(kinds: Mapping[bytes, str], emptied: Set[bytes], followed: Se
     for link in followed:
         if kinds.get(link, "directory") != "directory":
             raise BadLay(f"files are laid through the link {show(link)}, which is replaced by a {kinds[link]}")
-    for path in [*kinds, *(join(directory, b".") for directory in emptied)]:
-        for parent in ancestors_of(path):
-            if kinds.get(parent, "directory") != "directory":
-                raise BadLay(f"{show(path)} is laid below {show(parent)}, which is laid as a {kinds[parent]}")
+    above = {*map(parent_of, kinds), *emptied} - {b""}
+    for path in list(above):
+        above.update(ancestors_of(path))
+    for parent in sorted(above & kinds.keys()):
+        if kinds[parent] != "directory":
+            below = [*kinds, *(join(directory, b".") for directory in emptied)]
+            path = next(path for path in below if path.startswith(parent + b"/"))
+            raise BadLay(f"{show(path)} is laid below {show(parent)}, which is laid as a {kinds[parent]}")
 
 
 def _directory(path: bytes, places: Places, lay: Lay, root: bytes, names: _Names, now_s: int) -> Entry:
@@ -261,6 +270,8 @@ def _removed(lays: Sequence[Lay], places: Places) -> dict[bytes, set[bytes]]:
 def _plan_removals(
     removed: Mapping[bytes, set[bytes]], emptied: Set[bytes], tree: Tree, kinds: Mapping[bytes, str]
 ) -> tuple[bytes, ...]:
+    if not removed:
+        return ()
     kept = {*kinds, *emptied}
     kept |= {parent for path in kept for parent in ancestors_of(path)}
     candidates = set().union(*removed.values()) - kept
@@ -271,7 +282,7 @@ def _plan_removals(
     # What is hidden by something laid over its directory, or emptied with it, needs no removal.
     hidden = gone | {path for path, kind in kinds.items() if kind != "directory"} | emptied
     topmost = [path for path in (removed.keys() | gone) - kept if hidden.isdisjoint(ancestors_of(path))]
-    return tuple(sorted(topmost, key=lambda path: path.split(b"/")))
+    return tuple(sorted(topmost, key=_order_of))
 
 
 def _is_left_empty(directory: bytes, tree: Tree, removed: Set[bytes], gone: Set[bytes]) -> bool:

@@ -95,7 +95,8 @@ def check_name(path: bytes) -> None:
 
 def check_path(path: bytes) -> None:
     """Refuse a path that is not plainly below the root. `BadLay`."""
-    if any(component in (b"", b".", b"..") for component in path.split(b"/")) or b"\0" in path:
+    odd = b"//" in path or b"/." in path or path.startswith((b"/", b".")) or path.endswith(b"/")
+    if not path or b"\0" in path or (odd and not {b"", b".", b".."}.isdisjoint(path.split(b"/"))):
         raise BadLay(f"{path!r} is no path below the root of an image")
 
 

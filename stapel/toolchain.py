@@ -77,6 +77,7 @@ def make_toolchain(home_dir: Path) -> Toolchain:
         repr([FORMAT, [(name, str(path), _stamp(path)) for name, path in sources.items()]]).encode()
     ).hexdigest()
     directory = home_dir / "toolchain" / key[:16]
+    _remove_left(directory.parent)
     if not directory.is_dir():
         directory.parent.mkdir(parents=True, exist_ok=True)
         with _filling_directory(directory.parent) as filling:
@@ -92,9 +93,8 @@ def make_toolchain(home_dir: Path) -> Toolchain:
     return Toolchain(directory, _digest(directory))
 
 
-@contextmanager
-def _filling_directory(parent: Path) -> Iterator[Path]:
-    """A directory to fill; those that killed processes left go first. Whoever fills one holds the kernel's lock on it."""
+def _remove_left(parent: Path) -> None:
+    """Remove what killed processes have left half filled. Whoever fills a directory holds the kernel's lock on it."""
     for left in parent.glob(".filling-*"):
         with suppress(OSError):
             handle = os.open(left, os.O_RDONLY | os.O_CLOEXEC)
@@ -103,6 +103,11 @@ def _filling_directory(parent: Path) -> Iterator[Path]:
                 shutil.rmtree(left, ignore_errors=True)
             finally:
                 os.close(handle)
+
+
+@contextmanager
+def _filling_directory(parent: Path) -> Iterator[Path]:
+    """A directory to fill, locked; it goes with the context."""
     filling, handle = _begin_filling(parent)
     try:
         yield filling

@@ -42,8 +42,8 @@ def failing(times: int, answer: Answer | type[Reset], *, method: str = "", path:
     return rule
 
 
-def once_each(answer: Answer) -> Rule:
-    """Every request fails the first time that it is made."""
+def once_each(*answers: Answer | type[Reset]) -> Rule:
+    """Every request fails the first time that it is made; where there are several answers, each in another way."""
     lock = threading.Lock()
     made: dict[tuple[str, str], Rule] = {}
 
@@ -51,7 +51,7 @@ def once_each(answer: Answer) -> Rule:
         # An upload has an address of its own each time.
         what = (request.method, re.sub(r"/uploads/[^?]+.*", "/uploads/*", request.path))
         with lock:
-            own = made.setdefault(what, failing(1, answer))
+            own = made.setdefault(what, failing(1, answers[len(made) % len(answers)]))
         return own(request, forward)
 
     return rule

@@ -26,9 +26,7 @@ def build_images(
     `started_s` is the monotonic time at which the command began. Failures of stages are in the result; what is raised is
     no stage's own failure.
     """
-    sets = independent_sets(images)
-    planned = tuple(tuple(PlannedImage(image.name, image.artifact, image.final) for image in members) for members in sets)
-    rooms.reporter(PlanMade(planned, limits.builds_at_once))
+    rooms.reporter(plan(images, limits.builds_at_once))
     results = _resolve(rooms, images, limits)
     if all(result.last is not None for result in results):
         results = publish(rooms, results, tags)
@@ -45,6 +43,13 @@ def build_images(
     )
     rooms.reporter(Finished(result))
     return result
+
+
+def plan(images: Sequence[Image], builds_at_once: int) -> PlanMade:
+    """The picture of what is to be done."""
+    sets = independent_sets(images)
+    planned = tuple(tuple(PlannedImage(image.name, image.artifact, image.final) for image in members) for members in sets)
+    return PlanMade(planned, builds_at_once)
 
 
 def _resolve(rooms: Rooms, images: Sequence[Image], limits: Limits) -> tuple[ImageResult, ...]:

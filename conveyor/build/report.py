@@ -6,16 +6,13 @@ Ours, without a counterpart there: `Digest`, `Reason`, `Failure`, `Missing`, `Ar
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
-import stat
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
-from sys import audit as trace
-from typing import Any, BinaryIO
+from typing import Any
 
+from conveyor.build.replacing import replace_file
 from conveyor.build.results import BuildResult, Failure, ImageResult, MissingStage, StageResult, Why
 from conveyor.errors import UsageError
 
@@ -92,6 +89,17 @@ def write_report(result: BuildResult, path: Path) -> None:
     Raises `UsageError` as `check_report_path` does, and where the file cannot be written.
     """
     check_report_path(path)
+    try:
+        replace_file(str(path), format_report(result, path))
+    except OSError as error:
+        raise UsageError(
+            f"The build report cannot be written to {path}: {error.strerror or error}.",
+            hint="Choose another file with --build-report-path.",
+        ) from error
+
+
+def format_report(result: BuildResult, path: Path) -> bytes:
+    """The report in the format of the path's extension."""
     if _format(path) == "env":
         text = "".join(line + "\n" for line in env_lines(result))
     else:
@@ -99,14 +107,7 @@ def write_report(result: BuildResult, path: Path) -> None:
 
         text = json.dumps(report_document(result), indent="\t", ensure_ascii=False) + "\n"
     # Messages may hold bytes of file names that are no text: escaped, they are still JSON.
-    data = text.encode("utf-8", "backslashreplace")
-    try:
-        _replace(path, data)
-    except OSError as error:
-        raise UsageError(
-            f"The build report cannot be written to {path}: {error.strerror or error}.",
-            hint="Choose another file with --build-report-path.",
-        ) from error
+    return text.encode("utf-8", "backslashreplace")
 
 
 def in_container() -> bool:
@@ -130,49 +131,6 @@ def _check_env_names(images: Iterable[str]) -> None:
                 f"Images {other or '~'} and {image or '~'} have the same variables in an .env report: {env_name(image)}*.",
                 hint="Write a .json report, or rename one of them.",
             )
-
-
-def _replace(path: Path, data: bytes) -> None:
-    if path.exists() and not stat.S_ISREG(path.stat().st_mode):
-        path.write_bytes(data)  # a pipe or a device: nothing there to replace
-        return
-    unfinished = unfinished_path(path)
-    target = unfinished.with_name(Path(os.path.realpath(path)).name)  # a link stays, what it points to is replaced
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with _open_alone(unfinished) as file:
-        try:
-            file.write(data)
-            file.truncate()
-            file.flush()
-            os.fchmod(file.fileno(), 0o644)
-            trace("report.before-rename")
-            unfinished.replace(target)
-            trace("report.after-rename")
-        except BaseException:
-            unfinished.unlink(missing_ok=True)
-            raise
-
-
-def unfinished_path(path: Path) -> Path:
-    """Where a report is written before it gets its name: one place, so what a killed run left there is used again."""
-    target = Path(os.path.realpath(path))
-    return target.with_name(f".{target.name[:200]}.tmp")
-
-
-def _open_alone(path: Path) -> BinaryIO:
-    """A file that is ours until it is closed, others wait; made where it is not there."""
-    while True:
-        try:
-            file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644), "r+b")
-        except PermissionError:
-            path.unlink()  # another user's, who was killed
-            continue
-        with suppress(OSError):  # a file system without locks
-            fcntl.flock(file, fcntl.LOCK_EX)
-        with suppress(FileNotFoundError):
-            if os.path.samestat(path.stat(), os.fstat(file.fileno())):
-                return file
-        file.close()  # it has become somebody's report meanwhile
 
 
 def _seconds(seconds: float) -> str:

@@ -20,7 +20,7 @@ def hold_stage(rooms: Rooms, stage: StoredStage) -> Held:
     """A stage of the primary, ready to build on.
 
     `StageGone`: it is not there, and left out for this run; or it is broken, and then it is rejected for everybody, or the
-    stage below it that is the first to have what is broken.
+    stage below it that is the first to have what is broken. The bytes come from a cache where one has them.
     """
     held = rooms.caches.use(stage, rooms.engine.hold) if rooms.caches is not None else None
     if held is not None:

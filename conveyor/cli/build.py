@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,6 +68,7 @@ def _run(
     from conveyor.build.schedule import Limits
     from conveyor.build.tags import CustomTags
     from conveyor.cli.projects import open_project
+    from conveyor.cli.remember import Asked, Watched, remember
     from conveyor.cli.session import open_places, open_rooms
     from conveyor.config.selection import select_images
     from conveyor.errors import Interrupted
@@ -74,15 +76,17 @@ def _run(
     from conveyor.images.graph import needed_images
 
     started_s = time.monotonic()
-    opened = open_project(project, virtual_merge=build.virtual_merge)
-    reporter = make_reporter(
-        log_format=log.format,
-        color_mode=log.color_mode,
-        quiet=log.quiet,
-        verbose=log.verbose,
-        debug=log.debug,
-        env=os.environ,
-        live=not (build.introspect_error or build.introspect_before_error or build.introspect_stages),
+    opened = open_project(project, virtual_merge=build.virtual_merge, builds=True)
+    reporter = Watched(
+        make_reporter(
+            log_format=log.format,
+            color_mode=log.color_mode,
+            quiet=log.quiet,
+            verbose=log.verbose,
+            debug=log.debug,
+            env=os.environ,
+            live=not (build.introspect_error or build.introspect_before_error or build.introspect_stages),
+        )
     )
     try:
         chosen = needed_images(opened.project, select_images(opened.project, images))
@@ -91,10 +95,12 @@ def _run(
         tags.check(final)
         if build.report_path is not None:
             check_report_path(opened.directory / build.report_path, final)
-        _check(opened, chosen, project, build)
+        written = _written(opened, build)
+        _check(opened, chosen, project, written)
         limits = Limits(build.limit, build.fail_fast, build.require_built_images)
         with open_places(project) as places, open_rooms(opened, places, storage, build, reporter) as rooms:
             result = build_images(rooms, chosen, limits, tags, storage.repo, started_s)
+            remember(opened, rooms, Asked(chosen, project, storage, build, log, written, reporter), result)
         if build.report_path is not None:
             write_report(result, opened.directory / build.report_path)
     except KeyboardInterrupt:
@@ -105,18 +111,22 @@ def _run(
     return _exit_status(result)
 
 
-def _check(opened: OpenProject, chosen: tuple[Image, ...], project: ProjectOptions, build: BuildOptions) -> None:
+def _check(opened: OpenProject, chosen: tuple[Image, ...], project: ProjectOptions, written: Sequence[bytes]) -> None:
     from conveyor.build.preflight import check_history, check_mappings, check_uncommitted
-    from conveyor.build.report import unfinished_path
 
     check_history(opened.project, opened.repo)
     if not project.loose_giterminism:
-        reports = [build.report_path, Path(DEFAULT_REPORT), Path(DEFAULT_REPORT).with_suffix(".env")]
-        written = {
-            _relative(opened, name) for path in reports if path for name in (path, unfinished_path(opened.directory / path))
-        }
         check_uncommitted(opened.project, chosen, opened.repo, opened.prefix, written)
     check_mappings(chosen, opened.repo, opened.prefix)
+
+
+def _written(opened: OpenProject, build: BuildOptions) -> tuple[bytes, ...]:
+    """Files that builds of this directory write."""
+    from conveyor.build.replacing import unfinished_path
+
+    reports = (build.report_path, Path(DEFAULT_REPORT), Path(DEFAULT_REPORT).with_suffix(".env"))
+    paths = [opened.directory / path for path in reports if path]
+    return tuple(_relative(opened, Path(name)) for path in paths for name in (path, unfinished_path(str(path))))
 
 
 def _relative(opened: OpenProject, path: Path) -> bytes:

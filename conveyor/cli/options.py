@@ -70,20 +70,20 @@ class Introspection:
 
 @dataclass(frozen=True, slots=True)
 class BuildOptions:
-    """How images are built. `limit` 0: none; `report_path` None: no report is saved."""
+    """How images are built; by default they are looked for. `limit` 0: none; `report_path` None: no report is saved."""
 
-    limit: int
-    require_built_images: bool
-    ssh_keys: tuple[str, ...]
-    platform: str
-    ancestry: Literal["strict", "same-tree"]
-    virtual_merge: bool
-    introspect_error: bool
-    introspect_before_error: bool
-    introspect_stages: tuple[Introspection, ...]
-    fail_fast: bool
-    report_path: Path | None
-    custom_tags: tuple[str, ...]
+    limit: int = 0
+    require_built_images: bool = True
+    ssh_keys: tuple[str, ...] = ()
+    platform: str = ""
+    ancestry: Literal["strict", "same-tree"] = "strict"
+    virtual_merge: bool = False
+    introspect_error: bool = False
+    introspect_before_error: bool = False
+    introspect_stages: tuple[Introspection, ...] = ()
+    fail_fast: bool = False
+    report_path: Path | None = None
+    custom_tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,18 +27,31 @@ class OpenProject:
     is_dev: bool
 
 
-def open_project(options: ProjectOptions, *, virtual_merge: bool = False) -> OpenProject:
-    """Find the repository and read the configuration from the commit (with `--loose-giterminism`: from the disk)."""
+def open_project(options: ProjectOptions, *, virtual_merge: bool = False, builds: bool = False) -> OpenProject:
+    """Find the repository and read the configuration from the commit (with `--loose-giterminism`: from the disk).
+
+    `builds`: the work tree will be compared with the commit.
+    """
     from conveyor.config.reading import parse_project
     from conveyor.gitrepo.repository import open_repository
 
     if not options.dir.is_dir():
         raise UsageError(f"{options.dir} is no directory", hint="--dir names the project's directory")
     directory = options.dir.resolve()
-    repo = open_repository(str(directory), dev=options.dev, virtual_merge=virtual_merge, home_dir=str(options.home_dir))
-    path, content = _read_config(options, repo, directory)
-    shown = os.fsdecode(path)
-    return OpenProject(repo, parse_project(content, shown), content, directory, _below(repo.root, directory), options.dev)
+    repo = open_repository(
+        str(directory),
+        dev=options.dev,
+        virtual_merge=virtual_merge,
+        asks_status=builds and not options.loose_giterminism,
+        home_dir=str(options.home_dir),
+    )
+    try:
+        path, content = _read_config(options, repo, directory)
+        project = parse_project(content, os.fsdecode(path))
+        return OpenProject(repo, project, content, directory, _below(repo.root, directory), options.dev)
+    except BaseException:
+        repo.close()
+        raise
 
 
 def _read_config(options: ProjectOptions, repo: Repository, directory: Path) -> tuple[bytes, bytes]:

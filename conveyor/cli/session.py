@@ -105,11 +105,17 @@ def open_sandbox(project: ProjectOptions, storage: StorageOptions, warn: Callabl
 
 
 def make_registry(
-    repository: str, storage: StorageOptions, mount_from: Sequence[str], warn: Callable[[str], None]
+    repository: str,
+    storage: StorageOptions,
+    mount_from: Sequence[str],
+    warn: Callable[[str], None],
+    *,
+    is_patient: bool = True,
 ) -> RegistryStore:
-    """A repository of a registry."""
+    """A repository of a registry; without patience it is tried twice at most."""
     from stapel.errors import BadReference
     from stapel.oci.registry import RegistryStore
+    from stapel.oci.retries import Retries
 
     try:
         return RegistryStore(
@@ -119,6 +125,7 @@ def make_registry(
             skip_tls_verify=storage.skip_tls_verify_registry,
             on_retry=warn,
             mount_from=mount_from,
+            retries=None if is_patient else Retries(attempts=2),
         )
     except BadReference as error:
         raise UsageError(str(error), hint=error.hint or "a repository is HOST[:PORT]/PATH") from error
@@ -177,7 +184,7 @@ def make_caches(primary: Storage, options: StorageOptions, warn: Callable[[str],
         return None
     if not options.repo:
         raise UsageError("--cache-repo needs --repo", hint="the engine's own store is on this machine already")
-    stores = [make_registry(address, options, (options.repo,), warn) for address in options.cache_repos]
+    stores = [make_registry(each, options, (options.repo,), warn, is_patient=False) for each in options.cache_repos]
     if any(store.address == primary.address for store in stores):
         raise UsageError(f"--cache-repo {options.repo} is --repo itself", hint="name another repository")
     return Caches(stores, primary.store, warn)

@@ -17,9 +17,13 @@ if TYPE_CHECKING:
     from conveyor.storage.storage import Storage
 
 
+_FROM = "Repository to copy from, HOST[:PORT]/NAME; `:local`: the engine's own store."
+_TO = "Repository to copy to, or `:local`."
+
+
 @click.group("stages", cls=Group)
 def command() -> None:
-    """Look at the stored stages, and at the marks on them."""
+    """Look at the stored stages, lift marks, copy them."""
 
 
 @command.command("ls", cls=Command)
@@ -84,6 +88,28 @@ def unreject_stages(names: tuple[str, ...], project: ProjectOptions, storage: St
                 click.echo(f"{stage} may be used again", err=True)
             else:
                 click.echo(f"{stage} is not marked as rejected in {primary.address}", err=True)
+
+
+@command.command("copy", cls=Command)
+@click.option("--from", "source", envvar="CONVEYOR_FROM", show_envvar=True, required=True, metavar="ADDRESS", help=_FROM)
+@click.option("--to", "target", envvar="CONVEYOR_TO", show_envvar=True, required=True, metavar="ADDRESS", help=_TO)
+@click.option(
+    "--all/--no-all",
+    "everything",
+    default=True,
+    envvar="CONVEYOR_ALL",
+    show_envvar=True,
+    show_default="on",
+    help="Copy all stages; --no-all: those of the images at HEAD.",
+)
+@project_options
+@storage_options
+def copy(source: str, target: str, everything: bool, project: ProjectOptions, storage: StorageOptions) -> None:
+    """Copy stages and what is recorded of them to another storage; what is there already is left alone."""
+    from conveyor.cli.copying import copy_between
+
+    if not copy_between(source, target, everything, project, storage, _warn):
+        raise click.exceptions.Exit(1)
 
 
 @contextmanager

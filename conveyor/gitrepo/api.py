@@ -10,7 +10,7 @@ Paths are bytes, relative, without a leading slash, `/`-separated. Errors: `conv
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
@@ -67,6 +67,16 @@ class Change:
     kind: str  # `modified`, `untracked`, `deleted`, `staged`, `submodule`
 
 
+class Contents(Protocol):
+    """Contents of many blobs, read ahead of who takes them in their order."""
+
+    def open(self, number: int) -> BinaryIO:
+        """The content of a blob by its number among them; quick where nobody has opened one that comes after it."""
+
+    def close(self) -> None:
+        """End what reads ahead; contents can still be opened, one at a time. Closing twice is fine."""
+
+
 class Repository(Protocol):
     """A repository, for the time of one run. Thread-safe."""
 
@@ -88,6 +98,9 @@ class Repository(Protocol):
 
     def merged(self, commits: tuple[str, ...]) -> str | None:
         """The commit with the files that these stand for: one itself, the merge of two; None where there is none."""
+
+    def parents(self, commit: str) -> tuple[str, ...]:
+        """The parents of a commit, the first one first."""
 
     def commit_time_s(self, commit: str) -> int:
         """The committer's time, seconds since the epoch."""
@@ -119,11 +132,14 @@ class Repository(Protocol):
     def delta(self, old: str, new: str, selector: Selector) -> Delta:
         """What changed between two commits inside the selection."""
 
-    def sizes(self, blobs: Iterable[Blob]) -> Mapping[tuple[str, str], int]:
-        """Sizes in bytes by (store, oid)."""
+    def sizes(self, blobs: Sequence[Blob]) -> Sequence[int]:
+        """Sizes in bytes, in the order of the blobs."""
 
     def open(self, blob: Blob) -> BinaryIO:
         """The content of a blob, as stored: no filter is applied."""
+
+    def contents(self, blobs: Sequence[Blob]) -> Contents:
+        """The contents of blobs that will be opened in this order, in one thread. Nothing is read before the first."""
 
     def lfs_files(self, commit: str, selector: Selector) -> tuple[bytes, ...]:
         """Matching paths (relative to the root of the repository) that .gitattributes gives `filter=lfs`."""

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from conveyor.errors import GitError
-from conveyor.gitrepo.processes import git_environment, run_git
+from conveyor.gitrepo.invocation import git_environment
+from conveyor.gitrepo.processes import run_git
 
 OLDEST_GIT = "2.25"
 

@@ -10,8 +10,9 @@ import re
 from collections.abc import Mapping, Sequence
 
 from conveyor.gitrepo.discovery import Found
+from conveyor.gitrepo.invocation import git_environment
 from conveyor.gitrepo.objects import Objects
-from conveyor.gitrepo.processes import git_environment, run_git
+from conveyor.gitrepo.processes import run_git
 from conveyor.gitrepo.work_tree import dev_area
 
 _MESSAGE = "The merge of a pull request, for conveyor"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple
 
@@ -80,15 +80,12 @@ class Objects:
                 self._commits[oid] = _parse_commit(read[1])
         return {oid: self._commits[oid] for oid in wanted if oid in self._commits}
 
-    def sizes(self, oids: Iterable[str]) -> Mapping[str, int]:
-        """Sizes in bytes; `GitError` for what is missing."""
-        wanted = tuple(dict.fromkeys(oids))
-        asked = [oid for oid in wanted if oid not in self._sizes]
-        for oid, checked in zip(asked, self._cat.check(asked) if asked else (), strict=True):
-            if checked is None:
-                raise missing_object(oid)
-            self._sizes[oid] = checked[1]
-        return {oid: self._sizes[oid] for oid in wanted}
+    def sizes(self, oids: Sequence[str]) -> list[int]:
+        """Sizes in bytes, in their order; `GitError` for what is missing."""
+        asked = [oid for oid in dict.fromkeys(oids) if oid not in self._sizes]
+        if asked:
+            self._sizes.update(zip(asked, self._cat.sizes(asked), strict=True))
+        return [self._sizes[oid] for oid in oids]
 
     def read_blob(self, oid: str) -> bytes:
         """A whole blob, for one that is held in memory."""
@@ -100,9 +97,13 @@ class Objects:
         size = self._sizes.get(oid)
         if size is None or size <= LARGE_BYTES:
             content = self._read((oid,), "blob")[0]
-            if content or not self.sizes((oid,))[oid]:
+            if content or not self.sizes((oid,))[0]:
                 return in_memory(content)
         return self._cat.stream(oid)
+
+    def read_ahead(self, oids: Sequence[str]) -> Iterator[bytes]:
+        """Contents of blobs in their order; one that is too large to be held in memory is b"", and `open` reads it."""
+        return self._cat.read_ahead(oids)
 
     def see(self, more: Mapping[str, str]) -> None:
         """Read with further variables for git from now on: other directories of objects."""

@@ -1,7 +1,6 @@
 """Git's processes: one question at once, or a long conversation with `cat-file`.
 
-Nothing of the environment leads git to another repository, to replaced or grafted objects or into programs of the
-repository. Long-lived processes are in groups of their own: a Ctrl-C at the terminal is for us, who then end them.
+Long-lived processes are in groups of their own: a Ctrl-C at the terminal is for us, who then end them.
 """
 
 from __future__ import annotations
@@ -13,55 +12,21 @@ import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import IO, BinaryIO, TypeVar, cast
 
 from conveyor.errors import GitError
+from conveyor.gitrepo.invocation import SETTINGS, git_environment
 
-# What a hook or a wrapper may have set, and would lead us to another repository than the one that was opened.
-_FOREIGN = (
-    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-    "GIT_ATTR_SOURCE",
-    "GIT_COMMON_DIR",
-    "GIT_CONFIG",
-    "GIT_DIR",
-    "GIT_EXTERNAL_DIFF",
-    "GIT_GLOB_PATHSPECS",
-    "GIT_ICASE_PATHSPECS",
-    "GIT_IMPLICIT_WORK_TREE",
-    "GIT_INDEX_FILE",
-    "GIT_INTERNAL_SUPER_PREFIX",
-    "GIT_LITERAL_PATHSPECS",
-    "GIT_NAMESPACE",
-    "GIT_NOGLOB_PATHSPECS",
-    "GIT_OBJECT_DIRECTORY",
-    "GIT_PREFIX",
-    "GIT_QUARANTINE_PATH",
-    "GIT_REPLACE_REF_BASE",
-    "GIT_SHALLOW_FILE",
-    "GIT_TRACE",
-    "GIT_WORK_TREE",
-)
-_OWN = {
-    "GIT_NO_REPLACE_OBJECTS": "1",
-    "GIT_OPTIONAL_LOCKS": "0",
-    "GIT_TERMINAL_PROMPT": "0",
-    # Not /dev/null: that git reads, and says with it that grafts are going away.
-    "GIT_GRAFT_FILE": "/dev/null/none",
-    "LC_ALL": "C",
-}
-_SETTINGS = ("-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}", "-c", "core.quotePath=false")
 T = TypeVar("T")
 
 LARGE_BYTES = 8 << 20  # a blob above this is never held in memory
 _POOL = 4  # processes for contents
 _AT_ONCE = 800  # questions, of 65 bytes at most: a pipe holds them all, so neither side waits for the other
+_PIPE_BYTES = 1 << 18
+_BUFFER_BYTES = 1 << 16
+_MANY = 200  # questions from which on a process of their own is less than what asking in turns costs
 _CHUNK_BYTES = 1 << 20
-
-
-def git_environment(more: Mapping[str, str] = {}) -> dict[str, str]:
-    """The environment of every process of git."""
-    return {name: value for name, value in os.environ.items() if name not in _FOREIGN} | _OWN | dict(more)
 
 
 def run_git(
@@ -78,7 +43,7 @@ def run_git(
     """
     try:
         process = subprocess.Popen(
-            ["git", *_SETTINGS, *arguments],
+            ["git", *SETTINGS, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -98,6 +63,32 @@ def run_git(
                 process.kill()
             raise
     return subprocess.CompletedProcess(process.args, process.returncode, output, said)
+
+
+class Asked:
+    """A question to git that is on its way, so that the answer is there when it is needed. Used by one thread at a time."""
+
+    def __init__(self, arguments: Sequence[str | bytes]) -> None:
+        """`GitError` (`git_missing`)."""
+        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
+        self._process: subprocess.Popen[bytes] | None = _start(arguments, git_environment(), stderr=self._complaints)
+
+    def answer(self) -> tuple[int, bytes, bytes]:
+        """Status, output and complaints of git when it has ended; once."""
+        assert self._process is not None
+        output, _ = self._process.communicate()
+        self._complaints.seek(0)
+        status, said = self._process.returncode, self._complaints.read()
+        self.close()
+        return status, output, said
+
+    def close(self) -> None:
+        """End git, whatever it has not said. Closing twice is fine."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
+            self._complaints.close()
 
 
 class CatFile:
@@ -148,6 +139,36 @@ class CatFile:
             self._checks = checks
         return found
 
+    def sizes(self, oids: Sequence[str]) -> list[int]:
+        """Sizes in bytes of objects, in their order. `GitError` for what is missing."""
+        if len(oids) > _MANY:
+            many = _Conversation("--batch-check=%(objectsize)", self._environment, oids)
+            try:
+                return many.sizes(oids)
+            finally:
+                many.end()
+        found = []
+        for oid, checked in zip(oids, self.check(oids), strict=True):
+            if checked is None:
+                raise missing_object(oid)
+            found.append(checked[1])
+        return found
+
+    def read_ahead(self, oids: Sequence[str]) -> Iterator[bytes]:
+        """Contents of blobs in their order, from a process that reads them meanwhile; a blob that is too large is b"".
+
+        `GitError` for what is missing. The process ends with the iterator.
+        """
+        reading = _Conversation("--batch", self._environment, oids)
+        try:
+            for oid in oids:
+                found = reading.answer_content(oid)
+                if found is None:
+                    raise missing_object(oid)
+                yield found[1]
+        finally:
+            reading.end()
+
     def stream(self, oid: str) -> BinaryIO:
         """The content of a blob from a process of its own."""
         return cast(BinaryIO, _Streamed(_start(["cat-file", "blob", oid], self._environment), oid))
@@ -172,12 +193,20 @@ class CatFile:
 
 
 class _Conversation:
-    """A process of `cat-file`, held by one thread at a time, which reads as many answers as it asked questions."""
+    """A process of `cat-file`, held by one thread at a time, which reads as many answers as it asked questions.
 
-    def __init__(self, mode: str, environment: Mapping[str, str]) -> None:
+    With `asked` the questions are known: git reads them by itself, and answers as fast as it can.
+    """
+
+    def __init__(self, mode: str, environment: Mapping[str, str], asked: Sequence[str] | None = None) -> None:
         self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
-        self._process = _start(["cat-file", mode], environment, subprocess.PIPE, self._complaints)
-        assert self._process.stdin is not None
+        if asked is None:
+            self._process = _start(["cat-file", mode], environment, subprocess.PIPE, self._complaints)
+        else:
+            with tempfile.TemporaryFile() as questions:
+                questions.write(_lines(asked))
+                questions.seek(0)
+                self._process = _start(["cat-file", "--buffer", mode], environment, questions, self._complaints)
         assert self._process.stdout is not None
         self._questions, self._answers = self._process.stdin, self._process.stdout
 
@@ -192,8 +221,9 @@ class _Conversation:
 
     def ask(self, oids: Sequence[str]) -> None:
         """Write questions."""
+        assert self._questions is not None
         try:
-            self._questions.write("".join(f"{oid}\n" for oid in oids).encode())
+            self._questions.write(_lines(oids))
             self._questions.flush()
         except BrokenPipeError as error:
             raise self._ended() from error
@@ -207,6 +237,16 @@ class _Conversation:
         if len(fields) == 3 and fields[0] == oid.encode():
             return fields[1].decode(), int(fields[2])
         return None
+
+    def sizes(self, oids: Sequence[str]) -> list[int]:
+        """All sizes at once, from a process that prints nothing else."""
+        lines = self._answers.read().splitlines()
+        if len(lines) != len(oids):
+            raise self._ended()
+        try:
+            return list(map(int, lines))
+        except ValueError:
+            raise missing_object(next(oid for oid, line in zip(oids, lines, strict=True) if not line.isdigit())) from None
 
     def answer_content(self, oid: str) -> tuple[str, bytes] | None:
         """Type and content."""
@@ -226,7 +266,8 @@ class _Conversation:
         """End the process, whatever is left unread."""
         # Closing flushes, which fails where the process is gone already.
         with contextlib.suppress(BrokenPipeError):
-            self._questions.close()
+            if self._questions is not None:
+                self._questions.close()
         self._answers.close()
         self._process.wait()
         self._complaints.close()
@@ -280,25 +321,31 @@ class _Streamed:
         self.close()
 
 
+def _lines(oids: Sequence[str]) -> bytes:
+    return "".join(f"{oid}\n" for oid in oids).encode()
+
+
 def in_memory(content: bytes) -> BinaryIO:
     """A content that was read, to be read again."""
     return io.BytesIO(content)
 
 
 def _start(
-    arguments: Sequence[str],
+    arguments: Sequence[str | bytes],
     environment: Mapping[str, str],
-    stdin: int = subprocess.DEVNULL,
+    stdin: IO[bytes] | int = subprocess.DEVNULL,
     stderr: IO[bytes] | int = subprocess.DEVNULL,
 ) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(
-            ["git", *_SETTINGS, *arguments],
+            ["git", *SETTINGS, *arguments],
             stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=stderr,
             env=environment,
             process_group=0,
+            bufsize=_BUFFER_BYTES,
+            pipesize=_PIPE_BYTES,
         )
     except FileNotFoundError as error:
         raise _git_missing() from error

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import lru_cache
 from operator import attrgetter
 from subprocess import CompletedProcess
 from typing import BinaryIO
 
-from conveyor.gitrepo.api import Blob, Change, Delta, Repository, Selector
+from conveyor.gitrepo.api import Blob, Change, Contents, Delta, Repository, Selector
 from conveyor.gitrepo.attributes import Attributes
 from conveyor.gitrepo.discovery import Found, find
 from conveyor.gitrepo.history import History
+from conveyor.gitrepo.invocation import git_environment
 from conveyor.gitrepo.matching import compile_matcher
 from conveyor.gitrepo.merges import Merges
 from conveyor.gitrepo.objects import LINK
-from conveyor.gitrepo.processes import git_environment, run_git
+from conveyor.gitrepo.processes import run_git
+from conveyor.gitrepo.read_ahead import ReadAhead
 from conveyor.gitrepo.shallow import unshallow
-from conveyor.gitrepo.status import read_status
+from conveyor.gitrepo.status import ask_status, read_status
 from conveyor.gitrepo.submodules import Submodules
 from conveyor.gitrepo.trees import Node, Trees
 from conveyor.gitrepo.work_tree import commit_work_tree, dev_area
@@ -28,19 +30,22 @@ _ASKED_SINGLY = 16  # commits; of more the whole history is listed
 _FILES_KEPT = 4  # lists of files; each may hold all of a repository
 
 
-def open_repository(directory: str, *, dev: bool = False, virtual_merge: bool = False, home_dir: str) -> Repository:
+def open_repository(
+    directory: str, *, dev: bool = False, virtual_merge: bool = False, asks_status: bool = False, home_dir: str
+) -> Repository:
     """The repository of a directory at HEAD; with `dev`, at a commit made of the work tree, kept below `home_dir`.
 
-    `virtual_merge` says that HEAD is a merge that will not stay; one that is on no branch is found to be.
+    `virtual_merge` says that HEAD is a merge that will not stay; one that is on no branch is found to be. `asks_status`
+    says that `uncommitted` will be asked for: git then looks at the work tree meanwhile.
     `GitError` (`not_a_repository`, `no_commits`, `safe_directory`, `bare`, `git_missing`, `git_too_old`).
     """
-    return GitRepository(find(directory), dev=dev, virtual_merge=virtual_merge, home_dir=home_dir)
+    return GitRepository(find(directory), dev=dev, virtual_merge=virtual_merge, asks_status=asks_status, home_dir=home_dir)
 
 
 class GitRepository:
     """See `Repository`. What was asked once is remembered: a run sees one state."""
 
-    def __init__(self, found: Found, *, dev: bool, virtual_merge: bool, home_dir: str) -> None:
+    def __init__(self, found: Found, *, dev: bool, virtual_merge: bool, asks_status: bool, home_dir: str) -> None:
         self._found = found
         self._dev, self._virtual_merge = dev, virtual_merge
         self._head = found.head
@@ -48,6 +53,7 @@ class GitRepository:
         self._was_deepened = False
         self._lock = threading.Lock()
         self._uncommitted: tuple[Change, ...] | None = None
+        self._status = ask_status(found) if asks_status and not dev else None
         area = dev_area(found, home_dir) if dev else None
         self._environment = git_environment(area.reading if area is not None else {})
         self._submodules = Submodules(found.root, (found.git_dir, found.common_dir), self._environment)
@@ -99,6 +105,10 @@ class GitRepository:
             return self._merges.merge(commits)
 
     # -- history
+
+    def parents(self, commit: str) -> tuple[str, ...]:
+        """See `Repository`."""
+        return self._submodules.own.commit(commit).parents
 
     def commit_time_s(self, commit: str) -> int:
         """See `Repository`."""
@@ -222,20 +232,25 @@ class GitRepository:
                 changed.append((before, came[path]))
         return Delta(tuple(changed), tuple(gone[path] for path in sorted(gone)))
 
-    def sizes(self, blobs: Iterable[Blob]) -> Mapping[tuple[str, str], int]:
+    def sizes(self, blobs: Sequence[Blob]) -> Sequence[int]:
         """See `Repository`."""
-        wanted: dict[str, set[str]] = {}
-        for blob in blobs:
-            wanted.setdefault(blob.store, set()).add(blob.oid)
-        return {
-            (name, oid): size
-            for name, oids in wanted.items()
-            for oid, size in self._submodules.store(name).sizes(sorted(oids)).items()
-        }
+        stores: dict[str, list[int]] = {}
+        for number, blob in enumerate(blobs):
+            stores.setdefault(blob.store, []).append(number)
+        found = [0] * len(blobs)
+        for name, numbers in stores.items():
+            sizes = self._submodules.store(name).sizes([blobs[number].oid for number in numbers])
+            for number, size in zip(numbers, sizes, strict=True):
+                found[number] = size
+        return found
 
     def open(self, blob: Blob) -> BinaryIO:
         """See `Repository`."""
         return self._submodules.store(blob.store).open(blob.oid)
+
+    def contents(self, blobs: Sequence[Blob]) -> Contents:
+        """See `Repository`."""
+        return ReadAhead(blobs, self._submodules.store)
 
     def lfs_files(self, commit: str, selector: Selector) -> tuple[bytes, ...]:
         """See `Repository`."""
@@ -249,7 +264,7 @@ class GitRepository:
             return ()
         with self._lock:
             if self._uncommitted is None:
-                self._uncommitted = read_status(self._found)
+                self._uncommitted = read_status(self._status or ask_status(self._found))
             return self._uncommitted
 
     def select_changes(self, changes: Iterable[Change], selector: Selector) -> Iterator[Change]:
@@ -273,4 +288,6 @@ class GitRepository:
 
     def close(self) -> None:
         """See `Repository`."""
+        if self._status is not None:
+            self._status.close()
         self._submodules.close()

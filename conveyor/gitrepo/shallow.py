@@ -7,7 +7,8 @@ import subprocess
 import time
 
 from conveyor.gitrepo.discovery import Found
-from conveyor.gitrepo.processes import git_environment, run_git
+from conveyor.gitrepo.invocation import git_environment
+from conveyor.gitrepo.processes import run_git
 
 _FETCH_TIMEOUT_S = 1800.0
 _LOCK_POLL_S = 0.2

@@ -7,31 +7,26 @@ from collections.abc import Iterator
 from conveyor.errors import GitError
 from conveyor.gitrepo.api import Change
 from conveyor.gitrepo.discovery import Found
-from conveyor.gitrepo.processes import git_environment, run_git
+from conveyor.gitrepo.invocation import STATUS, changed_path
+from conveyor.gitrepo.processes import Asked
 
 
-def read_status(found: Found) -> tuple[Change, ...]:
+def ask_status(found: Found) -> Asked:
+    """Begin to look at the work tree, in which git takes its time where it is large."""
+    return Asked([*in_work_tree(found), *STATUS])
+
+
+def read_status(asked: Asked) -> tuple[Change, ...]:
     """Every path that is not as the commit has it: staged, modified, deleted, untracked and not ignored; submodules too.
 
     Settings of the user have no say in what is listed. A directory ends with `/`: a repository inside, which git does not
     look into.
     """
-    done = run_git(
-        [
-            *in_work_tree(found),
-            "status",
-            "--porcelain=v2",
-            "-z",
-            "--untracked-files=all",
-            "--ignore-submodules=none",
-            "--no-renames",
-        ],
-        environment=git_environment(),
-    )
-    if done.returncode:
-        said = done.stderr.decode("utf-8", "backslashreplace").strip()
+    status, output, complaints = asked.answer()
+    if status:
+        said = complaints.decode("utf-8", "backslashreplace").strip()
         raise GitError(f"git status failed: {said}", reason="git_failed", hint="try `git status` in the repository")
-    return tuple(_parse(done.stdout))
+    return tuple(_parse(output))
 
 
 def in_work_tree(found: Found) -> list[str | bytes]:
@@ -41,15 +36,16 @@ def in_work_tree(found: Found) -> list[str | bytes]:
 
 def _parse(output: bytes) -> Iterator[Change]:
     for record in output.split(b"\0"):
-        kind = record[:1]
-        if kind == b"?":
-            yield Change(record[2:], "untracked")
-        elif kind == b"1":
-            fields = record.split(b" ", 8)
-            yield Change(fields[8], _kind(fields[1], fields[2]))
-        elif kind == b"u":
-            fields = record.split(b" ", 10)
-            yield Change(fields[10], "submodule" if fields[2].startswith(b"S") else "modified")
+        path = changed_path(record)
+        fields = record.split(b" ", 3)
+        if not path:
+            continue
+        if fields[0] == b"?":
+            yield Change(path, "untracked")
+        elif fields[0] == b"1":
+            yield Change(path, _kind(fields[1], fields[2]))
+        else:
+            yield Change(path, "submodule" if fields[2].startswith(b"S") else "modified")
 
 
 def _kind(states: bytes, submodule: bytes) -> str:

@@ -20,8 +20,9 @@ from sys import audit as trace
 
 from conveyor.errors import GitError
 from conveyor.gitrepo.discovery import Found
+from conveyor.gitrepo.invocation import git_environment
 from conveyor.gitrepo.objects import Commit
-from conveyor.gitrepo.processes import git_environment, run_git
+from conveyor.gitrepo.processes import run_git
 from conveyor.gitrepo.status import in_work_tree
 
 _SOMEBODY = {"NAME": "conveyor", "EMAIL": "conveyor@localhost"}
@@ -67,7 +68,8 @@ def commit_work_tree(found: Found, head: Commit, area: DevArea) -> str:
     with tempfile.TemporaryDirectory(dir=area.place) as scratch:
         index = Path(scratch) / "index"
         with contextlib.suppress(FileNotFoundError):
-            shutil.copyfile(os.path.join(found.git_dir, b"index"), index)
+            # With its time: by that git knows which files may have changed unseen since it was written.
+            shutil.copy2(os.path.join(found.git_dir, b"index"), os.fsencode(index))
         environment = git_environment({"GIT_INDEX_FILE": str(index), **area.writing(found, head.time_s)})
         _run(found, environment, "-c", "advice.addEmbeddedRepo=false", "add", "--all", "--", ":/")
         tree = _run(found, environment, "write-tree")

@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from conveyor.keys.encoding import Value, encode
-
-KEY_VERSION = 1
+from conveyor.keys.version import KEY_VERSION
 
 Commits: TypeAlias = Mapping[str, tuple[str, ...]]
 """Commits by id of the git mapping; two for a stage made at the merge commit of a pull request."""

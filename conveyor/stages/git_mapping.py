@@ -6,7 +6,6 @@ import posixpath
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import BinaryIO
 
 from conveyor.config.models import GitMapping, Image
 from conveyor.gitrepo.api import Blob, Delta, Repository, Selector
@@ -119,8 +118,7 @@ def describe_delta(delta: Delta) -> list[Value]:
 def delta_size_bytes(found: Sequence[tuple[Mapped, Delta]], repo: Repository) -> int:
     """The sum of the sizes of added and changed blobs."""
     blobs = [new for _, delta in found for _, new in delta.changed]
-    sizes = repo.sizes(blobs)
-    return sum(sizes[blob.store, blob.oid] for blob in blobs)
+    return sum(repo.sizes(blobs))
 
 
 def _files(item: Mapped, repo: Repository, commit: str) -> Iterator[File]:
@@ -128,31 +126,32 @@ def _files(item: Mapped, repo: Repository, commit: str) -> Iterator[File]:
 
 
 def _lay_blobs(mapping: GitMapping, repo: Repository, blobs: Sequence[Blob]) -> Iterator[File]:
-    sizes = repo.sizes(blobs)
-    for blob in sorted(blobs, key=lambda blob: blob.path.split(b"/")):
-        path = _target(mapping.to, blob.path)
-        if blob.is_link:
-            with repo.open(blob) as content:
-                link = content.read()
-            yield File(path, "symlink", 0o777, owner=mapping.owner, group=mapping.group, link=link)
-        else:
-            yield File(
-                path,
-                "file",
-                0o755 if blob.mode & 0o100 else 0o644,
-                size=sizes[blob.store, blob.oid],
-                owner=mapping.owner,
-                group=mapping.group,
-                open=partial(_open, repo, blob),
-            )
-
-
-def _open(repo: Repository, blob: Blob) -> BinaryIO:
-    return repo.open(blob)
+    # As by their components: no other byte is less than that which stands between these.
+    ordered = sorted(blobs, key=lambda blob: blob.path.replace(b"/", b"\0"))
+    sizes = repo.sizes(ordered)
+    contents = repo.contents(ordered)
+    to = mapping.to.strip("/").encode()
+    owner, group = mapping.owner, mapping.group
+    try:
+        for number, blob in enumerate(ordered):
+            path = _below(to, blob.path)
+            if blob.is_link:
+                with repo.open(blob) as content:
+                    link = content.read()
+                yield File(path, "symlink", 0o777, owner=owner, group=group, link=link)
+            else:
+                mode = 0o755 if blob.mode & 0o100 else 0o644
+                yield File(path, "file", mode, sizes[number], 0, 0, owner, group, open=partial(contents.open, number))
+    finally:
+        contents.close()
 
 
 def _target(to: str, path: bytes) -> bytes:
-    return b"/".join(part for part in (to.strip("/").encode(), path) if part)
+    return _below(to.strip("/").encode(), path)
+
+
+def _below(to: bytes, path: bytes) -> bytes:
+    return to + b"/" + path if to and path else to or path
 
 
 def _below_root(to: str) -> bytes:

@@ -16,6 +16,7 @@ of a record is the whole record: reading records is reading the list of names. R
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from conveyor.keys.key import hash_value
@@ -120,6 +121,16 @@ def custom_tag_record_name(stage: StageName, tag: str) -> str:
 def is_record_of_build(text: str) -> bool:
     """Whether a name is a record of an image, of a commit or of a custom tag."""
     return any(form.fullmatch(text) is not None for form in (_MANAGED, _COMMIT, _CUSTOM_TAG))
+
+
+def is_record_of_stage(text: str, stages: Collection[StageName]) -> bool:
+    """Whether a record speaks of one of these stages, or of no stage in particular."""
+    mark = parse_mark(text)
+    if mark is not None:
+        return parse_stage_name(mark.stage) in stages
+    if _COMMIT.fullmatch(text) or _CUSTOM_TAG.fullmatch(text):
+        return any(_short(stage) in text for stage in stages)
+    return True
 
 
 def is_own_name(text: str) -> bool:

@@ -132,5 +132,5 @@ def acquire(storage: Storage, digest: str, saving: Saving) -> Lease | None:
 
 
 def _timestamp_ms(storage: Storage, digest: str, saving: Saving) -> int:
-    now_ms = saving.clock_ms() + storage.store.clock_skew_ms()
+    now_ms = saving.clock_ms() + storage.clock_skew_ms()
     return max(now_ms, storage.newest_ms(digest) + 1)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from sys import audit as trace
 from typing import Literal, TypeAlias
@@ -18,6 +19,7 @@ from conveyor.keys.key import hash_value
 from conveyor.storage.facts import LABEL, Facts, parse_facts
 from conveyor.storage.lists import list_caught_up
 from conveyor.storage.marks import Marks
+from conveyor.storage.memory import write_once
 from conveyor.storage.names import (
     Mark,
     StageName,
@@ -37,6 +39,7 @@ from stapel.oci.api import Description, Descriptor, ImageStore
 Role: TypeAlias = Literal["primary", "secondary", "final"]
 
 READ_AT_ONCE = 16
+SKEW_TOLD_MS = 5_000
 
 
 class Storage:
@@ -61,10 +64,12 @@ class Storage:
         self._broken: dict[StageName, Broken] = {}
         self._is_read_only = False
         self._is_lost = False
+        self._told_of_skew = False
         self._no_list: Unreachable | None = None
         self._imports: dict[str, str] = {}
         self._copies: dict[str, set[str]] = {}
         self._records: set[str] = set()
+        self._beside: set[str] = set()  # names that are not of stages, as they are
         self._described: dict[StageName, StoredStage | None] = {}
         self._gone: set[StageName] = set()
         self._own: set[StageName] = set()
@@ -183,6 +188,20 @@ class Storage:
             wanted = [name for name in names if name in self._described or self._remembered(name).exists()]
         return tuple(stage for stage in self.describe(wanted) if stage is not None)
 
+    def named(self, digests: Iterable[str]) -> Mapping[str, str] | None:
+        """All names as far as this run knows them: stages of these digests with their images, and records with "".
+
+        None where it knows that what the list says of these stages is not so. The images stand only where the store's list
+        tells them.
+        """
+        with self._lock:
+            found = [name for digest in digests for name in self._found(digest)]
+            stages = [self._described.get(name) for name in found]
+            if self._gone.intersection(found) or self._refused or None in stages:
+                return None
+            images = {str(stage.name): stage.description.image_id for stage in stages if stage is not None}
+            return dict.fromkeys(self._beside, "") | (images if self._describes_at_once else dict.fromkeys(images, ""))
+
     def rejected(self) -> frozenset[str]:
         """Names of the stages that are marked as broken, here or in this run alone."""
         self.load()
@@ -212,6 +231,20 @@ class Storage:
         with self._lock:
             found, self._broken = tuple(self._broken.items()), {}
         return found
+
+    def clock_skew_ms(self) -> int:
+        """The store's clock minus ours; one warning where they differ by much."""
+        skew_ms = self.store.clock_skew_ms()
+        if abs(skew_ms) > SKEW_TOLD_MS:
+            with self._lock:
+                told, self._told_of_skew = self._told_of_skew, True
+            if not told:
+                direction = "behind" if skew_ms > 0 else "ahead of"
+                self._warn(
+                    f"the clock of this machine is {abs(skew_ms) / 1000:.0f} s {direction} that of {self.address}: "
+                    "stages are named by the latter; set the clock, for commands and their files have the former"
+                )
+        return skew_ms
 
     def forget(self, name: StageName) -> None:
         """Leave a stage out for the rest of this run: its image was found to be gone."""
@@ -248,14 +281,14 @@ class Storage:
         """Record the digest of imported files. A storage that refuses to be written to costs the next run work only."""
         self._put_record(import_record_name(source, digest), "the digest of an import")
         with self._lock:
-            self._imports[source] = digest
+            self._add([import_record_name(source, digest)])
 
     def record(self, name: str, what: str) -> None:
         """Write a record of a build where it is not there yet; that it cannot be written is a warning."""
         self.load()
         with self._lock:
             known = name in self._records
-            self._records.add(name)
+            self._add([name])
         if not known:
             self._put_record(name, what)
 
@@ -290,7 +323,7 @@ class Storage:
         if mark is not None:
             self.store.put_record(str(mark))
             with self._lock:
-                self._marks.add(mark)
+                self._add([str(mark)])
 
     def _found(self, digest: str) -> set[StageName]:
         if self._stages is None:
@@ -301,7 +334,9 @@ class Storage:
         for text in names:
             if (name := parse_stage_name(text)) is not None:
                 self._found(name.digest).add(name)
-            elif (mark := parse_mark(text)) is not None:
+                continue
+            self._beside.add(text)
+            if (mark := parse_mark(text)) is not None:
                 self._marks.add(mark)
             elif (record := parse_import_record(text)) is not None:
                 # Two records of one source can only come from a store that lies: the lesser is everybody's choice.
@@ -368,14 +403,7 @@ class Storage:
             "imageId": description.image_id,
             "parentSize": description.parent_size_bytes,
         }
-        # One name for all who write it, for they write the same: what a killed one left is written over. Who reads half a
-        # file asks the store.
-        aside = path.with_name(f".{path.name}")
-        try:
+        # A home that cannot be written to costs the next run a request.
+        with suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
-            aside.write_text(json.dumps(document))
-            trace("memory.before-rename")
-            aside.replace(path)
-            trace("memory.after-rename")
-        except OSError:
-            aside.unlink(missing_ok=True)  # a home that cannot be written to costs the next run a request
+            write_once(path, json.dumps(document).encode())

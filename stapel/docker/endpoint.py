@@ -1,9 +1,11 @@
-"""Where the Docker Engine is: DOCKER_HOST, else the current context of Docker's configuration, else the usual socket."""
+"""Where the Docker Engine is: DOCKER_HOST, else the current context of Docker's configuration, else the usual socket.
+
+Imports nothing that it does not need: a build where nothing is to do looks here too.
+"""
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 DEFAULT = "unix:///var/run/docker.sock"
 
@@ -13,7 +15,7 @@ def find_endpoint(docker_config: str | None = None) -> str:
     host = os.environ.get("DOCKER_HOST")
     if host:
         return host
-    directory = Path(docker_config or os.environ.get("DOCKER_CONFIG") or "~/.docker").expanduser()
+    directory = os.path.expanduser(docker_config or os.environ.get("DOCKER_CONFIG") or "~/.docker")
     return _context_endpoint(directory) or DEFAULT
 
 
@@ -22,9 +24,10 @@ def socket_path(endpoint: str) -> str | None:
     return endpoint.removeprefix("unix://") if endpoint.startswith("unix://") else None
 
 
-def _context_endpoint(directory: Path) -> str | None:
+def _context_endpoint(directory: str) -> str | None:
     try:
-        text = directory.joinpath("config.json").read_bytes()
+        with open(os.path.join(directory, "config.json"), "rb") as file:
+            text = file.read()
     except OSError:
         return None
     if b"currentContext" not in text and not os.environ.get("DOCKER_CONTEXT"):
@@ -36,8 +39,9 @@ def _context_endpoint(directory: Path) -> str | None:
         name = os.environ.get("DOCKER_CONTEXT") or json.loads(text).get("currentContext") or "default"
         if name == "default":
             return None
-        meta = directory / "contexts" / "meta" / hashlib.sha256(name.encode()).hexdigest() / "meta.json"
-        host = json.loads(meta.read_bytes())["Endpoints"]["docker"]["Host"]
+        context = hashlib.sha256(name.encode()).hexdigest()
+        with open(os.path.join(directory, "contexts", "meta", context, "meta.json"), "rb") as file:
+            host = json.load(file)["Endpoints"]["docker"]["Host"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return host if isinstance(host, str) else None

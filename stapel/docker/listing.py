@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from stapel.docker.asking import ask
 from stapel.docker.client import Clients, engine_errors
 from stapel.docker.endpoint import socket_path
 from stapel.errors import StapelError, Unreachable
@@ -74,26 +75,16 @@ def _quote(text: str) -> str:
 
 
 def _ask(path: str, request: str, *, missing_is_none: bool = False) -> Any:  # noqa: ANN401 -- JSON
-    import http.client
-    import socket
-
-    connection = http.client.HTTPConnection("localhost", timeout=_TIMEOUT_S)
-    connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    connection.sock.settimeout(_TIMEOUT_S)
     try:
-        connection.sock.connect(path)
-        connection.request("GET", request)
-        response = connection.getresponse()
-        body = response.read()
-    except (OSError, http.client.HTTPException) as error:
+        status, body = ask(path, request, _TIMEOUT_S)
+        if status == 404 and missing_is_none:
+            return None
+        if status != 200:
+            where = request.partition("?")[0]
+            raise StapelError(f"the Docker Engine answered {where} with {status}: {body[:200]!r}")
+        return json.loads(body)
+    except (OSError, ValueError) as error:  # half an answer is no JSON
         hint = "start it, or name it by DOCKER_HOST"
         if isinstance(error, PermissionError):
             hint = "you may not use its socket: join the group `docker`, or be root"
         raise Unreachable(f"the Docker Engine at {path} does not answer: {error}", hint=hint) from error
-    finally:
-        connection.close()
-    if response.status == 404 and missing_is_none:
-        return None
-    if response.status != 200:
-        raise StapelError(f"the Docker Engine answered {request.partition('?')[0]} with {response.status}: {body[:200]!r}")
-    return json.loads(body)

@@ -41,6 +41,7 @@ from stapel.runs import is_alive
 EMPTY = "0"
 FORMAT = "1"
 _ID_BYTES = 5
+_NO_REGISTRY = "docker.io/library/"  # of names without a host and without a slash
 _DIRECTORIES = ("chains", "images", "names", "blobs/sha256", "filling", "stubs", "pins", "mnt", f"snapshots/{EMPTY}")
 
 
@@ -282,7 +283,7 @@ class Store:
 
     def names(self, repository: str) -> dict[str, str]:
         """The names of a repository and their images' ids."""
-        directory = self.dir / "names" / quote(repository, safe="")
+        directory = self._names_dir(repository)
         found = {}
         with suppress(FileNotFoundError):
             for path in directory.iterdir():
@@ -317,7 +318,11 @@ class Store:
             raise NotFound(f"there is no name {name} in {repository}") from None
 
     def _name_path(self, repository: str, name: str) -> Path:
-        return self.dir / "names" / quote(repository, safe="") / quote(name, safe="")
+        return self._names_dir(repository) / quote(name, safe="")
+
+    def _names_dir(self, repository: str) -> Path:
+        # The names of a project stand in a directory of its name: `stapel.sandbox.names` reads it.
+        return self.dir / "names" / quote(repository.removeprefix(_NO_REGISTRY), safe="")
 
     def _write(self, path: Path, data: bytes) -> None:
         temporary = path.parent / f".{self._run_id}-{next(self._count)}"

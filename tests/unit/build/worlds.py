@@ -23,7 +23,7 @@ from conveyor.config.models import (
     UserStageName,
 )
 from conveyor.errors import Place as Where
-from conveyor.events.api import Event
+from conveyor.events.api import Event, Warned
 from conveyor.gitrepo.api import Repository
 from conveyor.storage.storage import Role, Storage
 from locking.null import NullLocks
@@ -134,7 +134,9 @@ class World:
     def storage(self, store: MemoryImages, role: Role = "primary") -> Storage:
         """A store as a build reads it."""
         at_once = store is self.engine.images
-        return Storage(store, role, memory=self.path / "memory", describes_at_once=at_once, warn=lambda message: None)
+        return Storage(
+            store, role, memory=self.path / "memory", describes_at_once=at_once, warn=lambda message: self(Warned(message))
+        )
 
     def rooms(self, images: Sequence[Image], commit: str = "") -> Rooms:
         """The rooms of one run."""

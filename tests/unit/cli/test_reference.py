@@ -46,7 +46,7 @@ def options_of(decorator):
 
 
 def commands():
-    from conveyor.cli.main import conveyor
+    from conveyor.cli.commands import conveyor
 
     def walk(group, path):
         context = click.Context(group)

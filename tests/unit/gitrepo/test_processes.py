@@ -4,13 +4,15 @@ import os
 import signal
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
 from conveyor.errors import GitError
 from conveyor.gitrepo.api import Selector
+from conveyor.gitrepo.invocation import git_environment
 from conveyor.gitrepo.objects import Objects
-from conveyor.gitrepo.processes import LARGE_BYTES, CatFile, git_environment, run_git
+from conveyor.gitrepo.processes import LARGE_BYTES, CatFile, run_git
 
 
 @pytest.fixture
@@ -63,7 +65,7 @@ def test_close_ends_the_processes_and_may_be_repeated(filled, started, monkeypat
     wait = subprocess.Popen.wait
     monkeypatch.setattr(subprocess.Popen, "wait", lambda self, timeout=None: ended.append(self) or wait(self, timeout))
     repo = filled.open()
-    repo.sizes(repo.files(repo.head, Selector(b"")))
+    repo.sizes(repo.files(repo.head, Selector(b""))[:10])
     started_before, count = len(started), len(ended)
     repo.close()
     repo.close()
@@ -86,6 +88,50 @@ def test_many_threads_read_at_once(filled):
     repo.close()
 
 
+def test_many_blobs_are_read_ahead_by_one_process(place, started):
+    for number in range(300):
+        place.write(f"f{number:03}", f"{number}\n" * number)
+    place.write("large", b"l" * (LARGE_BYTES + 1))
+    place.commit()
+    repo = place.open()
+    blobs = repo.files(repo.head, Selector(b""))
+    assert repo.sizes(blobs) == [(place.path / os.fsdecode(blob.path)).stat().st_size for blob in blobs]
+    ahead = repo.contents(blobs)
+    before = len(started)
+
+    def is_read(number):
+        with ahead.open(number) as content:
+            return content.read() == (place.path / os.fsdecode(blobs[number].path)).read_bytes()
+
+    # Each twice, some left out, one that stands before, one that is empty.
+    assert all(is_read(number) and is_read(number) for number in (0, 1, 7, 150, 3, 151))
+    assert len(started) == before + 1
+    assert is_read(300)
+    ahead.close()
+    ahead.close()
+    assert is_read(299)
+    assert is_read(2)
+    repo.close()
+
+
+def test_a_missing_blob_is_told_of_among_many(place):
+    for number in range(300):
+        place.write(f"f{number:03}", f"{number}\n")
+    place.commit()
+    blobs = list(place.open().files(place.open().head, Selector(b"")))
+    blobs[250] = replace(blobs[250], oid="0" * 40)
+    repo = place.open()
+    with pytest.raises(GitError, match="0000 is missing"):
+        repo.sizes(blobs)
+    ahead = repo.contents(blobs)
+    with ahead.open(249) as content:
+        assert content.read() == b"249\n"
+    with pytest.raises(GitError, match="0000 is missing"):
+        ahead.open(250)
+    ahead.close()
+    repo.close()
+
+
 def test_large_blobs_are_streamed_and_not_held(place):
     size = LARGE_BYTES + 12345
     place.write("large", os.urandom(1 << 20) * 9)
@@ -98,7 +144,7 @@ def test_large_blobs_are_streamed_and_not_held(place):
         repo = place.open()
         blobs = repo.files(repo.head, Selector(b""))
         if asked_before:
-            assert sorted(repo.sizes(blobs).values()) == sorted([size, LARGE_BYTES, LARGE_BYTES + 1, 6])
+            assert sorted(repo.sizes(blobs)) == sorted([size, LARGE_BYTES, LARGE_BYTES + 1, 6])
         for blob in blobs:
             with repo.open(blob) as content:
                 got = content.read(10) + content.read() + content.read(1)

@@ -67,7 +67,15 @@ def test_they_are_walked_like_directories(outer):
     assert repo.is_file(repo.head, b"libs/sub/a")
     blobs = repo.files(repo.head, Selector(b""))
     assert {blob.store for blob in blobs} == {"", "libs/sub", "libs/sub/deep est"}
-    assert len(repo.sizes(blobs)) == len({(blob.store, blob.oid) for blob in blobs})
+    several = blobs * 20
+    ahead = repo.contents(several)
+    sizes = repo.sizes(several)
+    for number, blob in enumerate(several):
+        with ahead.open(number) as content, repo.open(blob) as alone:
+            read = content.read()
+            assert read == alone.read()
+            assert len(read) == sizes[number]
+    ahead.close()
     repo.close()
 
 

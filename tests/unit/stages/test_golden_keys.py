@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from conveyor.config.models import DockerInstructions, MountPoint, Shell
-from conveyor.keys.key import KEY_VERSION
+from conveyor.keys.version import KEY_VERSION
 from conveyor.stages.order import conveyor_of
 from tests.unit.build.worlds import HERE, dependency, image, imported, mapping
 from tests.unit.stages.chains import Chains
@@ -14,8 +14,8 @@ from tests.unit.stapel.trees import Node, file
 GOLDEN = Path(__file__).parent / "golden" / "keys.txt"
 RULE = (
     "keys have changed: nobody's stored stages will be found again. Where that is not meant, find out what changed them. "
-    "Where it is meant, raise KEY_VERSION in conveyor/keys/key.py, say so in CHANGELOG.md, and move the .actual file over "
-    "the golden one"
+    "Where it is meant, raise KEY_VERSION in conveyor/keys/version.py, say so in CHANGELOG.md, and move the .actual file "
+    "over the golden one"
 )
 
 SOURCE_FILES = {

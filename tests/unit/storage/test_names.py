@@ -3,13 +3,20 @@ import pytest
 from conveyor.storage.names import (
     Mark,
     StageName,
+    commit_record_name,
+    copy_record_name,
+    custom_tag_record_name,
     import_record_name,
     is_own_name,
+    is_record_of_stage,
+    managed_image_name,
+    parse_copy_record,
     parse_import_record,
     parse_mark,
     parse_stage_name,
     stage_name,
 )
+from stapel.oci.reference import is_tag
 
 D = "a" * 56
 
@@ -76,3 +83,45 @@ def test_other_names_are_no_stages(text):
 def test_import_records():
     assert parse_import_record(import_record_name(D, "b" * 56)) == (D, "b" * 56)
     assert parse_import_record("import-x") is None
+
+
+STAGE = StageName(1_700_000_000_123, D, "01234567")
+
+
+@pytest.mark.parametrize("image", ["", "app", "a/b+c d", "x" * 300, "caf\u00e9", "-"])
+def test_names_of_images_commits_and_tags_are_tags_of_a_form_that_is_known(image):
+    names = {
+        managed_image_name(image),
+        commit_record_name(image, "c" * 40, STAGE),
+        commit_record_name(image, "c" * 64, STAGE),
+        custom_tag_record_name(STAGE, "v1"),
+        custom_tag_record_name(STAGE, "v" * 128),
+        copy_record_name(STAGE, "sha256:" + "d" * 64),
+    }
+    for name in names:
+        assert is_tag(name)
+        assert is_own_name(name)
+        assert parse_stage_name(name) is None
+    assert len(names) == 6
+
+
+def test_two_images_have_two_records():
+    images = ["", "a", "a/b", "a+b", "a b", "a__slash__c", "x" * 300, "x" * 301]
+    assert len({managed_image_name(image) for image in images}) == len(images)
+
+
+def test_a_record_speaks_of_its_stage():
+    other = StageName(STAGE.timestamp_ms + 1, D, STAGE.suffix)
+    records = [
+        str(Mark(str(STAGE), 1, lifted=False)),
+        commit_record_name("a", "c" * 40, STAGE),
+        custom_tag_record_name(STAGE, "v"),
+    ]
+    assert all(is_record_of_stage(record, {STAGE}) for record in records)
+    assert not any(is_record_of_stage(record, {other}) for record in records)
+    assert is_record_of_stage(managed_image_name("a"), {other})
+
+
+def test_copies_are_read_as_they_were_written():
+    assert parse_copy_record(copy_record_name(STAGE, "sha256:" + "d" * 64)) == (str(STAGE), "d" * 16)
+    assert parse_copy_record(str(STAGE)) is None

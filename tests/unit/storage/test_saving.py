@@ -120,6 +120,22 @@ def test_the_clock_is_the_stores(store, storage):
     assert saved.chosen.stage.name.timestamp_ms == 1_000_000_000_000 - 3_600_000
 
 
+@pytest.mark.parametrize(("skew_ms", "said"), [(3_600_000, "3600 s behind"), (-10_000, "10 s ahead of"), (4_000, "")])
+def test_a_clock_that_is_far_off_is_told_of_once(store, tmp_path, skew_ms, said):
+    store.skew_ms = skew_ms
+    warnings = []
+    storage = Storage(store, "primary", memory=tmp_path, describes_at_once=True, warn=warnings.append)
+    for digest in (D, "b" * 56):
+        image = store.add_image(facts(digest))
+        save_(storage, digest, image, lambda fresh, digest=digest: _first(storage, digest, fresh), saving(Recorded()))
+    assert len(warnings) == (1 if said else 0)
+    assert all(said in text for text in warnings)
+
+
+def _first(storage, digest, fresh):
+    return select(storage.candidates(digest, fresh=fresh), rejected=(), ancestors=None).chosen
+
+
 def test_the_lock_is_released_when_naming_fails(store, storage):
     locks = Recorded()
     image = store.add_image(facts(D))

@@ -1,0 +1,82 @@
+"""The command `conveyor`: a group whose commands are imported when they are called, for start-up time is a feature."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import click
+
+from conveyor.cli.options import Group
+
+_COMMANDS = {
+    "build": "conveyor.cli.build",
+    "config": "conveyor.cli.config",
+    "doctor": "conveyor.cli.doctor",
+    "image": "conveyor.cli.image",
+    "stages": "conveyor.cli.stages",
+    "version": "conveyor.cli.version",
+}
+
+
+class _Lazy(Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        del ctx
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(_COMMANDS[cmd_name])
+        command: click.Command = module.command
+        return command
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+def conveyor() -> None:
+    """Build container images whose only input is a git commit."""
+
+
+def run() -> None:
+    """Run a command, show a user's error without a traceback, exit with its status."""
+    from conveyor.errors import ConveyorError
+    from stapel.errors import StapelError, Unreachable
+
+    try:
+        # Without its standalone mode click gives the status of `Exit` as the result.
+        result = conveyor.main(prog_name="conveyor", standalone_mode=False)
+        status = result if isinstance(result, int) else 0
+    except click.ClickException as error:
+        error.show()
+        status = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        status = 130
+    except ConveyorError as error:
+        _show(error)
+        status = error.exit_status
+    except StapelError as error:
+        _show(error)
+        status = 4 if isinstance(error, Unreachable) else 1
+    except OSError as error:
+        # A full disk, a directory that may not be written to: what the system says names it.
+        click.echo(f"Error: {error}", err=True)
+        status = 1
+    _leave(status)
+
+
+def _show(error: Exception) -> None:
+    click.echo(f"Error: {error}", err=True)
+    hint = getattr(error, "hint", "")
+    if hint:
+        click.echo(f"Hint: {hint}", err=True)
+
+
+def _leave(status: int) -> None:
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(status)

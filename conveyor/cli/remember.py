@@ -1,0 +1,198 @@
+"""Remembering a build that ended well, for the next one to be confirmed by `conveyor.cli.confirm`.
+
+What is remembered depends on nothing that `confirm` does not ask for; a build that does (a work tree that is no commit, a
+registry's newest image, shells, tags that somebody may move) is not remembered, and goes the usual way each time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from conveyor.build.building import plan
+from conveyor.build.replacing import replace_file
+from conveyor.build.report import format_report
+from conveyor.build.results import BuildResult, ImageResult
+from conveyor.build.rooms import Rooms
+from conveyor.cli.confirm import choose_names, describe_command, describe_file, record_path
+from conveyor.cli.options import BuildOptions, LogOptions, ProjectOptions, StorageOptions
+from conveyor.cli.projects import OpenProject
+from conveyor.config.models import Image
+from conveyor.events.api import Event, Finished, PlanMade, Reporter, StageUsed, Warned
+from conveyor.events.compose import make_reporter
+from conveyor.stages.git_mapping import add_path
+
+_MOST_KEPT = 64  # commands of one home
+# Stands for the time that a build took, until one is confirmed: nothing else of a build is as long.
+_SECONDS = 1e15 + 0.25
+_SHOWN_SECONDS = f"{_SECONDS:.2f}"
+# What the configuration is read from, beside its own file.
+_READ_WITH_CONFIG = (b".werf", b"werf-giterminism.yaml", b"werf-includes.yaml", b"werf-includes.lock")
+
+
+class Watched:
+    """A `Reporter` that notes warnings. Those before the plan are about the machine and what was asked: they come again."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+        self._is_planned = False
+        self.before: list[Warned] = []
+        self.after: list[Warned] = []
+
+    def __call__(self, event: Event) -> None:
+        """Pass the event on."""
+        self._is_planned |= isinstance(event, PlanMade)
+        if isinstance(event, Warned):
+            (self.after if self._is_planned else self.before).append(event)
+        self._reporter(event)
+
+    def close(self) -> None:
+        """Close the view."""
+        self._reporter.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a build was asked."""
+
+    images: Sequence[Image]  # those that are built, in order of configuration
+    project: ProjectOptions
+    storage: StorageOptions
+    build: BuildOptions
+    log: LogOptions
+    written: Sequence[bytes]  # files of our own, which never count as changes
+    warned: Watched
+
+
+def remember(opened: OpenProject, rooms: Rooms, asked: Asked, result: BuildResult) -> None:
+    """Remember a build, unless it is one that cannot be confirmed later. A full disk costs speed only."""
+    if not _can_be_confirmed(opened, asked, result):
+        return
+    digests = sorted({stage.digest for image in result.images for stage in image.stages})
+    names = rooms.primary.named(digests)
+    text = _told(rooms, asked, result)
+    if names is None or text is None:
+        return
+    command = describe_command(sys.argv[1:])
+    shallow = os.fsdecode(opened.repo.git_dir + b"/shallow")
+    record = {
+        "command": command,
+        "given": str(asked.project.dir.absolute()),
+        "directory": str(opened.directory),
+        "head": opened.repo.head,
+        "is_merge": len(opened.repo.parents(opened.repo.head)) > 1,
+        "shallow": shallow,
+        "history": describe_file(shallow),
+        "used": [os.fsdecode(path) for path in _used(opened, asked.images)],
+        "written": [os.fsdecode(path) for path in asked.written],
+        "storage": _describe_storage(rooms, asked.storage),
+        "digests": digests,
+        "names": choose_names(names, set(digests)),
+        "text": text,
+        "report": _report(opened, asked, result),
+    }
+    path = Path(record_path(str(rooms.home_dir), command))
+    with contextlib.suppress(OSError):
+        replace_file(str(path), json.dumps(record).encode())
+        _forget_old(path.parent)
+
+
+def _can_be_confirmed(opened: OpenProject, asked: Asked, result: BuildResult) -> bool:
+    project, build = asked.project, asked.build
+    return (
+        result.ok
+        and not asked.warned.after
+        and not (project.dev or project.loose_giterminism or build.virtual_merge or asked.log.format == "json")
+        and not (build.custom_tags or build.ssh_keys or asked.storage.final_repo)
+        and not (build.introspect_error or build.introspect_before_error or build.introspect_stages)
+        and not any(image.from_latest for image in asked.images)
+        and opened.repo.head_commits == (opened.repo.head,)
+    )
+
+
+def _used(opened: OpenProject, images: Sequence[Image]) -> list[bytes]:
+    """Paths relative to the root of the repository: a change in or at one of them may change what is built."""
+    paths = {opened.project.file.encode("utf-8", "surrogateescape")}
+    paths |= {b"/".join(part for part in (opened.prefix, name) if part) for name in _READ_WITH_CONFIG}
+    paths |= {add_path(mapping, opened.prefix) for image in images for mapping in image.git}
+    return sorted(paths)
+
+
+def _describe_storage(rooms: Rooms, storage: StorageOptions) -> dict[str, object]:
+    """How `confirm` reads the names of the primary."""
+    docker_config = str(storage.docker_config) if storage.docker_config is not None else None
+    if storage.repo:
+        arguments: dict[str, object] = {
+            "reference_text": storage.repo,
+            "docker_config": docker_config,
+            "insecure": storage.insecure_registry,
+            "skip_tls_verify": storage.skip_tls_verify_registry,
+        }
+        return {"kind": "registry", "arguments": arguments}
+    arguments = {"project": rooms.project.name, "home_dir": str(rooms.home_dir), "docker_config": docker_config}
+    return {"kind": rooms.engine.name, "arguments": arguments}
+
+
+def _told(rooms: Rooms, asked: Asked, result: BuildResult) -> list[str] | None:
+    """What a build with nothing to do prints, cut where it prints how long it took."""
+    captured = _Captured()
+    log = asked.log
+    view = make_reporter(
+        log_format=log.format,
+        color_mode=log.color_mode,
+        quiet=log.quiet,
+        verbose=log.verbose,
+        debug=log.debug,
+        env=os.environ,
+        stream=captured,
+    )
+    used = _as_used(result)
+    for warning in asked.warned.before:
+        view(warning)
+    view(plan(asked.images, asked.build.limit))
+    for image in used.images:
+        for stage in image.stages:
+            view(StageUsed(stage))
+    view(Finished(used))
+    view.close()
+    text = captured.getvalue().split(_SHOWN_SECONDS)
+    return text if len(text) <= 2 else None
+
+
+class _Captured(io.StringIO):
+    """Keeps what a view writes, and is a terminal where stderr is one."""
+
+    def isatty(self) -> bool:
+        return sys.stderr.isatty()
+
+
+def _report(opened: OpenProject, asked: Asked, result: BuildResult) -> dict[str, object] | None:
+    if asked.build.report_path is None:
+        return None
+    path = opened.directory / asked.build.report_path
+    text = format_report(_as_used(result), path).decode("utf-8", "surrogateescape")
+    return {"path": str(path), "text": text.split(_SHOWN_SECONDS)}
+
+
+def _as_used(result: BuildResult) -> BuildResult:
+    """The same build where nothing is left to do."""
+    return replace(result, images=tuple(map(_image_as_used, result.images)), seconds=_SECONDS)
+
+
+def _image_as_used(image: ImageResult) -> ImageResult:
+    stages = (replace(stage, source="primary", why=None, seconds=0.0, discarded=False) for stage in image.stages)
+    return replace(image, stages=tuple(stages))
+
+
+def _forget_old(directory: Path) -> None:
+    """Keep the records that were written last."""
+    with os.scandir(directory) as entries:
+        written = sorted((entry.stat().st_mtime_ns, entry.path) for entry in entries)
+    for _, path in written[:-_MOST_KEPT]:
+        Path(path).unlink(missing_ok=True)
