@@ -5,7 +5,7 @@ import pytest
 from stapel.api import Mount, Run
 from tests.conformance.engines import directory, file, lay, link
 
-CAT = "while read -r line; do echo \"$line\"; done <{}\n"
+CAT = 'while read -r line; do echo "$line"; done <{}\n'
 
 
 def test_etc_that_is_a_link(sandbox):
