@@ -77,10 +77,10 @@ class Asked:
         """Status, output and complaints of git when it has ended; once."""
         assert self._process is not None
         output, _ = self._process.communicate()
-        self._complaints.seek(0)
-        status, said = self._process.returncode, self._complaints.read()
-        self.close()
-        return status, output, said
+        status, self._process = self._process.returncode, None
+        with self._complaints:
+            self._complaints.seek(0)
+            return status, output, self._complaints.read()
 
     def close(self) -> None:
         """End git, whatever it has not said. Closing twice is fine."""
