@@ -129,7 +129,8 @@ class Builds:
                 written = _stream(cell, plan, stream, cancel)
             if prepared is None:
                 answer, _ = cell.finish()
-                return Filled(filling, written.diff_id, written.size_bytes, 0)
+                diff_id = answer.get("diff_id", written.diff_id)
+                return Filled(filling, diff_id, answer.get("size_bytes", written.size_bytes), 0)
             answer = prepared.follow(cell, log, cancel)
             prepared.discard()
         if answer["status"] < 0:

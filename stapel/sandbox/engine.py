@@ -178,7 +178,13 @@ class SandboxEngine:
         with self._lock:
             if self._cells_made is None:
                 self._store.open()
-                self._cells_made = Cells(self._store.dir, find_identity())
+                identity = find_identity()
+                if not identity.has_ranges:
+                    self._on_warning(
+                        "this user has no range of ids in /etc/subuid and /etc/subgid: all files of images belong to root, "
+                        "and commands that give files to others or become others (apt-get, chown, su) fail"
+                    )
+                self._cells_made = Cells(self._store.dir, identity)
             return self._cells_made
 
     @property
