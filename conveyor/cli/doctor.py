@@ -11,7 +11,6 @@ import click
 
 from conveyor.cli.options import Command, ProjectOptions, StorageOptions, project_options, storage_options
 
-
 ENGINES: tuple[Literal["sandbox", "docker"], ...] = ("sandbox", "docker")
 
 
