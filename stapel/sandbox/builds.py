@@ -80,11 +80,25 @@ class Builds:
         with self._cells.take() as cell, _open_tree(cell, held.layers) as tree:
             yield tree
 
-    def write_layer(self, layer: Layer, below: Layer | None, out_fd: int) -> str:
-        """Write the tar of a layer; its diff id."""
+    @contextmanager
+    def reading(self, layer: Layer, below: Layer | None) -> Iterator[BinaryIO]:
+        """The tar of a layer, while it is written. Who does not read it to its end closes it, and nothing is wrong."""
         under = _path(below) if below is not None else b""
         with self._cells.take() as cell:
-            return str(cell.ask("read_layer", [out_fd], snapshot=_path(layer), below=under)["diff_id"])
+            reading, writing = os.pipe2(os.O_CLOEXEC)
+            with os.fdopen(reading, "rb") as stream:
+                try:
+                    cell.begin("read_layer", [writing], snapshot=_path(layer), below=under)
+                finally:
+                    os.close(writing)
+                try:
+                    yield stream
+                except BaseException:
+                    stream.close()
+                    with suppress(CellError):
+                        cell.finish()
+                    raise
+            cell.finish()
 
     def collect(self, snapshots: Sequence[str]) -> None:
         """Remove the snapshots, of these, that nobody needs."""
