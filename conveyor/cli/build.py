@@ -121,12 +121,12 @@ def _check(opened: OpenProject, chosen: tuple[Image, ...], project: ProjectOptio
 
 
 def _written(opened: OpenProject, build: BuildOptions) -> tuple[bytes, ...]:
-    """Files that builds of this directory write."""
+    """Files that builds of this directory write, and where they write them first."""
     from conveyor.build.replacing import unfinished_path
 
-    reports = (build.report_path, Path(DEFAULT_REPORT), Path(DEFAULT_REPORT).with_suffix(".env"))
+    reports = [build.report_path, Path(DEFAULT_REPORT), Path(DEFAULT_REPORT).with_suffix(".env")]
     paths = [opened.directory / path for path in reports if path]
-    return tuple(_relative(opened, Path(name)) for path in paths for name in (path, unfinished_path(str(path))))
+    return tuple(_relative(opened, name) for path in paths for name in (path, Path(unfinished_path(str(path)))))
 
 
 def _relative(opened: OpenProject, path: Path) -> bytes:

@@ -67,9 +67,9 @@ class Storage:
         self._told_of_skew = False
         self._no_list: Unreachable | None = None
         self._imports: dict[str, str] = {}
+        self._beside: set[str] = set()  # names that are not of stages, as they are
         self._copies: dict[str, set[str]] = {}
         self._records: set[str] = set()
-        self._beside: set[str] = set()  # names that are not of stages, as they are
         self._described: dict[StageName, StoredStage | None] = {}
         self._gone: set[StageName] = set()
         self._own: set[StageName] = set()

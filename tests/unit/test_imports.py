@@ -64,10 +64,10 @@ RULES = (
             "stapel.sandbox.engine",
         ),
     ),
-    # It reads a base's instructions as a Dockerfile has them.
-    Rule("conveyor.cli.image", ("conveyor", "stapel.api", "stapel.errors", "stapel.image_config", "stapel.oci.api")),
     # It asks storages for their names without opening them.
     Rule("conveyor.cli.confirm", ("conveyor", "stapel.docker.names", "stapel.sandbox.names", "stapel.oci.registry")),
+    # It reads a base's instructions as a Dockerfile has them.
+    Rule("conveyor.cli.image", ("conveyor", "stapel.api", "stapel.errors", "stapel.image_config", "stapel.oci.api")),
     # It tries the tools of the build containers and looks for the agent.
     Rule(
         "conveyor.cli.doctor",
