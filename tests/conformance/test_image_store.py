@@ -53,11 +53,6 @@ def docker_store(tmp_path):
 
 
 @contextlib.contextmanager
-def layout_store(tmp_path):
-    yield LayoutStore(tmp_path / "layout")
-
-
-@contextlib.contextmanager
 def sandbox_store(tmp_path):
     from stapel.sandbox.engine import SandboxEngine
 
@@ -69,13 +64,18 @@ def sandbox_store(tmp_path):
     engine.close()
 
 
+@contextlib.contextmanager
+def layout_store(tmp_path):
+    yield LayoutStore(tmp_path / "layout")
+
+
 STORES = {"docker": docker_store, "layout": layout_store, "registry": registry_store, "sandbox": sandbox_store}
 PARTIAL = {"docker"}  # these tell of a configuration what their engine tells
-MARKS = {"docker": (pytest.mark.docker,), "registry": (pytest.mark.registry,)}
+MARKS = {"docker": [pytest.mark.docker], "registry": [pytest.mark.registry]}
 
 
 def stores(names):
-    return [pytest.param(name, marks=MARKS.get(name, ())) for name in sorted(names)]
+    return [pytest.param(name, marks=MARKS.get(name, [])) for name in sorted(names)]
 
 
 @pytest.fixture(params=stores(STORES))
