@@ -7,6 +7,7 @@ StapelError                 root of this room; carries `reason`, `hint`, `tempor
 ├── NotFound                no such image, name or blob: a fact, not a fault
 ├── Broken                  something stored is not what its digest says, or a part of it is absent
 ├── BadReference            text that is no image reference
+├── BadLayer                a layer that is damaged, hostile, too large, or not what its diff id says
 ├── CommandFailed           the commands of a build container ended with a status other than 0
 ├── FileChanged             a file about to be replaced is not the one that git laid
 ├── BadLay                  files that cannot be laid: unknown owner, a path through a file, a link out of the root
@@ -17,10 +18,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from stapel.oci.errors import BadReference, Broken, Damaged, NotFound, Refused, StapelError, Unreachable
+from stapel.oci.errors import BadLayer, BadReference, Broken, Damaged, NotFound, Refused, StapelError, Unreachable
 
 __all__ = [
     "BadLay",
+    "BadLayer",
     "BadReference",
     "Broken",
     "Cancelled",

@@ -99,6 +99,21 @@ def child(base: ImageConfig, *, diff_ids: tuple[str, ...], created_ms: int) -> I
     )
 
 
+def empty_config(platform: str) -> ImageConfig:
+    """The configuration of an image without layers."""
+    system, _, rest = platform.partition("/")
+    architecture, _, variant = rest.partition("/")
+    document = {"os": system, "architecture": architecture, "config": {}, "rootfs": {"type": "layers", "diff_ids": []}}
+    return ImageConfig({**document, "variant": variant} if variant else document)
+
+
+def fits_platform(image_platform: str, wanted: str) -> bool:
+    """Whether an image is of a platform; without a variant any variant is."""
+    there, asked = image_platform.split("/"), wanted.split("/")
+    shorter = min(len(there), len(asked))
+    return not wanted or there[:shorter] == asked[:shorter]
+
+
 def format_time(time_ms: int) -> str:
     """A time as configurations have it."""
     from datetime import UTC, datetime

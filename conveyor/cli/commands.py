@@ -14,6 +14,7 @@ _COMMANDS = {
     "build": "conveyor.cli.build",
     "config": "conveyor.cli.config",
     "doctor": "conveyor.cli.doctor",
+    "image": "conveyor.cli.image",
     "stages": "conveyor.cli.stages",
     "version": "conveyor.cli.version",
 }

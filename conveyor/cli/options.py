@@ -43,7 +43,10 @@ class ProjectOptions:
 
 @dataclass(frozen=True, slots=True)
 class StorageOptions:
-    """Where stages are stored. `repo` "": the engine's own store; `synchronization` "": files of this machine."""
+    """What builds, and where stages are stored.
+
+    `repo` "": the engine's own store; `synchronization` "": files of this machine.
+    """
 
     repo: str
     secondary_repos: tuple[str, ...]
@@ -54,6 +57,7 @@ class StorageOptions:
     insecure_registry: bool
     skip_tls_verify_registry: bool
     docker_config: Path | None  # None: Docker's own default
+    engine: Literal["auto", "sandbox", "docker"] = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +257,7 @@ def _storage(values: dict[str, Any]) -> StorageOptions:
         insecure_registry=values["insecure_registry"],
         skip_tls_verify_registry=values["skip_tls_verify_registry"],
         docker_config=_path(values["docker_config"]) if values["docker_config"] else None,
+        engine=values["engine"],
     )
 
 
@@ -337,6 +342,12 @@ project_options = _group(
 storage_options = _group(
     "storage",
     [
+        _value(
+            "--engine",
+            "What builds: `sandbox` needs no daemon, `docker` is the Docker Engine; auto: the sandbox where it can run.",
+            default="auto",
+            type=click.Choice(["auto", "sandbox", "docker"], case_sensitive=False),
+        ),
         _value("--repo", "Repository that stores the stages; default: the engine's own store.", metavar="ADDRESS"),
         _list("--secondary-repo", "Repository to take stages from.", metavar="ADDRESS", into="secondary_repos"),
         _list("--cache-repo", "Repository near by that gives and is given bytes.", metavar="ADDRESS", into="cache_repos"),

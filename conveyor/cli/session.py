@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from conveyor.build.rooms import Introspection, Rooms
 from conveyor.cli.options import BuildOptions, ProjectOptions, StorageOptions
@@ -19,6 +20,10 @@ from locking.api import Locks
 from stapel.api import Cancel, Engine
 from stapel.oci.api import ImageStore
 from stapel.runs import Run, open_run, open_run_directory
+
+if TYPE_CHECKING:
+    from stapel.oci.registry import RegistryStore
+    from stapel.sandbox.engine import SandboxEngine
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +53,20 @@ def open_places(options: ProjectOptions) -> Iterator[Places]:
 
 
 def make_engine(project: str, places: Places, storage: StorageOptions, warn: Callable[[str], None]) -> Engine:
-    """The engine that builds. It is not asked anything yet."""
+    """The engine that builds, as `--engine` says. It is not asked anything yet, but by `auto`, whether it can run."""
+    if storage.engine == "docker":
+        return _make_docker(project, places, storage, warn)
+    sandbox = _make_sandbox(project, places, storage, warn)
+    if storage.engine == "auto":
+        why = sandbox.obstacle()
+        if why:
+            sandbox.close()
+            warn(f"the sandbox cannot run here, so the Docker Engine builds: {why}")
+            return _make_docker(project, places, storage, warn)
+    return sandbox
+
+
+def _make_docker(project: str, places: Places, storage: StorageOptions, warn: Callable[[str], None]) -> Engine:
     from stapel.docker.engine import DockerEngine
 
     docker_config = str(storage.docker_config) if storage.docker_config is not None else None
@@ -62,6 +80,30 @@ def make_engine(project: str, places: Places, storage: StorageOptions, warn: Cal
     )
 
 
+def _make_sandbox(project: str, places: Places, storage: StorageOptions, warn: Callable[[str], None]) -> SandboxEngine:
+    from stapel.sandbox.engine import SandboxEngine
+
+    return SandboxEngine(
+        project,
+        run_id=places.run.id,
+        home_dir=places.home_dir,
+        tmp_dir=places.tmp_dir,
+        open_registry=lambda repository: make_registry(repository, storage, (), warn),
+        on_warning=warn,
+    )
+
+
+@contextmanager
+def open_sandbox(project: ProjectOptions, storage: StorageOptions, warn: Callable[[str], None]) -> Iterator[SandboxEngine]:
+    """The sandbox, for its images."""
+    with open_places(project) as places:
+        engine = _make_sandbox("conveyor", places, storage, warn)
+        try:
+            yield engine
+        finally:
+            engine.close()
+
+
 def make_registry(
     repository: str,
     storage: StorageOptions,
@@ -69,7 +111,7 @@ def make_registry(
     warn: Callable[[str], None],
     *,
     is_patient: bool = True,
-) -> ImageStore:
+) -> RegistryStore:
     """A repository of a registry; without patience it is tried twice at most."""
     from stapel.errors import BadReference
     from stapel.oci.registry import RegistryStore

@@ -288,7 +288,7 @@ class Storage:
         self.load()
         with self._lock:
             known = name in self._records
-            self._records.add(name)
+            self._add([name])
         if not known:
             self._put_record(name, what)
 

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from stapel.api import Cancel, Lay, Log, Mount, Run, Tree
+from stapel.containers import AGENT_SOCKET, proxies
 from stapel.docker.client import Clients
-from stapel.docker.containers import AGENT_SOCKET, Containers, proxies
+from stapel.docker.containers import Containers
 from stapel.docker.held import DockerHeld, Reading
 from stapel.docker.images import config_of
 from stapel.docker.listing import inspect_image

@@ -6,7 +6,6 @@ Removal costs as much as a small stage, so it happens beside the build and is wa
 
 from __future__ import annotations
 
-import os
 import secrets
 import threading
 from collections.abc import Mapping, Sequence
@@ -25,9 +24,6 @@ from stapel.script import ENTRYPOINT
 
 RUN_LABEL = "dev.conveyor.run"
 HOME_LABEL = "dev.conveyor.home"
-AGENT_SOCKET = "/.conveyor/tmp/ssh-auth-sock"
-# What Docker predefines for build containers.
-_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
 
 
 class Containers:
@@ -205,9 +201,3 @@ class Containers:
                 self.ledger.settle("image", image_id)
                 with self._lock:
                     self._images.remove(image_id)
-
-
-def proxies() -> dict[str, str]:
-    """The proxy variables of this process, in both spellings where they are set."""
-    names = [*_PROXIES, *(name.lower() for name in _PROXIES)]
-    return {name: os.environ[name] for name in names if os.environ.get(name)}

@@ -22,6 +22,7 @@ from stapel.docker.images import DockerImage, DockerImages, config_of
 from stapel.docker.ledger import find_left
 from stapel.docker.listing import ask_version, inspect_image
 from stapel.errors import NotFound, StapelError, Unreachable
+from stapel.image_config import empty_config, fits_platform
 from stapel.oci.api import Descriptor, ImageConfig, ImageStore, ImageView
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class DockerEngine:
     def base(self, reference: str, platform: str, log: Log) -> DockerHeld:
         """See `Engine`."""
         found = inspect_image(self._clients, reference)
-        if found is None or not _fits(config_of(found).platform, platform):
+        if found is None or not fits_platform(config_of(found).platform, platform):
             from stapel.docker.transfer import pull_base
 
             pull_base(self._clients, reference, platform, self._docker_config, log)
@@ -105,7 +106,7 @@ class DockerEngine:
             if found is None:
                 raise NotFound(f"the base image {reference} was pulled and is not there")
             there = config_of(found).platform
-            if not _fits(there, platform):
+            if not fits_platform(there, platform):
                 raise StapelError(
                     f"the base image {reference} is of {there}, and images of {platform} are built",
                     hint="name an image, or a digest, of this platform",
@@ -213,7 +214,7 @@ class DockerEngine:
             return self._pushes_made
 
     def _hold_scratch(self) -> DockerHeld:
-        config = _empty_config(self.platform())
+        config = empty_config(self.platform())
         with self._lock:
             if self._scratch is None:
                 from stapel.docker.loading import load_image
@@ -225,17 +226,3 @@ class DockerEngine:
 def _own(held: Held) -> DockerHeld:
     assert isinstance(held, DockerHeld), "an image that another engine holds"
     return held
-
-
-def _empty_config(platform: str) -> ImageConfig:
-    system, _, rest = platform.partition("/")
-    architecture, _, variant = rest.partition("/")
-    document = {"os": system, "architecture": architecture, "config": {}, "rootfs": {"type": "layers", "diff_ids": []}}
-    return ImageConfig({**document, "variant": variant} if variant else document)
-
-
-def _fits(image_platform: str, wanted: str) -> bool:
-    """Whether an image is of a platform; without a variant any variant is."""
-    there, asked = image_platform.split("/"), wanted.split("/")
-    shorter = min(len(there), len(asked))
-    return not wanted or there[:shorter] == asked[:shorter]

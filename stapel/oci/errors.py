@@ -60,3 +60,9 @@ class BadReference(StapelError):
     """Text that is no image reference."""
 
     reason = "bad_reference"
+
+
+class BadLayer(StapelError):
+    """A layer that is not taken: damaged, hostile, larger than allowed, or not what its diff id says."""
+
+    reason = "bad_layer"

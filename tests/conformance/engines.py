@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from stapel.api import Cancel, Engine, File, Lay, Run
+from stapel.errors import NotFound
+from stapel.oci.api import Descriptor
 from stapel.runs import open_run
 
 
@@ -143,7 +145,47 @@ def docker_subject(home_dir, request):
         assert list(Path(tmp_dir).iterdir()) == []
 
 
-ENGINES = {"docker": pytest.param(docker_subject, marks=pytest.mark.docker)}
+@contextlib.contextmanager
+def sandbox_subject(home_dir, request):
+    from stapel.sandbox.engine import SandboxEngine
+
+    def left():
+        return sorted(path.name for path in (home_dir / "sandbox/filling").glob(f"{run.id}-*"))
+
+    def forget(image_id):
+        with contextlib.suppress(NotFound):
+            engine.images.delete(Descriptor("", image_id, 0))
+
+    with open_run(home_dir) as run, tempfile.TemporaryDirectory(prefix="engine-") as tmp_dir:
+        project = f"conveyor-conformance-{secrets.token_hex(4)}"
+        engine = SandboxEngine(project, run_id=run.id, home_dir=home_dir, tmp_dir=Path(tmp_dir))
+        base = busybox_of(engine, home_dir)
+        subject = Subject(engine, base, home_dir, Path(tmp_dir), left, forget, contextlib.ExitStack())
+        try:
+            yield subject
+            subject.resources.close()
+            for image_id in reversed(subject.stored):
+                forget(image_id)
+        finally:
+            engine.close()
+        assert left() == []
+        assert list(Path(tmp_dir).iterdir()) == []
+
+
+def busybox_of(engine, home_dir):
+    """The base of busybox in the store of a sandbox, imported by the first who asks."""
+    from samples.make_base import PATH, busybox_archive, find_busybox
+
+    reference = "conveyor-test/busybox:1"
+    if not any((home_dir / "sandbox/names").glob("*busybox")):
+        engine.import_base(reference, io.BytesIO(busybox_archive(find_busybox())), {"Env": [f"PATH={PATH}"]})
+    return reference
+
+
+ENGINES = {
+    "docker": pytest.param(docker_subject, marks=pytest.mark.docker),
+    "sandbox": pytest.param(sandbox_subject),
+}
 
 
 def file(path, text=b"", mode=0o644, **fields):

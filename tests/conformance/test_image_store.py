@@ -51,13 +51,25 @@ def docker_store(tmp_path):
         clients.close()
 
 
-STORES = {"docker": docker_store, "registry": registry_store}
+@contextlib.contextmanager
+def sandbox_store(tmp_path):
+    from stapel.sandbox.engine import SandboxEngine
+
+    engine = SandboxEngine("team/project", run_id="0" * 12, home_dir=tmp_path / "home", tmp_dir=tmp_path)
+    why = engine.probe()
+    if why:
+        absent(f"the sandbox cannot run: {why}")
+    yield engine.images
+    engine.close()
+
+
+STORES = {"docker": docker_store, "registry": registry_store, "sandbox": sandbox_store}
 PARTIAL = {"docker"}  # these tell of a configuration what their engine tells
-MARKS = {"docker": pytest.mark.docker, "registry": pytest.mark.registry}
+MARKS = {"docker": (pytest.mark.docker,), "registry": (pytest.mark.registry,)}
 
 
 def stores(names):
-    return [pytest.param(name, marks=MARKS[name]) for name in sorted(names)]
+    return [pytest.param(name, marks=MARKS.get(name, ())) for name in sorted(names)]
 
 
 @pytest.fixture(params=stores(STORES))

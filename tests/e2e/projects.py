@@ -185,6 +185,7 @@ def _environment(home: Path) -> dict[str, str]:
     return env | {
         "HOME": str(home),
         "CONVEYOR_HOME_DIR": str(home / "conveyor"),
+        "CONVEYOR_ENGINE": "docker",  # tests that look into the engine look into this one
         "DOCKER_CONFIG": str(home / "docker"),
         "GIT_CONFIG_GLOBAL": os.devnull,
         "GIT_CONFIG_NOSYSTEM": "1",

@@ -1,8 +1,8 @@
-"""What several tests of the Docker engine share."""
+"""What several tests of one engine share."""
 
 import pytest
 
-from tests.conformance.engines import docker_subject
+from tests.conformance.engines import docker_subject, sandbox_subject
 
 
 @pytest.fixture(scope="module")
@@ -13,4 +13,10 @@ def home(tmp_path_factory):
 @pytest.fixture
 def subject(request, home):
     with docker_subject(home, request) as subject:
+        yield subject
+
+
+@pytest.fixture
+def sandbox(request, home):
+    with sandbox_subject(home, request) as subject:
         yield subject

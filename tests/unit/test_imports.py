@@ -61,10 +61,13 @@ RULES = (
             "stapel.runs",
             "stapel.ssh_agent",
             "stapel.docker.engine",
+            "stapel.sandbox.engine",
         ),
     ),
     # It asks storages for their names without opening them.
     Rule("conveyor.cli.confirm", ("conveyor", "stapel.docker.names", "stapel.sandbox.names", "stapel.oci.registry")),
+    # It reads a base's instructions as a Dockerfile has them.
+    Rule("conveyor.cli.image", ("conveyor", "stapel.api", "stapel.errors", "stapel.image_config", "stapel.oci.api")),
     # It tries the tools of the build containers and looks for the agent.
     Rule(
         "conveyor.cli.doctor",
@@ -81,6 +84,8 @@ CLIENTS = {
     "filelock": ("locking.file", "conveyor.gitrepo", "stapel"),
     "click": ("conveyor.cli",),
     "yaml": ("conveyor.config",),
+    "isal": ("stapel.oci.compress",),
+    "zstandard": ("stapel.oci.compress",),
 }
 
 
@@ -146,7 +151,7 @@ def test_imports_follow_the_rules(module):
 @pytest.mark.parametrize("module", modules())
 def test_nothing_is_imported_that_is_not_a_dependency(module):
     """Beside the standard library: what pyproject.toml names, and redis of the extra."""
-    declared = {"click", "docker", "filelock", "pyseccomp", "urllib3", "yaml", "redis", *ROOMS}
+    declared = {"click", "docker", "filelock", "isal", "pyseccomp", "urllib3", "yaml", "zstandard", "redis", *ROOMS}
     source = modules()[module].read_text()
     package = modules()[module].name == "__init__.py"
     tops = {name.partition(".")[0] for _, name in imports(module, source, package=package)}

@@ -104,7 +104,8 @@ def test_flags_of_a_command(name):
     arguments = [parameter for parameter in own if isinstance(parameter, click.Argument)]
     usage = re.search(rf"^    {name}(.*)$", section, re.MULTILINE)
     assert usage
-    assert re.findall(r"\[?[A-Z]+\.\.\.\]?", usage[1]) == [argument.metavar for argument in arguments]
+    given = " ".join(str(argument.metavar) for argument in arguments)
+    assert usage[1].strip() in (given, f"{given} [FLAGS]".strip())
 
 
 def test_build_has_the_build_flags():

@@ -160,6 +160,23 @@ def test_a_value_of_an_extended_attribute_is_binary():
     assert b"SCHILY.xattr.security.capability=" + value + b"\n" in data
 
 
+def test_attributes_of_overlayfs_are_no_attributes():
+    entry = file(b"a", xattrs={"trusted.overlay.opaque": b"y", "user.overlay.whiteout": b"", "user.kept": b"1"})
+    assert roundtrip(entry) == [replace(bare(entry), xattrs={"user.kept": b"1"})]
+
+
+def test_a_capability_is_written_without_the_user_namespace_it_was_given_in():
+    """Revision 3 has the id of the namespace's root at its end; revision 2 is the same without it."""
+    sets = bytes.fromhex("0024000000000000" + "0000000000000000")
+    third = bytes.fromhex("01000003") + sets + (1_000_000).to_bytes(4, "little")
+    second = bytes.fromhex("01000002") + sets
+    assert write([file(b"a", xattrs={"security.capability": third})]) == write(
+        [file(b"a", xattrs={"security.capability": second})]
+    )
+    odd = third[:-1]
+    assert b"capability=" + odd in write([file(b"a", xattrs={"security.capability": odd})])
+
+
 def test_the_root_itself():
     (entry,) = roundtrip(Entry(b"", "directory", 0o1755, 3, 4, 5))
     assert entry == Entry(b"", "directory", 0o1755, 3, 4, 5)
@@ -182,6 +199,36 @@ def test_files_of_any_size(size):
     data = write([file(b"a", b"x" * size), file(b"b", b"y")])
     assert len(data) % 512 == 0
     assert [content for _, content in read(data)] == [b"x" * size, b"y"]
+
+
+def test_content_that_comes_with_its_entry():
+    for size in (0, 1, 512, 513):
+        given = Entry(b"a", "file", 0o644, size=size, content=b"x" * size)
+        assert write([given]) == write([file(b"a", b"x" * size)])
+    with pytest.raises(LayerError, match="shorter than 5 bytes"):
+        write([Entry(b"a", "file", size=5, content=b"x")])
+
+
+def test_sparse_files_are_read_back_whole():
+    content = bytes(5000) + b"x" * 700 + bytes(10_000) + b"y" + bytes(3000)
+    extents = [(5000, 700), (15_700, 1), (len(content), 0)]
+    for path in (b"dir/" + b"n" * 120, "ü".encode(), b"\xff"):
+        sparse = replace(file(path, content), extents=extents)
+        data = write([sparse, file(b"\xff" * 2, b"behind")])
+        assert len(data) < 8000
+        with tarfile.open(fileobj=io.BytesIO(data), errors="surrogateescape") as archive:
+            member, behind = archive
+            assert member.name.encode("utf-8", "surrogateescape") == path
+            assert archive.extractfile(member).read() == content
+            assert archive.extractfile(behind).read() == b"behind"
+
+
+def test_a_sparse_file_that_has_grown_is_an_error():
+    grown = replace(file(b"a", b"x" * 600), extents=[(0, 5)])
+    with pytest.raises(LayerError, match="longer than 500"):
+        write([replace(grown, size=500)])
+    with pytest.raises(LayerError, match="shorter"):
+        write([replace(grown, size=700, extents=[(590, 20)])])
 
 
 def test_contents_that_come_in_small_pieces():

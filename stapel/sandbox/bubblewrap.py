@@ -1,0 +1,35 @@
+"""The runner: bubblewrap, started as root of a user namespace over a tree that has all its mounts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+
+# What Docker hides of /proc. (bubblewrap makes bus, irq, sys and sysrq-trigger read-only by itself.)
+_MASKED_FILES = ("interrupts", "kcore", "keys", "latency_stats", "sched_debug", "timer_list", "timer_stats")
+_MASKED_DIRECTORIES = ("acpi", "asound", "scsi")
+
+
+def options(
+    root: bytes, seccomp_fd: int, hostname: bytes, environment: Mapping[bytes, bytes], capabilities: Sequence[bytes]
+) -> list[bytes]:
+    """The arguments before the command."""
+    arguments = [b"--unshare-pid", b"--unshare-ipc", b"--unshare-uts", b"--unshare-cgroup-try"]
+    # The first process is the script itself: all others end with it.
+    arguments += [b"--as-pid-1", b"--die-with-parent", b"--new-session"]
+    arguments += [b"--hostname", hostname, b"--bind", root, b"/", b"--proc", b"/proc", b"--dev", b"/dev"]
+    arguments += [b"--perms", b"1777", b"--tmpfs", b"/dev/shm", b"--mqueue", b"/dev/mqueue"]
+    for name in _MASKED_FILES:
+        if os.path.exists(f"/proc/{name}"):
+            arguments += [b"--ro-bind", b"/dev/null", f"/proc/{name}".encode()]
+    for name in _MASKED_DIRECTORIES:
+        if os.path.isdir(f"/proc/{name}"):
+            path = f"/proc/{name}".encode()
+            arguments += [b"--tmpfs", path, b"--remount-ro", path]
+    arguments += [b"--cap-drop", b"ALL"]
+    for capability in capabilities:
+        arguments += [b"--cap-add", capability]
+    arguments.append(b"--clearenv")
+    for name_, value in environment.items():
+        arguments += [b"--setenv", name_, value]
+    return [*arguments, b"--chdir", b"/", b"--seccomp", b"%d" % seccomp_fd]

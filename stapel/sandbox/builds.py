@@ -1,0 +1,180 @@
+"""The work of the sandbox: layers of files and of commands, trees, images brought from other stores.
+
+Apart from the engine's door because a run that has nothing to build never comes here.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+from stapel.api import Cancel, Lay, Log, Run, Tree
+from stapel.errors import Cancelled, CommandFailed, StapelError
+from stapel.lay import LayPlan, plan_lays
+from stapel.oci.layer import Entry, LayerResult, write_layer
+from stapel.sandbox.cell import Cell, CellError, Cells
+from stapel.sandbox.held import SandboxHeld
+from stapel.sandbox.runs import Runs
+from stapel.sandbox.store import Layer, Store
+from stapel.sandbox.tree import SandboxTree
+
+_PIPE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """What a worker has filled and nobody has published."""
+
+    filling: str
+    diff_id: str
+    size_bytes: int
+    status: int
+
+
+class Builds:
+    """Builds layers over one store. Thread-safe."""
+
+    def __init__(self, store: Store, cells: Cells, runs: Runs) -> None:
+        self._store = store
+        self._cells = cells
+        self._runs = runs
+
+    def build(self, on: SandboxHeld, lays: Sequence[Lay], run: Run | None, log: Log, cancel: Cancel) -> SandboxHeld:
+        """One layer of files, then commands. `CommandFailed`; a failure leaves nothing."""
+        with self._cells.take() as cell, self._filling(cell) as filling:
+            filled = self._fill(cell, filling, on, lays, run, log, cancel)
+            if filled.status:
+                raise CommandFailed(filled.status)
+            layer = self._store.publish(filling, on.layers, filled.diff_id, filled.size_bytes)
+        config = on.config.with_(rootfs={"type": "layers", "diff_ids": [*on.config.diff_ids, layer.diff_id]})
+        below = on.again()  # must stay as long as what stands on it
+        return SandboxHeld(config, (*on.layers, layer), on_close=lambda: self._let_go(below, layer))
+
+    @contextmanager
+    def tree(self, held: SandboxHeld) -> Iterator[Tree]:
+        """The merged files of an image."""
+        with self._cells.take() as cell, _open_tree(cell, held.layers) as tree:
+            yield tree
+
+    def write_layer(self, layer: Layer, below: Layer | None, out_fd: int) -> str:
+        """Write the tar of a layer; its diff id."""
+        under = _path(below) if below is not None else b""
+        with self._cells.take() as cell:
+            return str(cell.ask("read_layer", [out_fd], snapshot=_path(layer), below=under)["diff_id"])
+
+    def collect(self, snapshots: Sequence[str]) -> None:
+        """Remove the snapshots, of these, that nobody needs."""
+        self.remove(self._store.take_out(snapshots))
+
+    def remove(self, paths: Sequence[str]) -> None:
+        """Remove directories whose owners are mapped."""
+        if paths:
+            with self._cells.take() as cell:
+                cell.ask("remove", paths=[os.fsencode(path) for path in paths])
+
+    def _let_go(self, on: SandboxHeld, layer: Layer) -> None:
+        """End of what was built on `on`: its files stay where an image has them."""
+        if not self._store.is_stored(layer):
+            with suppress(CellError, Cancelled):
+                self.collect([layer.snapshot])
+        on.close()
+
+    def _fill(
+        self, cell: Cell, filling: str, on: SandboxHeld, lays: Sequence[Lay], run: Run | None, log: Log, cancel: Cancel
+    ) -> Filled:
+        plan = None
+        if lays:
+            with _open_tree(cell, on.layers) as tree:
+                plan = plan_lays(lays, tree, now_s=int(time.time()))
+        cancel.check()
+        with ExitStack() as resources:
+            prepared = self._runs.prepare(on, run, self._store.absolute(filling), resources) if run is not None else None
+            files: list[int] = []
+            stream = None
+            if plan is not None:
+                reading, writing = os.pipe2(os.O_CLOEXEC)
+                resources.callback(os.close, reading)
+                stream = resources.enter_context(os.fdopen(writing, "wb", _PIPE_BYTES))
+                files.append(reading)
+            if prepared is not None:
+                files += prepared.files
+            cell.begin(
+                "build",
+                files,
+                lowers=lowers(on.layers),
+                filling=os.fsencode(filling),
+                has_layer=plan is not None,
+                foreign=False,
+                run=prepared.request if prepared is not None else None,
+            )
+            answer: dict[str, Any]
+            if plan is not None and stream is not None:
+                written = _stream(cell, plan, stream, cancel)
+            if prepared is None:
+                answer, _ = cell.finish()
+                return Filled(filling, written.diff_id, written.size_bytes, 0)
+            answer = prepared.follow(cell, log, cancel)
+            prepared.discard()
+        if answer["status"] < 0:
+            raise Cancelled
+        return Filled(filling, answer.get("diff_id", ""), answer.get("size_bytes", 0), answer["status"])
+
+    @contextmanager
+    def _filling(self, cell: Cell) -> Iterator[str]:
+        """A directory to fill; removed where it was not published."""
+        filling = self._store.new_filling()
+        try:
+            yield filling
+        finally:
+            if self._store.absolute(filling).exists():
+                with suppress(CellError):
+                    cell.ask("remove", paths=[os.fsencode(filling)])
+
+
+def lowers(layers: Sequence[Layer]) -> list[bytes]:
+    """The directories of layers for a mount, the uppermost first."""
+    return [_path(layer) for layer in reversed(layers)]
+
+
+def _path(layer: Layer) -> bytes:
+    return os.fsencode(layer.snapshot) + b"/fs"
+
+
+@contextmanager
+def _open_tree(cell: Cell, layers: Sequence[Layer]) -> Iterator[Tree]:
+    cell.ask("open_tree", lowers=lowers(layers))
+    try:
+        yield SandboxTree(cell)
+    finally:
+        if not cell.failed:
+            cell.ask("close_tree")
+
+
+def _stream(cell: Cell, plan: LayPlan, stream: BinaryIO, cancel: Cancel) -> LayerResult:
+    """Write the planned files to a worker that takes them, and tell it whether these were all."""
+    try:
+        try:
+            written = write_layer(_until(cancel, plan.entries()), stream)
+        finally:
+            with suppress(BrokenPipeError):
+                stream.close()
+        cell.tell("complete")
+    except BrokenPipeError:
+        cell.finish()  # says why
+        raise StapelError("a worker of the sandbox did not take all of a layer") from None
+    except BaseException:
+        with suppress(CellError):
+            cell.tell("abandoned")
+            cell.finish()
+        raise
+    return written
+
+
+def _until(cancel: Cancel, entries: Iterator[Entry]) -> Iterator[Entry]:
+    for entry in entries:
+        cancel.check()
+        yield entry

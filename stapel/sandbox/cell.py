@@ -1,0 +1,239 @@
+"""Cells: the processes in which files with foreign owners are touched and commands are started.
+
+A cell is root of a user namespace and has mounts that nobody else sees. It is spawned, never forked from this process,
+which may be large and full of threads; it ends with its socket, so with us, however we end. All cells of a store have
+equal maps of ids; each serves one request at a time.
+"""
+
+from __future__ import annotations
+
+import _socket
+import os
+import shutil
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from stapel.errors import Cancelled, StapelError
+from stapel.sandbox.identity import Identity
+from stapel.sandbox.wire import Gone, receive, send
+
+_CONTROL = 3
+_START = (
+    "import sys; sys.path[:0] = sys.argv[3:]; from stapel.sandbox.inside.serve import main; "
+    "main(int(sys.argv[1]), sys.argv[2])"
+)
+
+
+class CellError(StapelError):
+    """A cell cannot start, or says that something cannot be done; `number` is the system's, 0 where it is not its."""
+
+    reason = "sandbox_error"
+
+    def __init__(self, message: str, *, number: int = 0, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.number = number
+
+
+class Cell:
+    """One worker. Used by one thread at a time; `cancel` may be called by any."""
+
+    def __init__(self, store_dir: Path, identity: Identity) -> None:
+        self._lock = threading.Lock()
+        self._running = False
+        self._socket, self._pid = _spawn(store_dir)
+        self.failed = False
+        try:
+            self._answer()
+            _map_ids(self._pid, identity)
+            send(self._socket, None)
+            self._answer()
+        except BaseException:
+            self.close()
+            raise
+
+    def ask(self, call: str, files: Sequence[int] = (), **arguments: Any) -> Any:  # noqa: ANN401 -- values of the wire
+        """Ask and wait for the answer. `CellError`."""
+        value, given = self.ask_for_files(call, files, **arguments)
+        assert not given
+        return value
+
+    def ask_for_files(self, call: str, files: Sequence[int] = (), **arguments: Any) -> tuple[Any, list[int]]:  # noqa: ANN401
+        """Likewise, where descriptors may be in the answer."""
+        self.begin(call, files, **arguments)
+        return self.finish()
+
+    def begin(self, call: str, files: Sequence[int] = (), **arguments: Any) -> None:  # noqa: ANN401
+        """Ask. The answer is taken by `finish`."""
+        with self._lock:
+            self._running = True
+            try:
+                send(self._socket, (call, arguments), files)
+            except Gone as error:
+                raise self._ended() from error
+
+    def tell(self, word: str) -> None:
+        """Say something to a call that waits for it. `CellError`."""
+        try:
+            send(self._socket, (word, {}))
+        except Gone as error:
+            raise self._ended() from error
+
+    def finish(self) -> tuple[Any, list[int]]:
+        """Wait for the answer. `CellError`."""
+        try:
+            return self._answer()
+        finally:
+            with self._lock:
+                self._running = False
+
+    def fileno(self) -> int:
+        """Becomes readable with the answer."""
+        return self._socket.fileno()
+
+    def cancel(self) -> None:
+        """Stop the commands that run, where some do."""
+        with self._lock:
+            if self._running:
+                with suppress(Gone):
+                    send(self._socket, ("cancel", {}))
+
+    def close(self) -> None:
+        """End it and what it has started."""
+        self._socket.close()
+        with suppress(ChildProcessError):
+            os.waitpid(self._pid, 0)
+
+    def _answer(self) -> tuple[Any, list[int]]:
+        try:
+            (state, value), files = receive(self._socket)
+        except Gone as error:
+            raise self._ended() from error
+        if state == "failed":
+            number, text = value
+            raise CellError(text, number=number)
+        return value, files
+
+    def _ended(self) -> CellError:
+        self.failed = True
+        return CellError("a worker of the sandbox has ended", hint="was it killed, or is the machine out of memory?")
+
+
+class Cells:
+    """The cells of an engine, started when they are needed. Thread-safe."""
+
+    def __init__(self, store_dir: Path, identity: Identity) -> None:
+        self._store_dir = store_dir
+        self._identity = identity
+        self._lock = threading.Lock()
+        self._idle: list[Cell] = []
+        self._busy: set[Cell] = set()
+        self._closed = False
+        self._first: threading.Thread | None = None
+
+    def start_early(self) -> None:
+        """Start the first cell beside what the caller does."""
+
+        def start() -> None:
+            with suppress(StapelError, OSError), self.take():
+                pass
+
+        with self._lock:
+            if self._first is None and not self._idle:
+                self._first = threading.Thread(target=start, name="sandbox-cell", daemon=True)
+                self._first.start()
+
+    @contextmanager
+    def take(self) -> Iterator[Cell]:
+        """A cell for this thread alone. `CellError`."""
+        cell = self._take()
+        try:
+            yield cell
+        finally:
+            with self._lock:
+                self._busy.discard(cell)
+                keep = not self._closed and not cell.failed
+                if keep:
+                    self._idle.append(cell)
+            if not keep:
+                cell.close()
+
+    def close(self) -> None:
+        """End them all."""
+        first = self._first
+        if first is not None:
+            first.join()
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for cell in idle:
+            cell.close()
+
+    def _take(self) -> Cell:
+        first = self._first
+        if first is not None and first is not threading.current_thread():
+            first.join()
+        with self._lock:
+            if self._closed:
+                raise Cancelled
+            cell = self._idle.pop() if self._idle else None
+        if cell is None:
+            cell = Cell(self._store_dir, self._identity)
+        with self._lock:
+            self._busy.add(cell)
+        return cell
+
+
+def _spawn(store_dir: Path) -> tuple[_socket.socket, int]:
+    ours, theirs = _pair()
+    roots = dict.fromkeys([str(Path(__file__).parents[2]), *(path for path in sys.path if path)])
+    argv = [sys.executable, "-I", "-S", "-c", _START, str(_CONTROL), str(store_dir), *roots]
+    actions = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0), (os.POSIX_SPAWN_DUP2, theirs, _CONTROL)]
+    try:
+        # A session of its own: an interrupt from the terminal is for us, who cancel in order.
+        pid = os.posix_spawn(sys.executable, argv, {"PATH": "/usr/bin:/bin"}, file_actions=actions, setsid=True)
+    except OSError:
+        ours.close()
+        raise
+    finally:
+        os.close(theirs)
+    return ours, pid
+
+
+def _pair() -> tuple[_socket.socket, int]:
+    """Our end, and the descriptor of theirs."""
+    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    return ours, theirs.detach()
+
+
+def _map_ids(pid: int, identity: Identity) -> None:
+    process = Path(f"/proc/{pid}")
+    if os.geteuid() == 0:
+        (process / "uid_map").write_text(identity.uids.map_text(identity.uid))
+        (process / "gid_map").write_text(identity.gids.map_text(identity.gid))
+    elif identity.has_ranges:
+        for program, own, ids in (
+            ("newuidmap", identity.uid, identity.uids),
+            ("newgidmap", identity.gid, identity.gids),
+        ):
+            _call(program, str(pid), *ids.map_text(own).split())
+    else:
+        (process / "setgroups").write_text("deny")
+        (process / "uid_map").write_text(f"0 {identity.uid} 1\n")
+        (process / "gid_map").write_text(f"0 {identity.gid} 1\n")
+
+
+def _call(program: str, *arguments: str) -> None:
+    path = shutil.which(program) or shutil.which(program, path="/usr/bin:/bin")
+    if path is None:
+        raise CellError(f"{program} is not found", hint="install the package uidmap")
+    pid = os.posix_spawn(path, [program, *arguments], {"PATH": "/usr/bin:/bin"})
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if status:
+        raise CellError(
+            f"{program} {' '.join(arguments)} ended with exit status {status}",
+            hint="does /etc/subuid (and /etc/subgid) give this user a range?",
+        )

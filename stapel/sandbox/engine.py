@@ -1,0 +1,258 @@
+"""The sandbox as an engine of stages: no daemon, a store of snapshots, build containers by bubblewrap.
+
+A stage of files starts no process. A stage of commands costs a few milliseconds beside them: a mount, a process, a rename.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from stapel.api import Cancel, Held, Lay, Log, Run, Tree
+from stapel.errors import Broken, NotFound, StapelError
+from stapel.image_config import child, empty_config, fits_platform
+from stapel.oci.api import Descriptor, ImageConfig, ImageStore, ImageView
+from stapel.sandbox.cell import CellError, Cells
+from stapel.sandbox.held import SandboxHeld
+from stapel.sandbox.identity import find_identity
+from stapel.sandbox.images import SandboxImage, SandboxImages, parse_config
+from stapel.sandbox.store import Layer, Store, StoredImage
+
+if TYPE_CHECKING:
+    from stapel.oci.registry import RegistryStore
+    from stapel.sandbox.builds import Builds
+
+
+class SandboxEngine:
+    """The engine over the store of one home. It starts nothing before the first question.
+
+    `project` names the repository of the engine's own store; `run_id` marks what is made until it is published;
+    `open_registry` opens a repository of a registry, for bases.
+    """
+
+    def __init__(
+        self,
+        project: str,
+        *,
+        run_id: str,
+        home_dir: Path,
+        tmp_dir: Path,
+        open_registry: Callable[[str], RegistryStore] | None = None,
+        on_warning: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._store = Store(home_dir, run_id)
+        self._home_dir, self._tmp_dir = home_dir, tmp_dir
+        self._open_registry = open_registry or _open_registry
+        self._on_warning = on_warning
+        self._lock = threading.Lock()
+        self._cells_made: Cells | None = None
+        self._builds_made: Builds | None = None
+        self._cleaner: threading.Thread | None = None
+        self._images = SandboxImages(project, self._store, self._write_layer, self._bring, self._collect)
+
+    @property
+    def name(self) -> str:
+        """`sandbox`."""
+        return "sandbox"
+
+    @property
+    def images(self) -> SandboxImages:
+        """The repository of the project in the store."""
+        return self._images
+
+    def probe(self) -> str:
+        """See `Engine`."""
+        from stapel.sandbox.probe import find_obstacle
+
+        return find_obstacle(self._store, self._cells)
+
+    def obstacle(self) -> str:
+        """`probe`, where nobody has found out for this home and machine that it can run: that is kept."""
+        from stapel.sandbox.probe import can_run, note_can_run
+
+        self._store.open()
+        if can_run(self._store):
+            return ""
+        why = self.probe()
+        if not why:
+            note_can_run(self._store)
+        return why
+
+    def platform(self) -> str:
+        """See `Engine`."""
+        from stapel.oci.registry import own_platform
+
+        return own_platform()
+
+    def base(self, reference: str, platform: str, log: Log) -> SandboxHeld:
+        """See `Engine`."""
+        from stapel.oci.reference import DEFAULT_TAG, parse_reference
+
+        self._store.open()
+        parsed = parse_reference(reference)
+        name = parsed.digest or parsed.tag or DEFAULT_TAG
+        image = self._named(parsed.repository_text, name)
+        if image is None or not fits_platform(_config(image).platform, platform):
+            log("stderr", f"pulling {reference}\n".encode())
+            image = self._pull(reference, parsed.repository_text, name, platform)
+        return self._held(image)
+
+    def import_base(self, reference: str, archive: BinaryIO, run: Mapping[str, Any], platform: str = "") -> str:
+        """Make a base of one layer out of a tar of a root filesystem, compressed or not, and name it; its image id.
+
+        `run` is the part `config` of its configuration. A name that is there means the new image from then on.
+        """
+        from stapel.oci.reference import DEFAULT_TAG, parse_reference
+        from stapel.sandbox.bringing import import_layer
+
+        self._store.open()
+        parsed = parse_reference(reference)
+        layer = import_layer(self._store, self._cells, archive)
+        config = empty_config(platform or self.platform()).with_(run=run)
+        final = child(config, diff_ids=(layer.diff_id,), created_ms=time.time_ns() // 1_000_000)
+        image_id = self._store.put_image(final.to_bytes(), (layer,))
+        self._store.set_name(parsed.repository_text, parsed.tag or DEFAULT_TAG, image_id)
+        return image_id
+
+    def hold(self, image: ImageView | None) -> SandboxHeld:
+        """See `Engine`."""
+        self._store.open()
+        if image is None:
+            return SandboxHeld(empty_config(self.platform()), ())
+        if isinstance(image, SandboxImage):
+            return self._held(image.image)
+        return self._held(self._store.image(self._bring(image)))
+
+    def build(self, on: Held, steps: Sequence[Lay | Run], log: Log, cancel: Cancel) -> SandboxHeld:
+        """See `Engine`."""
+        held = _own(on)
+        if not steps:
+            return held.again()
+        cancel.check()
+        lays = [step for step in steps if isinstance(step, Lay)]
+        runs = [step for step in steps if isinstance(step, Run)]
+        if len(runs) > 1:
+            raise ValueError("a layer is made by one Run at most")
+        return self._builds.build(held, lays, runs[0] if runs else None, log, cancel)
+
+    def tree(self, image: Held) -> AbstractContextManager[Tree]:
+        """See `Engine`."""
+        return self._builds.tree(_own(image))
+
+    def put(self, image: Held, config: ImageConfig, into: ImageStore, cancel: Cancel) -> Descriptor:
+        """See `Engine`. An image with its own configuration is stored as it is; a changed one is a new image."""
+        held = _own(image)
+        cancel.check()
+        if held.image_id and config == held.config:
+            image_id = held.image_id
+        else:
+            final = child(config, diff_ids=held.config.diff_ids, created_ms=time.time_ns() // 1_000_000)
+            image_id = self._store.put_image(final.to_bytes(), held.layers)
+        stored = self._images.get(image_id)
+        return stored.descriptor if into is self._images else into.put(stored)
+
+    def shell(self, image: Held, run: Run) -> int:
+        """See `Engine`."""
+        raise StapelError("the sandbox opens no shells yet")
+
+    def shell_failed(self, on: Held, steps: Sequence[Lay | Run]) -> int:
+        """See `Engine`."""
+        raise StapelError("the sandbox opens no shells yet")
+
+    def close(self) -> None:
+        """See `Engine`."""
+        if self._cleaner is not None:
+            self._cleaner.join()
+        if self._cells_made is not None:
+            self._cells_made.close()
+            self._store.unpin()
+
+    @property
+    def _cells(self) -> Cells:
+        with self._lock:
+            if self._cells_made is None:
+                self._store.open()
+                self._cells_made = Cells(self._store.dir, find_identity())
+            return self._cells_made
+
+    @property
+    def _builds(self) -> Builds:
+        cells = self._cells
+        with self._lock:
+            if self._builds_made is None:
+                from stapel.sandbox.builds import Builds
+                from stapel.sandbox.probe import find_runner
+                from stapel.sandbox.runs import Runs
+
+                runs = Runs(self._store, self._home_dir, self._tmp_dir, find_runner())
+                self._builds_made = Builds(self._store, cells, runs)
+                # What killed runs left goes, beside what comes next.
+                self._cleaner = threading.Thread(target=self._remove_leftovers, args=(self._builds_made,))
+                self._cleaner.start()
+            return self._builds_made
+
+    def _remove_leftovers(self, builds: Builds) -> None:
+        with suppress(StapelError, OSError):
+            builds.remove(self._store.take_out_leftovers())
+
+    def _held(self, image: StoredImage) -> SandboxHeld:
+        if not self._store.pin(image.layers):
+            raise Broken(f"image {image.id} is not complete: a snapshot of it is gone from {self._store.dir}")
+        return SandboxHeld(_config(image), image.layers, image.id)
+
+    def _named(self, repository: str, name: str) -> StoredImage | None:
+        image_id = self._store.named(repository, name)
+        if image_id is None:
+            return None
+        try:
+            return self._store.image(image_id)
+        except NotFound:
+            return None
+
+    def _pull(self, reference: str, repository: str, name: str, platform: str) -> StoredImage:
+        try:
+            view = self._open_registry(repository).get(name, platform)
+        except NotFound as error:
+            hint = f"check the name; `conveyor image import {reference} ROOTFS.tar` makes a base of your own files"
+            raise NotFound(f"the base image {reference} is not there: {error}", hint=hint) from error
+        there = view.config.platform
+        if not fits_platform(there, platform):
+            raise StapelError(
+                f"the base image {reference} is of {there}, and images of {platform} are built",
+                hint="name an image, or a digest, of this platform",
+            )
+        image_id = self._bring(view)
+        self._store.set_name(repository, name, image_id)
+        return self._store.image(image_id)
+
+    def _bring(self, image: ImageView) -> str:
+        from stapel.sandbox.bringing import bring
+
+        self._store.open()
+        return bring(self._store, self._cells, image)
+
+    def _write_layer(self, layer: Layer, below: Layer | None, out_fd: int) -> str:
+        return self._builds.write_layer(layer, below, out_fd)
+
+    def _collect(self, layers: Sequence[Layer]) -> None:
+        with suppress(CellError):
+            self._builds.collect([layer.snapshot for layer in layers])
+
+
+def _own(held: Held) -> SandboxHeld:
+    assert isinstance(held, SandboxHeld), "an image that another engine holds"
+    return held
+
+
+def _config(image: StoredImage) -> ImageConfig:
+    return parse_config(image.config, image.id)
+
+
+def _open_registry(repository: str) -> RegistryStore:
+    from stapel.oci.registry import RegistryStore
+
+    return RegistryStore(repository)

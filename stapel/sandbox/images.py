@@ -1,0 +1,203 @@
+"""The images of the sandbox's store as an image store: the default local store of a project."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import BinaryIO, cast
+
+from stapel.errors import Broken, NotFound
+from stapel.oci.api import Description, Descriptor, ImageConfig, ImageView
+from stapel.oci.reference import parse_reference
+from stapel.sandbox.store import Layer, Store, StoredImage
+
+IMAGE_MEDIA_TYPE = "application/vnd.oci.image.config.v1+json"
+LAYER_MEDIA_TYPE = "application/vnd.oci.image.layer.v1.tar"
+RECORD_LABEL = "dev.conveyor.record"
+
+ReadLayer = Callable[[Layer, Layer | None, int], str]  # writes the tar of a layer, made on another; its diff id
+
+
+@dataclass(frozen=True, slots=True)
+class StoredConfig(ImageConfig):
+    """A configuration that came in bytes which are not ours to write anew."""
+
+    raw: bytes = field(default=b"", compare=False, repr=False)
+
+    def to_bytes(self) -> bytes:
+        """The bytes that it came in."""
+        return self.raw
+
+
+class SandboxImage:
+    """An image of the store."""
+
+    def __init__(self, store: Store, image: StoredImage, read_layer: ReadLayer) -> None:
+        self.image = image
+        self._store = store
+        self._read_layer = read_layer
+        self._config: StoredConfig | None = None
+
+    @property
+    def descriptor(self) -> Descriptor:
+        """The image id."""
+        return Descriptor(IMAGE_MEDIA_TYPE, self.image.id, len(self.image.config))
+
+    @property
+    def config(self) -> ImageConfig:
+        """The whole configuration."""
+        if self._config is None:
+            self._config = parse_config(self.image.config, self.image.id)
+        return self._config
+
+    def layers(self) -> tuple[Descriptor, ...]:
+        """The layers: as they came, or by their diff ids, sizes not known, where they were made here."""
+        return tuple(
+            layer.blob if layer.blob is not None else Descriptor(LAYER_MEDIA_TYPE, layer.diff_id, -1)
+            for layer in self.image.layers
+        )
+
+    def open(self, blob: Descriptor) -> BinaryIO:
+        """The bytes of a layer, verified. `Broken`."""
+        number = [item.digest for item in self.layers()].index(blob.digest)
+        layer = self.image.layers[number]
+        if layer.blob is not None:
+            return self._open_blob(layer.blob)
+        spool = tempfile.TemporaryFile()  # noqa: SIM115 -- the caller closes it
+        try:
+            below = self.image.layers[number - 1] if number else None
+            diff_id = self._read_layer(layer, below, spool.fileno())
+            if diff_id != layer.diff_id:
+                raise Broken(f"layer {layer.diff_id} of image {self.image.id} has changed: it is {diff_id} now")
+            spool.seek(0)
+        except BaseException:
+            spool.close()
+            raise
+        return cast(BinaryIO, spool)
+
+    def _open_blob(self, blob: Descriptor) -> BinaryIO:
+        import hashlib
+
+        try:
+            file = self._store.blob_path(blob.digest).open("rb")
+        except FileNotFoundError:
+            raise Broken(f"blob {blob.digest} of image {self.image.id} is absent in {self._store.dir}") from None
+        if f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}" != blob.digest:
+            file.close()
+            raise Broken(f"blob {blob.digest} in {self._store.dir} has other bytes than its digest says")
+        file.seek(0)
+        return file
+
+
+class SandboxImages:
+    """The images of one repository of the store. Thread-safe."""
+
+    def __init__(
+        self,
+        project: str,
+        store: Store,
+        read_layer: ReadLayer,
+        bring: Callable[[ImageView], str],
+        collect: Callable[[tuple[Layer, ...]], None],
+    ) -> None:
+        self._project = project
+        self._store = store
+        self._read_layer = read_layer
+        self._bring = bring
+        self._collect = collect
+
+    @property
+    def address(self) -> str:
+        """The store's directory and the repository."""
+        return f"{self._store.dir}/{self._project}"
+
+    @property
+    def repository(self) -> str:
+        """The repository that names are in."""
+        return parse_reference(self._project).repository_text
+
+    def clock_skew_ms(self) -> int:
+        """It is this machine's clock."""
+        return 0
+
+    def reference(self, name: str) -> str:
+        """`project:name`."""
+        return f"{self._project}:{name}"
+
+    def names(self, *, fresh: bool = False, prefix: str = "") -> Iterator[str]:
+        """The names; a list is always fresh."""
+        del fresh
+        self._store.open()
+        return iter([name for name in self._store.names(self.repository) if name.startswith(prefix) and ":" not in name])
+
+    def describe(self, name: str) -> Description:
+        """See `ImageStore`."""
+        from stapel.oci.registry import parse_time_ms
+
+        image = self._named(name)
+        config = parse_config(image.config, image.id)
+        sizes = [layer.size_bytes for layer in image.layers]
+        return Description(
+            descriptor=Descriptor(IMAGE_MEDIA_TYPE, image.id, len(image.config)),
+            labels=config.labels,
+            size_bytes=sum(sizes),
+            created_ms=parse_time_ms(config.document.get("created")),
+            image_id=image.id,
+            parent_size_bytes=sum(sizes[:-1]) if sizes else -1,
+        )
+
+    def get(self, reference: str) -> SandboxImage:
+        """The image of a name or of an image id."""
+        self._store.open()
+        image = self._store.image(reference) if reference.startswith("sha256:") else self._named(reference)
+        return SandboxImage(self._store, image, self._read_layer)
+
+    def put(self, image: ImageView) -> Descriptor:
+        """Take over an image; one that is here already costs nothing."""
+        if isinstance(image, SandboxImage):
+            return image.descriptor
+        return self.get(self._bring(image)).descriptor
+
+    def put_record(self, name: str) -> None:
+        """Name the record image, made where it is not here."""
+        config = ImageConfig({"architecture": "amd64", "os": "linux", "config": {"Labels": {RECORD_LABEL: "1"}}})
+        self._store.open()
+        image_id = self._store.put_image(config.with_(rootfs={"type": "layers", "diff_ids": []}).to_bytes(), ())
+        self._store.set_name(self.repository, name, image_id)
+
+    def name(self, name: str, image: Descriptor) -> None:
+        """Name an image."""
+        self._store.open()
+        self._store.image(image.digest)
+        self._store.set_name(self.repository, name, image.digest)
+
+    def delete(self, image: Descriptor) -> None:
+        """Remove an image, its names, and what nothing else needs of it."""
+        self._store.open()
+        self._collect(self._store.remove_image(image.digest))
+
+    def unname(self, name: str) -> None:
+        """Remove one name."""
+        self._store.open()
+        self._store.remove_name(self.repository, name)
+
+    def _named(self, name: str) -> StoredImage:
+        self._store.open()
+        image_id = self._store.named(self.repository, name)
+        if image_id is None:
+            raise NotFound(f"there is no image {self.reference(name)}")
+        return self._store.image(image_id)
+
+
+def parse_config(raw: bytes, where: str) -> StoredConfig:
+    """A configuration out of its bytes. `Broken`."""
+    import json
+
+    try:
+        document = json.loads(raw)
+    except ValueError as error:
+        raise Broken(f"the configuration of {where} cannot be read: {error}") from error
+    if not isinstance(document, dict):
+        raise Broken(f"the configuration of {where} is no object")
+    return StoredConfig(document, raw)

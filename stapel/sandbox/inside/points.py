@@ -1,0 +1,128 @@
+"""Places to mount at, in a merged tree. They come from a directory below all layers; where an image hides that, they are
+made, and taken back when the container has ended, so that nothing of them is left in the image.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from contextlib import suppress
+
+from stapel.sandbox.inside.syscalls import MNT_DETACH, bind, open_inside, unmount
+
+_LINKS_FOLLOWED = 40
+
+
+class NoMountPoint(Exception):
+    """The image has no place where something must be mounted, and none can be made."""
+
+
+class Points:
+    """The mounts of one build container over the tree at `root`."""
+
+    def __init__(self, root: bytes) -> None:
+        self._root = root
+        self._root_fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._mounted: list[bytes] = []  # on places that were made
+        self._made: list[tuple[bytes, bool, tuple[int, int]]] = []  # path, whether a directory, times of the parent before
+
+    def mount(self, source: bytes, target: bytes, *, read_only: bool) -> None:
+        """Mount what stands at `source`; links in the target are followed inside the tree. `NoMountPoint`."""
+        try:
+            point = open_inside(self._root_fd, target, os.O_PATH)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                raise
+            place = self._make(target, os.path.isdir(source))
+            self._mounted.append(place)
+            point = open_inside(self._root_fd, place, os.O_PATH | os.O_NOFOLLOW)
+        try:
+            bind(source, point, read_only=read_only)
+        finally:
+            os.close(point)
+
+    def check_directory(self, name: bytes) -> None:
+        """What the runner itself mounts over must stand there itself: it would follow a link, out of the tree."""
+        try:
+            found: os.stat_result | None = os.lstat(name, dir_fd=self._root_fd)
+        except FileNotFoundError:
+            found = None
+        if found is None:
+            self._make(name, True)
+        elif not stat.S_ISDIR(found.st_mode):
+            raise NoMountPoint(f"/{name.decode()} is no directory in the image, and build containers mount over it")
+
+    def open(self, path: bytes) -> int:
+        """A file of the image. `OSError`."""
+        return open_inside(self._root_fd, path, os.O_RDONLY | os.O_NONBLOCK)
+
+    def take_back(self) -> None:
+        """Remove the places that were made, where nothing is in them."""
+        for place in reversed(self._mounted):
+            with suppress(OSError):
+                unmount(self._root + b"/" + place, MNT_DETACH)
+        for place, is_directory, (accessed_ns, changed_ns) in reversed(self._made):
+            parent_fd, name = self._parent(place)
+            with suppress(OSError):
+                if is_directory:
+                    os.rmdir(name, dir_fd=parent_fd)
+                elif not os.lstat(name, dir_fd=parent_fd).st_size:
+                    os.unlink(name, dir_fd=parent_fd)
+                os.utime(parent_fd, ns=(accessed_ns, changed_ns))
+            os.close(parent_fd)
+
+    def close(self) -> None:
+        """Forget the tree."""
+        os.close(self._root_fd)
+
+    def _make(self, target: bytes, is_directory: bool) -> bytes:
+        """Make a place at a path, and the directories above it; where it stands, without links."""
+        here: list[bytes] = []
+        waiting = target.split(b"/")
+        followed = 0
+        while waiting:
+            name = waiting.pop(0)
+            if name in (b"", b"."):
+                continue
+            if name == b"..":
+                here = here[:-1]
+                continue
+            parent_fd, _ = self._parent(b"/".join([*here, name]))
+            try:
+                link = self._step(parent_fd, b"/".join([*here, name]), bool(waiting) or is_directory, bool(waiting))
+            finally:
+                os.close(parent_fd)
+            if link is None:
+                here.append(name)
+                continue
+            followed += 1
+            if followed > _LINKS_FOLLOWED:
+                raise NoMountPoint(f"too many links on the way to the mount /{os.fsdecode(target)}")
+            if link.startswith(b"/"):
+                here = []
+            waiting = [*link.split(b"/"), *waiting]
+        return b"/".join(here)
+
+    def _step(self, parent_fd: int, path: bytes, is_directory: bool, has_more: bool) -> bytes | None:
+        """What a link says; None where a directory or file stands at a path, from now on at least."""
+        name = path.rpartition(b"/")[2]
+        try:
+            found = os.lstat(name, dir_fd=parent_fd)
+        except FileNotFoundError:
+            before = os.fstat(parent_fd)
+            if is_directory:
+                os.mkdir(name, 0o755, dir_fd=parent_fd)
+            else:
+                os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o644, dir_fd=parent_fd))
+            self._made.append((path, is_directory, (before.st_atime_ns, before.st_mtime_ns)))
+            return None
+        if stat.S_ISLNK(found.st_mode):
+            return os.readlink(name, dir_fd=parent_fd)
+        if has_more and not stat.S_ISDIR(found.st_mode):
+            raise NoMountPoint(f"/{os.fsdecode(path)} is no directory in the image, and something is to be mounted below it")
+        return None
+
+    def _parent(self, path: bytes) -> tuple[int, bytes]:
+        directory, _, name = path.rpartition(b"/")
+        return open_inside(self._root_fd, directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW), name

@@ -1,0 +1,132 @@
+"""Running commands in a merged tree: what is mounted over it, the runner, its end."""
+
+from __future__ import annotations
+
+import _socket
+import os
+import select
+import signal
+import stat
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from stapel.sandbox.bubblewrap import options
+from stapel.sandbox.inside.points import Points
+from stapel.sandbox.wire import Gone, receive
+
+_CANCELLED = -1
+
+
+def run_commands(root: bytes, control: _socket.socket, files: Sequence[int], run: Mapping[str, Any]) -> dict[str, Any]:
+    """Run `run` in the tree at `root`. `files`: stdin, stdout, stderr, the compiled seccomp rules.
+
+    The status is that of the commands, 128 + n where signal n killed them, -1 where they were cancelled.
+    """
+    points = Points(root)
+    try:
+        for name in (b"proc", b"dev", b"sys"):
+            points.check_directory(name)
+        for source, target, read_only in run["mounts"]:
+            points.mount(source, target, read_only=read_only)
+        if run["network"] == "host":
+            points.mount(b"/sys", b"sys", read_only=True)
+        return {"status": _run(root, control, files, run, _home(points))}
+    finally:
+        points.take_back()
+        points.close()
+
+
+def _run(root: bytes, control: _socket.socket, files: Sequence[int], run: Mapping[str, Any], home: bytes) -> int:
+    environment = {b"HOME": home, **run["env"]}
+    arguments = options(root, files[3], run["hostname"], environment, run["capabilities"])
+    masked = os.umask(0o022)
+    try:
+        pid = _start(run, arguments, files, root)
+    finally:
+        os.umask(masked)
+    return _wait(pid, control)
+
+
+def _start(run: Mapping[str, Any], arguments: Sequence[bytes], files: Sequence[int], root: bytes) -> int:
+    listed = os.memfd_create("arguments")
+    try:
+        os.write(listed, b"".join(argument + b"\0" for argument in arguments))
+        os.lseek(listed, 0, os.SEEK_SET)
+        os.set_inheritable(listed, True)
+        os.set_inheritable(files[3], True)
+        argv = [b"bwrap", b"--args", b"%d" % listed, b"--", *run["argv"]]
+        if run["network"] == "host":
+            actions = [(os.POSIX_SPAWN_DUP2, file, number) for number, file in enumerate(files[:3])]
+            return os.posix_spawn(run["runner"], argv, {}, file_actions=actions)
+        return _fork(run, argv, files, root)
+    finally:
+        os.close(listed)
+
+
+def _fork(run: Mapping[str, Any], argv: Sequence[bytes], files: Sequence[int], root: bytes) -> int:
+    """The runner in a network namespace of its own, whose devices are seen in /sys."""
+    from stapel.sandbox.inside.network import enter_network
+
+    pid = os.fork()
+    if pid == 0:
+        try:
+            for number, file in enumerate(files[:3]):
+                os.dup2(file, number)
+            enter_network(root + b"/sys")
+            os.execve(run["runner"], list(argv), {})
+        except BaseException as error:
+            with suppress(OSError):
+                os.write(2, f"conveyor: {error}\n".encode())
+        finally:
+            os._exit(125)
+    return pid
+
+
+def _wait(pid: int, control: _socket.socket) -> int:
+    """The end of a process and of all its descendants. It is killed when somebody asks for it or the engine is gone."""
+    watched = os.pidfd_open(pid)
+    poll = select.poll()
+    poll.register(watched, select.POLLIN)
+    poll.register(control.fileno(), select.POLLIN)
+    gone: Gone | None = None
+    cancelled = False
+    while True:
+        ready = {file for file, _ in poll.poll()}
+        if watched in ready:
+            break
+        cancelled = True
+        poll.unregister(control.fileno())
+        try:
+            receive(control)
+        except Gone as error:
+            gone = error
+        os.kill(pid, signal.SIGKILL)
+    os.close(watched)
+    _, raw = os.waitpid(pid, 0)
+    with suppress(ChildProcessError):
+        while True:
+            os.waitpid(-1, 0)
+    if gone is not None:
+        raise gone
+    if cancelled:
+        return _CANCELLED
+    return os.waitstatus_to_exitcode(raw) if os.WIFEXITED(raw) else 128 + os.WTERMSIG(raw)
+
+
+def _home(points: Points) -> bytes:
+    """The home of root by the image's passwd, as engines have it; `/` where it has none."""
+    try:
+        file = points.open(b"etc/passwd")
+    except OSError:
+        return b"/"
+    try:
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            return b"/"
+        for line in os.read(file, 1 << 20).splitlines():
+            fields = line.split(b":")
+            if len(fields) > 5 and fields[2] == b"0":
+                return fields[5] or b"/"
+    finally:
+        os.close(file)
+    return b"/"

@@ -1,0 +1,149 @@
+"""The worker: serves one request after another over a socket, as root of a user namespace with mounts of its own.
+
+It ends when the socket does, and what it has mounted and started ends with it.
+"""
+
+from __future__ import annotations
+
+import _socket
+import os
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from stapel.sandbox.inside.merging import Merged
+from stapel.sandbox.inside.syscalls import CLONE_NEWNS, CLONE_NEWUSER, adopt_orphans, make_private, unshare
+from stapel.sandbox.inside.trees import ReadTree, Row
+from stapel.sandbox.wire import Gone, receive, send
+
+_ROWS_AT_ONCE = 500
+
+Answer = tuple[Any, list[int]]  # a value, and descriptors that are closed once they are sent
+
+
+def main(control_fd: int, store_dir: str) -> None:
+    """Serve until the other end of the socket is closed."""
+    control = _socket.socket(fileno=control_fd)
+    try:
+        unshare(CLONE_NEWUSER | CLONE_NEWNS)
+        send(control, ("unshared", None))
+        receive(control)  # the ids are mapped
+        os.setresgid(0, 0, 0)
+        os.setresuid(0, 0, 0)
+        make_private()
+        adopt_orphans()
+        os.umask(0)
+        os.chdir(os.path.join(store_dir, "snapshots"))
+        worker = _Worker(control, os.fsencode(store_dir))
+        send(control, ("ready", None))
+        while True:
+            worker.serve()
+    except Gone:
+        sys.exit(0)
+    except OSError as error:
+        send(control, ("failed", (error.errno or 0, str(error))))
+        sys.exit(1)
+
+
+class _Worker:
+    def __init__(self, control: _socket.socket, store_dir: bytes) -> None:
+        self._control = control
+        self._merged = Merged(store_dir + b"/mnt")
+        self._tree: ReadTree | None = None
+        self._walks: dict[int, Iterator[Row]] = {}
+        self._walk_count = 0
+        self._calls: dict[str, Callable[..., Answer]] = {
+            "open_tree": self._open_tree,
+            "close_tree": self._close_tree,
+            "stat": self._stat,
+            "walk": self._walk,
+            "more": self._more,
+            "open": self._open,
+            "build": self._build,
+            "read_layer": self._read_layer,
+            "remove": self._remove,
+        }
+
+    def serve(self) -> None:
+        """One request and its answer."""
+        (name, arguments), files = receive(self._control)
+        if name not in self._calls:
+            return  # a word for a call that has ended already
+        given: list[int] = []
+        try:
+            value, given = self._calls[name](files, **arguments)
+            send(self._control, ("ok", value), given)
+        except Gone:
+            raise
+        except Exception as error:
+            send(self._control, ("failed", _describe(error)))
+        finally:
+            for file in (*files, *given):
+                os.close(file)
+
+    def _open_tree(self, files: list[int], lowers: list[bytes]) -> Answer:
+        del files
+        self._tree = ReadTree(self._merged.read(lowers))
+        return None, []
+
+    def _close_tree(self, files: list[int]) -> Answer:
+        del files
+        self._walks.clear()
+        if self._tree is not None:
+            self._tree.close()
+            self._tree = None
+        self._merged.unmount()
+        return None, []
+
+    def _stat(self, files: list[int], path: bytes) -> Answer:
+        del files
+        return self._opened.stat(path), []
+
+    def _walk(self, files: list[int], path: bytes) -> Answer:
+        self._walk_count += 1
+        self._walks[self._walk_count] = self._opened.walk(path)
+        batch, _ = self._more(files, self._walk_count)
+        return (self._walk_count, batch), []
+
+    def _more(self, files: list[int], walk: int) -> Answer:
+        del files
+        rows = []
+        for row in self._walks[walk]:
+            rows.append(row)
+            if len(rows) >= _ROWS_AT_ONCE:
+                return (rows, True), []
+        del self._walks[walk]
+        return (rows, False), []
+
+    def _open(self, files: list[int], path: bytes) -> Answer:
+        del files
+        found = self._opened.open(path)
+        return found is not None, [] if found is None else [found]
+
+    def _build(self, files: list[int], **arguments: Any) -> Answer:  # noqa: ANN401 -- those of the function
+        from stapel.sandbox.inside.building import build
+
+        return build(self._merged, self._control, files, **arguments), []
+
+    def _read_layer(self, files: list[int], snapshot: bytes, below: bytes) -> Answer:
+        from stapel.sandbox.inside.building import write_snapshot
+
+        return write_snapshot(snapshot, below, files[0]), []
+
+    def _remove(self, files: list[int], paths: list[bytes]) -> Answer:
+        from stapel.sandbox.inside.building import remove
+
+        del files
+        for path in paths:
+            remove(path)
+        return None, []
+
+    @property
+    def _opened(self) -> ReadTree:
+        assert self._tree is not None, "no tree is open"
+        return self._tree
+
+
+def _describe(error: Exception) -> tuple[int, str]:
+    number = error.errno or 0 if isinstance(error, OSError) else 0
+    return number, f"{type(error).__name__}: {error}" if not isinstance(error, OSError) else str(error)

@@ -1,0 +1,83 @@
+"""Whether the sandbox can run on this machine, and what to do where it cannot."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from pathlib import Path
+
+from stapel.errors import StapelError
+from stapel.sandbox.cell import CellError, Cells
+from stapel.sandbox.seccomp import compile_rules
+from stapel.sandbox.store import Store
+
+_USERNS_SWITCHES = {
+    "/proc/sys/kernel/unprivileged_userns_clone": "0",
+    "/proc/sys/kernel/apparmor_restrict_unprivileged_userns": "1",
+    "/proc/sys/user/max_user_namespaces": "0",
+}
+
+
+def find_runner() -> str:
+    """Where bubblewrap is. `StapelError`."""
+    found = shutil.which("bwrap") or shutil.which("bwrap", path="/usr/local/bin:/usr/bin:/bin")
+    if found is None:
+        raise StapelError("bubblewrap (bwrap) is not found", hint="install the package bubblewrap")
+    return found
+
+
+def find_obstacle(store: Store, cells: Cells) -> str:
+    """Why no build container can run, and what to do; "" where one can."""
+    try:
+        find_runner()
+        compile_rules(store.dir / "seccomp")
+        with cells.take() as cell:
+            cell.ask("open_tree", lowers=[store.stub([("proc", True)]).encode()])
+            cell.ask("close_tree")
+    except CellError as error:
+        return _explain(error)
+    except StapelError as error:
+        return f"{error}. {error.hint}" if error.hint else str(error)
+    except OSError as error:
+        return f"{store.dir} cannot be used: {error}"
+    return ""
+
+
+def can_run(store: Store) -> bool:
+    """Whether it is known that build containers run, by this user, on this boot of this machine."""
+    try:
+        return (store.dir / "probed").read_text() == _machine()
+    except (OSError, StapelError):
+        return False
+
+
+def note_can_run(store: Store) -> None:
+    """Remember it."""
+    (store.dir / "probed").write_text(_machine())
+
+
+def _machine() -> str:
+    """What the answer depends on, as far as it can be told at once."""
+    runner = Path(find_runner()).stat()
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return f"{boot} {os.geteuid()} {runner.st_size} {runner.st_mtime_ns}"
+
+
+def _explain(error: CellError) -> str:
+    text = f"{error}. {error.hint}" if error.hint else str(error)
+    if error.number not in (errno.EPERM, errno.EACCES, errno.ENOSPC, errno.EUSERS):
+        return text
+    for path, off in _USERNS_SWITCHES.items():
+        try:
+            value = Path(path).read_text().strip()
+        except OSError:
+            continue
+        if value == off:
+            name = path.removeprefix("/proc/sys/").replace("/", ".")
+            other = {"0": "1", "1": "0"}[off] if "max" not in name else "10000"
+            return f"{text}: no user namespaces here (sysctl {name} is {value}); `sysctl {name}={other}` allows them"
+    return (
+        f"{text}: user namespaces are refused here. In a container, start it with "
+        "`--security-opt seccomp=unconfined --security-opt systempaths=unconfined` (Docker)"
+    )

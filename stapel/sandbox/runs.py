@@ -1,0 +1,186 @@
+"""Running commands by a worker: what the build container is given, and what it says."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import select
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from stapel.api import Cancel, Log, Run
+from stapel.containers import AGENT_SOCKET, DEFAULT_PATH, proxies
+from stapel.errors import Cancelled, StapelError
+from stapel.sandbox.capabilities import CAPABILITIES
+from stapel.sandbox.cell import Cell
+from stapel.sandbox.held import SandboxHeld
+from stapel.sandbox.seccomp import compile_rules
+from stapel.sandbox.store import Store
+from stapel.script import ENTRYPOINT, ROOT, entrypoint_arguments
+from stapel.toolchain import make_toolchain
+
+_PIECE_BYTES = 1 << 16
+_NETWORKS = {"default": "host", "host": "host", "none": "none"}
+# Mounted over these below /etc, whatever the image has there.
+_NAMES = ("hosts", "hostname", "resolv.conf")
+
+Stream = Literal["stdout", "stderr"]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A request for a run: descriptors that the worker needs, and the ends that are read here."""
+
+    request: Mapping[str, Any]
+    files: tuple[int, ...]
+    outputs: Mapping[int, Stream]
+    sources: ExitStack  # the worker's ends
+    names_dir: Path
+
+    def follow(self, cell: Cell, log: Log, cancel: Cancel) -> dict[str, Any]:
+        """Pass the output on until the commands have ended; the worker's answer. `Cancelled`."""
+        self.sources.close()
+        forget = cancel.on_cancel(cell.cancel)
+        try:
+            _pass_on(self.outputs, cell.fileno(), log)
+            answer, _ = cell.finish()
+        finally:
+            forget()
+        _pass_on(self.outputs, None, log)
+        if cancel.is_set() and answer["status"]:
+            raise Cancelled
+        return dict(answer)
+
+    def discard(self) -> None:
+        """Remove what was made for this run alone."""
+        for name in _NAMES:
+            (self.names_dir / name).unlink()
+        self.names_dir.rmdir()
+
+
+class Runs:
+    """Prepares build containers. Thread-safe."""
+
+    def __init__(self, store: Store, home_dir: Path, tmp_dir: Path, runner: str) -> None:
+        self._store = store
+        self._home_dir = home_dir
+        self._tmp_dir = tmp_dir
+        self._runner = runner
+        self._toolchain: Path | None = None
+
+    def prepare(self, on: SandboxHeld, run: Run, filling: Path, resources: ExitStack) -> Prepared:
+        """A request for a run; what it needs is closed with `resources`. `StapelError`."""
+        network = _NETWORKS.get(run.network)
+        if network is None:
+            raise StapelError(
+                f"the sandbox has no network {run.network}",
+                hint="`default` and `host` are the host's, `none` has `lo` alone",
+            )
+        if self._toolchain is None:
+            self._toolchain = make_toolchain(self._home_dir).directory
+        hostname = secrets.token_hex(6)
+        mounts = [(str(self._toolchain), ROOT, True), *self._name_files(filling, hostname)]
+        points = [("proc", True), ("dev", True), ("sys", True), *((f"etc/{name}", False) for name in _NAMES), (ROOT, True)]
+        environment = _environment(on, run, hostname)
+        for mount in run.mounts:
+            if not mount.source.exists():
+                raise StapelError(f"{mount.source} is to be mounted at {mount.target}, and is not there")
+            mounts.append((str(mount.source), mount.target, mount.read_only))
+            points.append((mount.target, mount.source.is_dir()))
+        if run.ssh_socket is not None:
+            from stapel.ssh_agent import serve_filtered
+
+            socket = resources.enter_context(serve_filtered(run.ssh_socket, self._tmp_dir))
+            mounts.append((str(socket), AGENT_SOCKET, False))
+            points.append((AGENT_SOCKET, False))
+        call = entrypoint_arguments(run.script)
+        request = {
+            "runner": self._runner,
+            "stub": os.fsencode(self._store.stub(points)),
+            "mounts": [
+                (os.fsencode(source), os.fsencode(target.strip("/")), read_only)
+                for source, target, read_only in sorted(mounts, key=lambda item: item[1].count("/"))
+            ],
+            "hostname": hostname.encode(),
+            "network": network,
+            "env": {os.fsencode(name): os.fsencode(value) for name, value in environment.items()},
+            "argv": [os.fsencode(text) for text in (ENTRYPOINT, *call.arguments)],
+            "script": call.archive,
+            "capabilities": [name.encode() for name in CAPABILITIES],
+        }
+        return self._open(request, filling / "names", resources)
+
+    def _open(self, request: Mapping[str, Any], names_dir: Path, resources: ExitStack) -> Prepared:
+        theirs = resources.enter_context(ExitStack())
+
+        def opened(file: int, owner: ExitStack) -> int:
+            owner.callback(os.close, file)
+            return file
+
+        stdin = opened(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC), theirs)
+        outputs: dict[int, Stream] = {}
+        files = [stdin]
+        streams: Sequence[Stream] = ("stdout", "stderr")
+        for stream in streams:
+            reading, writing = os.pipe2(os.O_CLOEXEC)
+            outputs[opened(reading, resources)] = stream
+            files.append(opened(writing, theirs))
+        rules = compile_rules(self._store.dir / "seccomp")
+        files.append(opened(os.open(rules, os.O_RDONLY | os.O_CLOEXEC), theirs))
+        return Prepared(request, tuple(files), outputs, theirs, names_dir)
+
+    def _name_files(self, filling: Path, hostname: str) -> list[tuple[str, str, bool]]:
+        """What a container has for the names of hosts. It may write to these files: they go with the container."""
+        directory = filling / "names"
+        directory.mkdir()
+        hosts = _read("/etc/hosts") or "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+        contents = {
+            "hosts": f"{hosts.rstrip()}\n127.0.1.1\t{hostname}\n",
+            "hostname": f"{hostname}\n",
+            "resolv.conf": _read("/etc/resolv.conf"),
+        }
+        mounts = []
+        for name, text in contents.items():
+            (directory / name).write_text(text)
+            (directory / name).chmod(0o644)
+            mounts.append((str(directory / name), f"etc/{name}", False))
+        return mounts
+
+
+def _pass_on(outputs: Mapping[int, Stream], until: int | None, log: Log) -> None:
+    """Pass output on until all its writers have ended, or until a descriptor can be read."""
+    poll = select.poll()
+    waiting = set(outputs)
+    for file in waiting:
+        poll.register(file, select.POLLIN)
+    if until is not None:
+        poll.register(until, select.POLLIN)
+    while waiting:
+        ready = [file for file, _ in poll.poll()]
+        for file in ready:
+            if file == until:
+                continue
+            data = os.read(file, _PIECE_BYTES)
+            if data:
+                log(outputs[file], data)
+            else:
+                waiting.discard(file)
+                poll.unregister(file)
+        if until in ready:
+            return
+
+
+def _environment(on: SandboxHeld, run: Run, hostname: str) -> dict[str, str]:
+    own = dict(text.partition("=")[::2] for text in on.config.run.get("Env") or () if "=" in text)
+    environment = {"PATH": DEFAULT_PATH, "HOSTNAME": hostname, **own, **proxies(), **run.env}
+    return environment | {"SSH_AUTH_SOCK": AGENT_SOCKET} if run.ssh_socket is not None else environment
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(errors="surrogateescape")
+    except OSError:
+        return ""

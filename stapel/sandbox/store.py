@@ -1,0 +1,354 @@
+"""What the sandbox keeps on disk, below `HOME/sandbox`.
+
+    snapshots/<id>/fs            the files of one layer: an overlay's upper directory
+    snapshots/<id>/layer.json    its diff id and size
+    snapshots/0                  no files
+    chains/<digest>              a link to the snapshot that has the files of a chain of layers
+    images/<digest>              an image: its configuration, byte for byte, and its snapshots
+    names/<repository>/<tag>     a link that says which image
+    blobs/sha256/<digest>        compressed layers of others, whose bytes nobody can make again
+    filling/<run>-<n>            what is being made; of a run that is gone: rubbish
+    stubs/<digest>               mount points, the lowest layer under running commands
+    pins/<run>                   the snapshots that a run uses or has made, a line each
+    lock                         held by all who pin, and by one who removes
+    mnt                          where each worker mounts, in a namespace of its own
+
+Everything is made at a temporary place and published by one step (rename, or a link), so whoever reads sees all or
+nothing. A snapshot never changes once it is published. It is removed when no image has it and no living run has pinned it:
+who removes holds the lock alone while it looks, and takes what it removes out of sight before it lets go.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import itertools
+import json
+import os
+import secrets
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote
+
+from stapel.errors import Broken, NotFound
+from stapel.oci.api import Descriptor
+from stapel.runs import is_alive
+
+EMPTY = "0"
+FORMAT = "1"
+_ID_BYTES = 5
+_DIRECTORIES = ("chains", "images", "names", "blobs/sha256", "filling", "stubs", "pins", "mnt", f"snapshots/{EMPTY}")
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A published snapshot."""
+
+    snapshot: str
+    diff_id: str
+    size_bytes: int  # of its tar
+    blob: Descriptor | None = None  # the bytes that it came as, where we did not make it
+
+
+@dataclass(frozen=True, slots=True)
+class StoredImage:
+    """An image: `config` is its bytes, `layers` the lowest first."""
+
+    id: str  # sha256:...
+    config: bytes
+    layers: tuple[Layer, ...]
+
+
+class Store:
+    """The files of one home. Thread-safe; any number of processes may use it at once."""
+
+    def __init__(self, home_dir: Path, run_id: str) -> None:
+        self.dir = home_dir / "sandbox"
+        self._home_dir = home_dir
+        self._run_id = run_id
+        self._count = itertools.count(1)
+        self._ready = False
+        self._pinning = threading.Lock()
+        self._pinned: set[str] = set()
+        self._stored: set[str] = set()
+
+    def open(self) -> None:
+        """Have the directories. `OSError`."""
+        if self._ready:
+            return
+        if not (self.dir / "format").exists():
+            self.dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for name in _DIRECTORIES:
+                (self.dir / name).mkdir(parents=True, exist_ok=True)
+            (self.dir / "format").write_text(FORMAT)
+        self._ready = True
+
+    # -- making
+
+    def new_filling(self) -> str:
+        """A new directory to fill; its path relative to the snapshots."""
+        name = f"{self._run_id}-{next(self._count)}"
+        (self.dir / "filling" / name).mkdir(mode=0o755)
+        return f"../filling/{name}"
+
+    def absolute(self, filling: str) -> Path:
+        """The directory of `new_filling`."""
+        return self.dir / "snapshots" / filling
+
+    def publish(
+        self, filling: str, below: Sequence[Layer], diff_id: str, size_bytes: int, blob: Descriptor | None = None
+    ) -> Layer:
+        """Make a snapshot of what was filled, on top of `below`."""
+        path = self.absolute(filling)
+        (path / "layer.json").write_text(json.dumps(_layer_document(Layer("", diff_id, size_bytes, blob))))
+        while True:
+            layer = Layer(_new_id(), diff_id, size_bytes, blob)
+            self._pin([layer.snapshot])
+            try:
+                path.rename(self.dir / "snapshots" / layer.snapshot)
+            except OSError:
+                if not (self.dir / "snapshots" / layer.snapshot).exists():
+                    raise
+                continue  # an id that is in use
+            break
+        link = self.dir / "chains" / chain_digest([*below, layer])
+        try:
+            link.symlink_to(layer.snapshot)
+        except FileExistsError:
+            if not (link.parent.parent / "snapshots" / link.readlink()).exists():
+                link.unlink(missing_ok=True)  # of a snapshot that was removed
+                with suppress(FileExistsError):
+                    link.symlink_to(layer.snapshot)
+        return layer
+
+    def find_chain(self, diff_ids: Sequence[str]) -> Layer | None:
+        """The snapshot of the uppermost of these layers on top of the others, where one is here."""
+        link = self.dir / "chains" / _chain_digest(diff_ids)
+        try:
+            snapshot = str(link.readlink())
+            document = json.loads((self.dir / "snapshots" / snapshot / "layer.json").read_bytes())
+        except FileNotFoundError:
+            return None
+        layer = _layer(snapshot, document)
+        return layer if self.pin([layer]) else None
+
+    def stub(self, points: Sequence[tuple[str, bool]]) -> str:
+        """A directory with these mount points (path, whether it is a directory); its path relative to the snapshots."""
+        name = hashlib.sha256(repr(sorted(points)).encode()).hexdigest()[:16]
+        path = self.dir / "stubs" / name
+        if not path.is_dir():
+            filling = self.absolute(self.new_filling())
+            for point, is_directory in points:
+                place = filling / point.strip("/")
+                if is_directory:
+                    place.mkdir(parents=True, exist_ok=True)
+                else:
+                    place.parent.mkdir(parents=True, exist_ok=True)
+                    place.touch()
+            try:
+                filling.rename(path)
+            except OSError:
+                if not path.is_dir():
+                    raise
+        return f"../stubs/{name}"
+
+    # -- keeping and removing
+
+    def pin(self, layers: Sequence[Layer]) -> bool:
+        """Keep snapshots from being removed while this run lives; False where one of them is gone already."""
+        wanted = [layer.snapshot for layer in layers if layer.snapshot not in self._pinned]
+        if not wanted:
+            return True
+        self._pin(wanted)
+        return all((self.dir / "snapshots" / snapshot).exists() for snapshot in wanted)
+
+    def unpin(self) -> None:
+        """End of this run: nothing is kept for it any more."""
+        (self.dir / "pins" / self._run_id).unlink(missing_ok=True)
+
+    def _pin(self, snapshots: Sequence[str]) -> None:
+        with self._pinning, self._locked(fcntl.LOCK_SH):
+            with (self.dir / "pins" / self._run_id).open("a") as file:
+                file.write("".join(f"{snapshot}\n" for snapshot in snapshots))
+            self._pinned.update(snapshots)
+
+    def take_out(self, snapshots: Iterable[str]) -> list[str]:
+        """Take those that nobody needs out of sight; where they are now, relative to the snapshots, to be removed."""
+        with self._locked(fcntl.LOCK_EX):
+            used = {layer.snapshot for image in self.images() for layer in image.layers} | self._pins_of_others()
+            return [self._take_out(snapshot) for snapshot in snapshots if snapshot not in used]
+
+    def take_out_leftovers(self) -> list[str]:
+        """Likewise what runs that are gone were filling, and what they had made and no image has."""
+        gone = [path for path in (self.dir / "pins").iterdir() if not self._lives(path.name)]
+        pinned = {line for path in gone for line in path.read_text().split()}
+        taken = self.take_out(sorted(snapshot for snapshot in pinned if (self.dir / "snapshots" / snapshot).exists()))
+        for path in gone:
+            path.unlink(missing_ok=True)
+        fillings = [path.name for path in (self.dir / "filling").iterdir()]
+        return taken + [f"../filling/{name}" for name in fillings if not self._lives(name.partition("-")[0])]
+
+    def _take_out(self, snapshot: str) -> str:
+        name = f"{self._run_id}-{next(self._count)}"
+        with suppress(FileNotFoundError):
+            (self.dir / "snapshots" / snapshot).rename(self.dir / "filling" / name)
+        return f"../filling/{name}"
+
+    def _pins_of_others(self) -> set[str]:
+        files = [path for path in (self.dir / "pins").iterdir() if path.name != self._run_id and self._lives(path.name)]
+        found: set[str] = set()
+        for path in files:
+            with suppress(FileNotFoundError):
+                found.update(path.read_text().split())
+        return found
+
+    def _lives(self, run_id: str) -> bool:
+        return run_id == self._run_id or is_alive(self._home_dir, run_id)
+
+    @contextmanager
+    def _locked(self, how: int) -> Iterator[None]:
+        lock = os.open(self.dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, how)
+            yield
+        finally:
+            os.close(lock)
+
+    # -- blobs
+
+    def blob_path(self, digest: str) -> Path:
+        """Where the bytes of a digest are, or would be."""
+        algorithm, _, value = digest.partition(":")
+        return self.dir / "blobs" / algorithm / value
+
+    def temporary_blob(self) -> Path:
+        """A new path beside the blobs, to be renamed."""
+        return self.dir / "blobs/sha256" / f".{self._run_id}-{next(self._count)}"
+
+    # -- images
+
+    def put_image(self, config: bytes, layers: Sequence[Layer]) -> str:
+        """Keep an image; its id."""
+        digest = hashlib.sha256(config).hexdigest()
+        document = {
+            "config": config.decode(),
+            "layers": [{"snapshot": layer.snapshot, **_layer_document(layer)} for layer in layers],
+        }
+        self._write(self.dir / "images" / digest, json.dumps(document).encode())
+        self._stored.update(layer.snapshot for layer in layers)
+        return f"sha256:{digest}"
+
+    def is_stored(self, layer: Layer) -> bool:
+        """Whether this run has put a layer into an image."""
+        return layer.snapshot in self._stored
+
+    def image(self, image_id: str) -> StoredImage:
+        """An image by its id. `NotFound`, `Broken`."""
+        algorithm, _, digest = image_id.partition(":")
+        if algorithm != "sha256" or "/" in digest:
+            raise NotFound(f"there is no image {image_id}")
+        try:
+            document = json.loads((self.dir / "images" / digest).read_bytes())
+            config = document["config"].encode()
+            layers = tuple(_layer(item["snapshot"], item) for item in document["layers"])
+        except FileNotFoundError:
+            raise NotFound(f"there is no image {image_id}") from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise Broken(f"image {image_id} in {self.dir} cannot be read: {error}") from error
+        return StoredImage(image_id, config, layers)
+
+    def remove_image(self, image_id: str) -> tuple[Layer, ...]:
+        """Forget an image and all its names; the layers that it had."""
+        gone = self.image(image_id)
+        for path in (self.dir / "names").glob("*/*"):
+            with suppress(OSError):
+                if str(path.readlink()) == image_id:
+                    path.unlink()
+        (self.dir / "images" / image_id.partition(":")[2]).unlink(missing_ok=True)
+        return gone.layers
+
+    def images(self) -> Iterator[StoredImage]:
+        """All images."""
+        for path in (self.dir / "images").iterdir():
+            if not path.name.startswith("."):
+                with suppress(NotFound):
+                    yield self.image(f"sha256:{path.name}")
+
+    # -- names
+
+    def names(self, repository: str) -> dict[str, str]:
+        """The names of a repository and their images' ids."""
+        directory = self.dir / "names" / quote(repository, safe="")
+        found = {}
+        with suppress(FileNotFoundError):
+            for path in directory.iterdir():
+                if not path.name.startswith("."):
+                    with suppress(OSError):
+                        found[unquote(path.name)] = str(path.readlink())
+        return found
+
+    def named(self, repository: str, name: str) -> str | None:
+        """The id of the image of a name."""
+        try:
+            return str(self._name_path(repository, name).readlink())
+        except FileNotFoundError:
+            return None
+
+    def set_name(self, repository: str, name: str, image_id: str) -> None:
+        """Give a name to an image, or let it mean another one, in one step."""
+        path = self._name_path(repository, name)
+        path.parent.mkdir(exist_ok=True)
+        try:
+            path.symlink_to(image_id)
+        except FileExistsError:
+            temporary = path.parent / f".{self._run_id}-{next(self._count)}"
+            temporary.symlink_to(image_id)
+            temporary.rename(path)
+
+    def remove_name(self, repository: str, name: str) -> None:
+        """Remove a name. `NotFound`."""
+        try:
+            self._name_path(repository, name).unlink()
+        except FileNotFoundError:
+            raise NotFound(f"there is no name {name} in {repository}") from None
+
+    def _name_path(self, repository: str, name: str) -> Path:
+        return self.dir / "names" / quote(repository, safe="") / quote(name, safe="")
+
+    def _write(self, path: Path, data: bytes) -> None:
+        temporary = path.parent / f".{self._run_id}-{next(self._count)}"
+        temporary.write_bytes(data)
+        temporary.rename(path)
+
+
+def _layer_document(layer: Layer) -> dict[str, Any]:
+    document: dict[str, Any] = {"diffId": layer.diff_id, "sizeBytes": layer.size_bytes}
+    if layer.blob is not None:
+        blob = layer.blob
+        document["blob"] = {"mediaType": blob.media_type, "digest": blob.digest, "sizeBytes": blob.size_bytes}
+    return document
+
+
+def _layer(snapshot: str, document: Mapping[str, Any]) -> Layer:
+    blob = document.get("blob")
+    kept = Descriptor(blob["mediaType"], blob["digest"], blob["sizeBytes"]) if blob else None
+    return Layer(snapshot, document["diffId"], document["sizeBytes"], kept)
+
+
+def chain_digest(layers: Sequence[Layer]) -> str:
+    """What names the files of a chain of layers."""
+    return _chain_digest([layer.diff_id for layer in layers])
+
+
+def _chain_digest(diff_ids: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(diff_ids).encode()).hexdigest()
+
+
+def _new_id() -> str:
+    import base64
+
+    return base64.b32encode(secrets.token_bytes(_ID_BYTES)).decode().lower()

@@ -1,0 +1,42 @@
+"""Images that have links, or nothing, at the places that a build container mounts over: nothing of ours stays there."""
+
+import pytest
+
+from stapel.api import Mount, Run
+from tests.conformance.engines import directory, file, lay, link
+
+CAT = 'while read -r line; do echo "$line"; done <{}\n'
+
+
+def test_etc_that_is_a_link(sandbox):
+    base = sandbox.build(sandbox.scratch(), lay(directory(b"usr/etc"), link(b"etc", b"usr/etc")))
+    made = sandbox.build(base, Run(CAT.format("/etc/hostname") + ">/made"))
+    assert sandbox.paths(made, b"made")
+    assert sandbox.paths(made, b"etc")[b""].kind == "symlink"
+    assert list(sandbox.paths(made, b"usr/etc")) == [b""]
+
+
+@pytest.mark.parametrize("target", [b"../run/resolve/stub.conf", b"/run/resolve/stub.conf", b"stub.conf"])
+def test_resolv_conf_that_is_a_link_to_nothing(sandbox, target):
+    base = sandbox.build(sandbox.base(), lay(link(b"etc/resolv.conf", target)))
+    before = sandbox.paths(base)
+    made = sandbox.build(base, Run("cat /etc/resolv.conf >/made"))
+    with open("/etc/resolv.conf") as expected:
+        assert sandbox.files(made, b"made")[1][b""].decode().split("\n")[0] == expected.readline().rstrip("\n")
+    assert sandbox.paths(made, b"etc/resolv.conf")[b""].link == target
+    after = sandbox.paths(made)
+    assert {path: item.kind for path, item in after.items() if path != b"made"} == {
+        path: item.kind for path, item in before.items()
+    }
+
+
+def test_directories_of_the_base_that_were_emptied(sandbox):
+    base = sandbox.build(sandbox.base(), lay(file(b"etc/own", b"x"), empty=[b"etc", b"proc", b"sys", b"dev"]))
+    assert sandbox.run(base, "read -r name </etc/hostname; echo ${#name}; cat /etc/own; echo >/dev/null") == "12\nx"
+
+
+def test_a_mount_below_a_link(sandbox, tmp_path):
+    base = sandbox.build(sandbox.base(), lay(directory(b"real", mtime_s=11), link(b"way", b"/real")))
+    made = sandbox.build(base, Run("echo host >/way/deep/er/file", mounts=[Mount(tmp_path, "/way/deep/er")]))
+    assert (tmp_path / "file").read_text() == "host\n"
+    assert {path: item.mtime_s for path, item in sandbox.paths(made, b"real").items()} == {b"": 11}
