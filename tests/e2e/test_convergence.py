@@ -18,7 +18,7 @@ from tests.e2e.projects import REPORT, Project
 from tests.trace_points import Plan
 
 HOUR_MS = 3_600_000
-TIMEOUT_S = 120
+TIMEOUT_S = 300
 APP = """\
 image: app
 from: BUSYBOX
@@ -72,7 +72,8 @@ def start(project: Project, home: str, point: str, clock_ms: int, *arguments: st
         ("engine", "AA", "save.before-name", "save.before-lock", "A", 0),
         ("engine", "AB", "save.before-name", "save.after-name", "B", -HOUR_MS),
         ("registry", "AB", "save.after-list", "build.after-confirm", "B", HOUR_MS),
-        ("registry", "AB", "build.before-confirm", "save.before-look", "B", -HOUR_MS),
+        # A name is on its way until the other one is about to confirm what it has found.
+        ("registry", "AB", "manifest.before-name", "build.before-confirm", "A", HOUR_MS),
     ],
 )
 def test_two_builds_that_are_stopped_report_what_is_selected(
