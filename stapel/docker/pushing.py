@@ -53,7 +53,9 @@ class Pushes:
                 if found:
                     break
             self._warn(f"the Docker Engine could not push to {into.address} ({why}); conveyor uploads the layers itself")
-        return into.put(DockerImages("", self._clients).get(image_id))
+        descriptor = into.put(DockerImages("", self._clients).get(image_id))
+        self._ledger.settle("image", image_id)
+        return descriptor
 
     def close(self) -> None:
         """Take the tags off the images."""
