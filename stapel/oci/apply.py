@@ -149,7 +149,8 @@ class _Applying:
                 return
             if not self._stand(components, member.path, marks=name.startswith(WHITEOUT)):
                 return
-            self._parent_written = parent if plain else None
+            # Where a link was followed, the next entry may replace it: it is followed anew.
+            self._parent_written = parent if plain and components == self._at.names else None
         elif len(member.path) > _MOST_PATH_BYTES:
             raise _too_long(member.path)
         if name.startswith(WHITEOUT):

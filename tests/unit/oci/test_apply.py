@@ -369,6 +369,12 @@ def test_a_link_below_is_followed_and_not_replaced(root):
     assert (root / "usr").stat().st_mtime == 7
 
 
+def test_a_link_below_that_an_entry_replaces_leads_nowhere_any_more(root):
+    below = below_form(a=("directory", 0o755, b""), a__l=("symlink", 0o777, b"."))
+    with pytest.raises(BadLayer, match="/a/l/other leads through /a/l, which is no directory"):
+        apply(root, archive(("a/l/l", REG, ""), ("a/l/other", REG, "")), below)
+
+
 def test_whiteouts_of_what_is_not_below_are_left_out(root):
     below = below_form(d=("directory", 0o755, b""), d__f=("file", 0o644, b""))
     apply(root, layer(whiteout(b"d/f"), whiteout(b"d/g"), whiteout(b"h/i")), below)
