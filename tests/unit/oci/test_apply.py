@@ -654,6 +654,56 @@ def test_extended_headers_that_make_no_sense(root, record):
         apply(root, pax + layer(file(b"f")))
 
 
+def pax(**records):
+    """A tar with a file of these records, written as they are."""
+    body = b""
+    for key, value in records.items():
+        rest = b" " + key.replace("__", ".").encode() + b"=" + value + b"\n"
+        length = len(rest) + 1
+        while len(str(length)) + len(rest) != length:
+            length = len(str(length)) + len(rest)
+        body += b"%d" % length + rest
+    header = layer(file(b"PaxHeaders/x", body))
+    return _patched(header, 156, b"x")[: len(header) - 1024] + layer(file(b"f"))
+
+
+@pytest.mark.parametrize(
+    ("records", "word"),
+    [
+        ({"uid": b"-1"}, "no ids"),
+        ({"gid": b"4294967295"}, "no ids"),
+        ({"uid": b"99999999999999999999"}, "no ids"),
+        ({"uid": b"x"}, "no number"),
+        ({"mtime": b"9" * 40}, "time that makes no sense"),
+        ({"mtime": b"-" + b"9" * 30 + b".5"}, "time that makes no sense"),
+        ({"size": b"9223372036854775807"}, "size of"),
+        ({"size": b"-5"}, "size of"),
+        ({"GNU__sparse__map": b"0,0", "GNU__sparse__size": b"9999999999999999999"}, "map"),
+        ({"SCHILY__xattr__user__a\0b": b"x"}, "makes no sense"),
+        ({"SCHILY__xattr__user__" + "a" * 300: b"x"}, "cannot be made"),
+        ({"SCHILY__xattr__user__a": b"x" * 70_000}, "cannot be made"),
+    ],
+    ids=lambda value: None if isinstance(value, str) else str(value)[:40],
+)
+def test_numbers_and_attributes_that_no_system_takes(root, records, word):
+    with pytest.raises(BadLayer, match=word):
+        apply(root, pax(**records))
+
+
+def test_a_time_that_no_file_system_holds_is_the_nearest(root):
+    apply(root, pax(mtime=b"9999999999999"))
+    assert (root / "f").stat().st_mtime > 2**33
+
+
+def test_a_sparse_map_of_sixteen_mebibytes_takes_no_minute(root):
+    """One that is read piece by piece, and whose pieces are many."""
+    sparse = b"1000000\n" + b"0\n0\n" * 1_000_000
+    sparse += bytes(-len(sparse) % 512)
+    headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "f", "GNU.sparse.realsize": "1000"}
+    apply(root, archive(("f", REG, sparse.decode(), {"pax_headers": headers})))
+    assert (root / "f").read_bytes() == bytes(1000)
+
+
 def test_an_extended_header_bomb(root):
     pax = _patched(layer(file(b"x", b"")), 124, b"77777777777\0")
     with pytest.raises(BadLayer, match="longer than any reader takes"):
@@ -695,5 +745,5 @@ def test_an_owner_that_there_is_not_here(root, tmp_path_factory):
     )
     if "unshare" in told.stderr:
         pytest.skip("no user namespace here")
-    assert "/f cannot be made for owner 5000:0 here" in told.stdout
+    assert "/f belongs to 5000:0, which there is not in this user namespace" in told.stdout
     assert "/etc/subuid" in told.stdout
