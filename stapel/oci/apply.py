@@ -221,6 +221,8 @@ class _Applying:
         piece = b""
         assert member.extents is not None
         for offset, length in member.extents:
+            if not length:
+                continue
             os.lseek(fd, offset, os.SEEK_SET)
             while length:
                 piece = piece or next(pieces)

@@ -5,10 +5,13 @@ import io
 import os
 import stat
 import tarfile
+import tempfile
 from pathlib import Path
 
 import pytest
 import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from stapel.oci.apply import Form, apply_layer
 from stapel.oci.archive import Limits, Member
@@ -695,13 +698,50 @@ def test_a_time_that_no_file_system_holds_is_the_nearest(root):
     assert (root / "f").stat().st_mtime > 2**33
 
 
-def test_a_sparse_map_of_sixteen_mebibytes_takes_no_minute(root):
-    """One that is read piece by piece, and whose pieces are many."""
-    sparse = b"1000000\n" + b"0\n0\n" * 1_000_000
+def test_a_sparse_map_of_many_pieces(root):
+    sparse = b"200000\n" + b"0\n0\n" * 200_000
     sparse += bytes(-len(sparse) % 512)
     headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "f", "GNU.sparse.realsize": "1000"}
     apply(root, archive(("f", REG, sparse.decode(), {"pax_headers": headers})))
     assert (root / "f").read_bytes() == bytes(1000)
+
+
+ALL_KINDS = archive(
+    ("d", DIR, "", {"pax_headers": {"SCHILY.xattr.user.a": "1", "mtime": "1.5"}}),
+    ("d/" + "f" * 150, REG, "content" * 100),
+    ("l", SYM, "d"),
+    ("l/g", REG, "x", {"pax_headers": {"GNU.sparse.map": "0,1", "GNU.sparse.size": "9"}}),
+    ("h", LNK, "l/g"),
+    (".wh.x", REG, ""),
+    ("d/.wh..wh..opq", REG, ""),
+    ("c", CHR, "", {"devmajor": 1, "devminor": 3}),
+    ("p", FIFO, ""),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, len(ALL_KINDS) - 1), st.binary(min_size=1, max_size=12)), min_size=1, max_size=6),
+    st.booleans(),
+    st.sampled_from([PLAIN, UPPER]),
+)
+def test_changed_bytes_are_another_layer_or_a_clear_error(changes, repaired, form):
+    data = bytearray(ALL_KINDS)
+    for at, new in changes:
+        data[at : at + len(new)] = new
+    for block in range(0, len(data) - 511, 512) if repaired else ():
+        if data[block + 257 : block + 262] == b"ustar":  # so that more than the checksum is looked at
+            data[block + 148 : block + 156] = b" " * 8
+            data[block + 148 : block + 156] = b"%06o\0 " % sum(data[block : block + 512])
+    with tempfile.TemporaryDirectory() as made:
+        (inside := Path(made, "root")).mkdir()
+        try:
+            apply(inside, bytes(data), Form(overlay=form.overlay, owners=ROOT, devices="placeholder"))
+        except BadLayer as error:
+            assert str(error)
+        assert [path.name for path in Path(made).iterdir()] == ["root"]
+        for directory, _, _ in os.walk(inside):
+            Path(directory).chmod(0o700)  # so that everybody can remove them
 
 
 def test_an_extended_header_bomb(root):
