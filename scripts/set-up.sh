@@ -128,6 +128,17 @@ allow_services() {
     services_denied=
 }
 
+# --- a user with subordinate ids ------------------------------------------------------------------------------------
+
+# Has the user conveyor-test, who is not root and owns a range of ids, for the tests of the sandbox. The user stays.
+make_user() {
+    local file
+    id conveyor-test >/dev/null 2>&1 || useradd --system --create-home --shell /usr/sbin/nologin conveyor-test
+    for file in /etc/subuid /etc/subgid; do
+        grep -q '^conveyor-test:' "$file" 2>/dev/null || echo "conveyor-test:524288:65536" >>"$file"
+    done
+}
+
 # --- the virtual environment ----------------------------------------------------------------------------------------
 
 # make_venv [EXTRA] has conveyor in .venv of the checkout, with what the extra brings; pip runs only when something changed.

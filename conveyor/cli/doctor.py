@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import click
 
 from conveyor.cli.options import Command, ProjectOptions, StorageOptions, project_options, storage_options
+
+ENGINES: tuple[Literal["sandbox", "docker"], ...] = ("sandbox", "docker")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +54,22 @@ def _checks(project: ProjectOptions, storage: StorageOptions) -> list[tuple[str,
     checks: list[tuple[str, Check]] = [
         ("git", _check_git),
         ("project", lambda: _check_project(project)),
-        ("engine docker", lambda: _check_engine(project, storage)),
+        *(
+            (f"engine {name}", functools.partial(_check_engine, project, replace(storage, engine=name), storage.engine))
+            for name in ENGINES
+            if storage.engine in ("auto", name)
+        ),
         ("toolchain", lambda: _check_toolchain(project, storage)),
         ("ssh agent", _check_agent),
         ("locks", lambda: _check_locks(project, storage)),
     ]
-    if storage.repo:
-        checks.append((f"registry {storage.repo}", lambda: _check_registry(storage)))
+    named = [("registry", storage.repo), ("final repository", storage.final_repo)]
+    named += [("secondary", address) for address in storage.secondary_repos]
+    named += [("cache", address) for address in storage.cache_repos]
+    for role, address in named:
+        if address:
+            is_needed = role not in ("secondary", "cache")
+            checks.append((f"{role} {address}", functools.partial(_check_registry, storage, address, is_needed)))
     return checks
 
 
@@ -81,14 +93,21 @@ def _check_project(project: ProjectOptions) -> tuple[Literal["ok", "warning", "e
     return "ok", text
 
 
-def _check_engine(project: ProjectOptions, storage: StorageOptions) -> tuple[Literal["ok", "warning", "error"], str]:
+def _check_engine(
+    project: ProjectOptions, storage: StorageOptions, asked: str
+) -> tuple[Literal["ok", "warning", "error"], str]:
     from conveyor.cli.session import make_engine, open_places
 
+    warnings: list[str] = []
     with open_places(project) as places:
-        engine = make_engine("doctor", places, storage, lambda message: None)
+        engine = make_engine("doctor", places, storage, warnings.append)
         try:
             why = engine.probe()
-            return ("error", why) if why else ("ok", f"answers, builds for {engine.platform()}")
+            if why:
+                # Of two engines one is enough: whether that one is there is what the toolchain shows.
+                return ("warning" if asked == "auto" else "error"), why
+            text = f"runs here, builds for {engine.platform()}"
+            return ("warning", f"{text}, but {'; '.join(warnings)}") if warnings else ("ok", text)
         finally:
             engine.close()
 
@@ -108,7 +127,7 @@ def _check_toolchain(project: ProjectOptions, storage: StorageOptions) -> tuple[
             scratch.close()
         finally:
             engine.close()
-    return "ok", "every tool works in a container without a base"
+    return "ok", f"every tool works in a container of the engine {engine.name} without a base"
 
 
 def _check_agent() -> tuple[Literal["ok", "warning", "error"], str]:
@@ -138,8 +157,14 @@ def _check_locks(project: ProjectOptions, storage: StorageOptions) -> tuple[Lite
     return "ok", storage.synchronization or "files of this machine"
 
 
-def _check_registry(storage: StorageOptions) -> tuple[Literal["ok", "warning", "error"], str]:
+def _check_registry(storage: StorageOptions, address: str, is_needed: bool) -> tuple[Literal["ok", "warning", "error"], str]:
     from conveyor.cli.session import make_registry
+    from stapel.errors import Unreachable
 
-    count = sum(1 for _ in make_registry(storage.repo, storage, (), lambda message: None).names())
+    try:
+        count = sum(1 for _ in make_registry(address, storage, (), lambda message: None).names())
+    except Unreachable as error:
+        if is_needed:
+            raise
+        return "warning", f"builds go on without: {error}"
     return "ok", f"answers, {count} names"

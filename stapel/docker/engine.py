@@ -158,7 +158,8 @@ class DockerEngine:
 
     def shell(self, image: Held, run: Run) -> int:
         """See `Engine`."""
-        from stapel.docker.terminal import attach_terminal, has_terminal
+        from stapel.docker.terminal import attach_terminal
+        from stapel.terminal import has_terminal
 
         held = _own(image)
         with ExitStack() as resources:

@@ -71,26 +71,12 @@ def load_view(clients: Clients, image: ImageView) -> str:
     """Load an image of another store whole, every layer read from there; the image id."""
     from contextlib import ExitStack
 
+    from stapel.oci.compress import decompressed
+
     with ExitStack() as resources:
         layers = {}
         for layer, diff_id in zip(image.layers(), image.config.diff_ids, strict=True):
             spool = cast(BinaryIO, resources.enter_context(tempfile.TemporaryFile()))
-            _decompress(resources.enter_context(image.open(layer)), spool)
+            spool.writelines(decompressed(resources.enter_context(image.open(layer))))
             layers[diff_id] = spool
         return load_image(clients, image.config, layers)
-
-
-def _decompress(content: BinaryIO, spool: BinaryIO) -> None:
-    import shutil
-    import zlib
-
-    first = content.read(1 << 16)
-    if first[:2] != b"\x1f\x8b":
-        spool.write(first)
-        shutil.copyfileobj(content, spool, 1 << 20)
-        return
-    unzip = zlib.decompressobj(zlib.MAX_WBITS | 16)
-    while first:
-        spool.write(unzip.decompress(first))
-        first = content.read(1 << 20)
-    spool.write(unzip.flush())

@@ -6,14 +6,13 @@ import os
 import select
 import socket
 import ssl
-import termios
-import tty
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 from stapel.docker.client import engine_errors
 from stapel.errors import StapelError
+from stapel.terminal import has_terminal, raw_terminal, write_all
 
 if TYPE_CHECKING:
     from docker import APIClient
@@ -23,11 +22,6 @@ _LOOK_AT_SIZE_S = 0.5
 _NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
-def has_terminal() -> bool:
-    """Whether a person sits before our stdin and stdout."""
-    return os.isatty(0) and os.isatty(1)
-
-
 def attach_terminal(client: APIClient, container: str) -> int:
     """Start a container made with stdin (and a tty where there is a terminal) and stay until it ends; its exit status."""
     with engine_errors("opening a shell"):
@@ -35,7 +29,7 @@ def attach_terminal(client: APIClient, container: str) -> int:
             container, params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1, "logs": 0}
         )
         connection = cast(socket.socket, getattr(attached, "_sock", attached))
-        with _raw_terminal():
+        with raw_terminal():
             client.start(container)
             if has_terminal():
                 _copy(connection, lambda data: [(1, data)], _Size(client, container))
@@ -77,7 +71,7 @@ def _copy(connection: socket.socket, split: Callable[[bytes], Iterable[tuple[int
                 if not data:
                     return
                 for stream, piece in split(data):
-                    _write(stream, piece)
+                    write_all(stream, piece)
         if open_to:
             try:
                 typed = typed[connection.send(typed) :]
@@ -107,11 +101,6 @@ def _received(connection: socket.socket) -> Iterator[bytes]:
             return
 
 
-def _write(stream: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(stream, data) :]
-
-
 def _demultiplexed() -> Callable[[bytes], Iterable[tuple[int, bytes]]]:
     """Without a tty the engine frames both streams: eight bytes, the stream first, the length in the last four."""
     pending = bytearray()
@@ -126,16 +115,3 @@ def _demultiplexed() -> Callable[[bytes], Iterable[tuple[int, bytes]]]:
             del pending[: 8 + length]
 
     return split
-
-
-@contextmanager
-def _raw_terminal() -> Iterator[None]:
-    if not has_terminal():
-        yield
-        return
-    before = termios.tcgetattr(0)
-    tty.setraw(0)
-    try:
-        yield
-    finally:
-        termios.tcsetattr(0, termios.TCSADRAIN, before)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, Literal, NamedTuple, NoReturn, Protocol
 
 from stapel.oci.archive import NO_LIMITS, LayerReader, Limits, Member
+from stapel.oci.compress import Readable
 from stapel.oci.directories import OpenDirectory, remove_tree
 from stapel.oci.errors import BadLayer
 from stapel.oci.layer import OPAQUE, OVERLAY_XATTRS, WHITEOUT
@@ -51,8 +52,8 @@ class Form:
     `overlay`: into the upper directory of an overlay, empty before: a whiteout becomes a device 0/0, an opaque directory
     gets the extended attribute `<overlay>overlay.opaque`. "": onto a plain tree, where they remove.
 
-    `below`: the layers under the upper directory. Links in parents are resolved there too, parents come with their
-    metadata, and what removes nothing is left out; without it nothing is known of what is below.
+    `below`: the layers under the upper directory. Links in parents are resolved there too, parents and the root come with
+    their metadata, and what removes nothing is left out; without it nothing is known of what is below.
 
     `devices`: make them, or put empty files with `DEVICE_XATTR` in their place (a user namespace makes none). `owners`: give
     every file its owner; else all belong to the user who applies.
@@ -75,7 +76,7 @@ class AppliedLayer:
 
 
 def apply_layer(
-    layer: BinaryIO,
+    layer: Readable,
     root: int,
     form: Form = Form(),
     *,
@@ -334,57 +335,37 @@ class _Applying:
         victim = name[len(WHITEOUT) :]
         if victim in (b"", b".", b".."):
             raise BadLayer(f"{_show(path)} would remove no file but a directory's own entry")
-        place = self._path(victim)
-        if place in self._laid and _exists(victim, self._at.fd):
-            # A layer's own files are never removed by it, only what is below them.
-            if place in self._directories:
-                self._clear(victim, place)
-        elif self._form.overlay:
-            if self._below is None or self._find_below(place) is not None:
-                self._put_whiteout(victim)
-        elif _exists(victim, self._at.fd):
-            self._parent_written = None
-            remove_tree(self._at.fd, victim, lambda inner: self._path(inner) in self._laid)
-
-    def _put_whiteout(self, name: bytes) -> None:
-        for again in (False, True):
-            try:
-                os.mknod(name, stat.S_IFCHR, os.makedev(0, 0), dir_fd=self._at.fd)
-                return
-            except FileExistsError:
-                found = os.stat(name, dir_fd=self._at.fd, follow_symlinks=False)
-                if again or is_whiteout(found):
-                    return
-                if stat.S_ISDIR(found.st_mode):  # made for something of this layer below it
-                    self._hide_below(name, self._path(name))
-                    return
-                self._remove(name)
+        self._take_away(victim)
 
     def _mark_opaque(self) -> None:
         at = self._at
-        if not self._form.overlay:
-            with os.scandir(at.fd) as items:
-                names = [os.fsencode(item.name) for item in items]
-            for name in names:
-                remove_tree(at.fd, name, lambda inner: self._path(inner) in self._laid)
-        elif at.path:
+        with os.scandir(at.fd) as items:
+            names = {os.fsencode(item.name) for item in items}
+        below = self._below.names(b"") if self._below is not None and not at.path else ()
+        for name in names.union(below):
+            # Overlayfs looks for no mark at its root: there each name is hidden by itself.
+            self._take_away(name, hide=not at.path)
+        if self._form.overlay and at.path:
             os.setxattr(at.fd, self._opaque_xattr, b"y")
-            self._hidden.add(at.path)
-        else:
-            # Overlayfs looks for no mark at its root.
-            for name in self._below.names(b"") if self._below is not None else ():
-                if not _exists(name, at.fd):
-                    self._put_whiteout(name)
-                elif name in self._directories:
-                    self._hide_below(name, name)
-            self._hidden.add(b"")
+        self._hidden.add(at.path)
 
-    def _clear(self, name: bytes, path: bytes) -> None:
-        """Remove what is below a directory of this layer, and not of this layer."""
-        if self._form.overlay:
-            self._hide_below(name, path)
-        else:
+    def _take_away(self, name: bytes, *, hide: bool = True) -> None:
+        """Remove what is below at a name; what this layer has laid there stays, wherever its mark stands."""
+        self._parent_written = None
+        place = self._path(name)
+        info = _stat(name, self._at.fd)
+        if info is not None and self._form.overlay and is_whiteout(info):
+            return
+        if info is not None:
             remove_tree(self._at.fd, name, lambda inner: self._path(inner) in self._laid)
+            info = _stat(name, self._at.fd)
+        if not self._form.overlay or not hide:
+            return
+        if info is None:
+            if self._below is None or self._find_below(place) is not None:
+                os.mknod(name, stat.S_IFCHR, os.makedev(0, 0), dir_fd=self._at.fd)
+        elif stat.S_ISDIR(info.st_mode):
+            self._hide_below(name, place)
 
     def _hide_below(self, name: bytes, path: bytes) -> None:
         if self._form.overlay:
@@ -424,14 +405,14 @@ class _Applying:
                 at.enter(name)
             except FileNotFoundError:
                 target = self._make_parent(name, path, marks=marks)
-                if target is None:
-                    return False
             except OSError as error:
                 if error.errno not in (errno.ENOTDIR, errno.ELOOP):
                     raise
-                target = self._link_or_whiteout(name, path)
+                target = self._link_or_whiteout(name, path, marks=marks)
             else:
                 continue
+            if target is None:
+                return False
             if target == b"":
                 at.enter(name)
                 continue
@@ -465,16 +446,20 @@ class _Applying:
             self._touched[self._at.path] = os.fstat(self._at.fd).st_mtime_ns
         os.mkdir(name, 0o700, dir_fd=self._at.fd)
         self._directories[place] = metadata
-        self._laid.add(place)
         return b""
 
-    def _link_or_whiteout(self, name: bytes, path: bytes) -> bytes:
-        """The target of a link in the way; b"" where a whiteout was, and is an opaque directory now."""
+    def _link_or_whiteout(self, name: bytes, path: bytes, *, marks: bool) -> bytes | None:
+        """The target of a link in the way; b"" where a whiteout was, and is an opaque directory now.
+
+        None for `marks`, where nothing can be below.
+        """
         try:
             return os.readlink(name, dir_fd=self._at.fd)
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise
+        if marks:
+            return None
         found = os.stat(name, dir_fd=self._at.fd, follow_symlinks=False)
         if not self._form.overlay or not is_whiteout(found):
             raise BadLayer(f"{_show(path)} leads through {_show(self._path(name))}, which is no directory")
@@ -483,7 +468,6 @@ class _Applying:
         os.mkdir(name, 0o700, dir_fd=self._at.fd)
         self._hide_below(name, place)
         self._directories[place] = _MADE
-        self._laid.add(place)
         return b""
 
     def _find_below(self, path: bytes) -> Member | None:
@@ -505,6 +489,9 @@ class _Applying:
 
     def settle(self) -> None:
         """Owners, modes and times of directories, when nothing is put into them any more; the deepest first."""
+        if b"" not in self._directories and self._below is not None and (root := self._below.find(b"")):
+            # The root of an upper directory is that of the merged tree, though no layer below has been asked for it.
+            self._directories[b""] = _Metadata(root.mode, root.uid, root.gid, root.mtime_ns, root.xattrs)
         order = sorted(self._directories.keys() | self._touched.keys(), key=lambda path: path.split(b"/"), reverse=True)
         for path in order:
             try:
@@ -566,12 +553,11 @@ def _write(fd: int, data: bytes | memoryview) -> None:
         data = data[os.write(fd, data) :]
 
 
-def _exists(name: bytes, directory: int) -> bool:
+def _stat(name: bytes, directory: int) -> os.stat_result | None:
     try:
-        os.stat(name, dir_fd=directory, follow_symlinks=False)
+        return os.stat(name, dir_fd=directory, follow_symlinks=False)
     except FileNotFoundError:
-        return False
-    return True
+        return None
 
 
 def _no_target(member: Member) -> BadLayer:

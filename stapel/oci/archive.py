@@ -10,10 +10,10 @@ import hashlib
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 from zlib import adler32
 
-from stapel.oci.compress import decompressed
+from stapel.oci.compress import Readable, decompressed
 from stapel.oci.errors import BadLayer
 from stapel.oci.layer import EntryKind, Extents
 
@@ -71,7 +71,7 @@ class LayerReader:
     the last member and gives the diff id. Every method raises `BadLayer` with the layer's fault.
     """
 
-    def __init__(self, stream: BinaryIO, limits: Limits = NO_LIMITS) -> None:
+    def __init__(self, stream: Readable, limits: Limits = NO_LIMITS) -> None:
         self._chunks = decompressed(stream)
         self._limits = limits
         self._digest = hashlib.sha256()

@@ -43,6 +43,13 @@ class CompressedLayer:
     media_type: str
 
 
+class Readable(Protocol):
+    """What bytes are read from."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Up to `size` bytes; b"" at the end."""
+
+
 class _Compressor(Protocol):
     def compress(self, data: bytes, /) -> bytes: ...
     def flush(self) -> bytes: ...
@@ -89,7 +96,7 @@ def compress(tar: Iterable[bytes], out: BinaryIO, compression: Compression = "gz
     )
 
 
-def decompressed(stream: BinaryIO) -> Iterator[bytes]:
+def decompressed(stream: Readable) -> Iterator[bytes]:
     """The bytes of a stream that may be compressed by gzip or zstd, told by how it begins, in pieces of bounded size.
 
     `BadLayer` where the compression is damaged, or gzip ends early (where zstd does, so does the tar). Zeros behind the end
@@ -183,13 +190,13 @@ def _even_pieces(chunks: Iterable[bytes]) -> Iterator[bytes]:
         yield b"".join(held)
 
 
-def _plain(first: bytes, stream: BinaryIO) -> Iterator[bytes]:
+def _plain(first: bytes, stream: Readable) -> Iterator[bytes]:
     yield first
     while data := stream.read(_READ_BYTES):
         yield data
 
 
-def _gunzip(first: bytes, stream: BinaryIO) -> Iterator[bytes]:
+def _gunzip(first: bytes, stream: Readable) -> Iterator[bytes]:
     from isal import isal_zlib
 
     data = first
@@ -214,7 +221,7 @@ def _gunzip(first: bytes, stream: BinaryIO) -> Iterator[bytes]:
                 return
 
 
-def _unzstd(first: bytes, stream: BinaryIO) -> Iterator[bytes]:
+def _unzstd(first: bytes, stream: Readable) -> Iterator[bytes]:
     import zstandard
 
     source = cast(BinaryIO, _Prefixed(first, stream))
@@ -234,7 +241,7 @@ def _unzstd(first: bytes, stream: BinaryIO) -> Iterator[bytes]:
 class _Prefixed:
     """A stream, and before it what was read of it already."""
 
-    def __init__(self, first: bytes, stream: BinaryIO) -> None:
+    def __init__(self, first: bytes, stream: Readable) -> None:
         self._first, self._stream = first, stream
 
     def read(self, size: int = -1) -> bytes:

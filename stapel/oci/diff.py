@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import BinaryIO, cast
 
@@ -22,9 +22,11 @@ Owners = Callable[[int, int], tuple[int, int]]
 
 _INLINE_BYTES = 1 << 18
 _READ_BYTES = 1 << 20
-_WORTHY_HOLES_BYTES = 64 << 20  # below that a plain file is as good, and every tool can read it
+_WORTHY_HOLES_BYTES = 256 << 20  # below that zeros cost half a second, and Docker can pass the layer on
 _SMALL_HOLE_BYTES = 1 << 20
 _MOST_PATH_BYTES = 4095
+_NO_XATTRS: Mapping[str, bytes] = {}
+_FILE = Entry(b"", "file")  # in the place of a mark: nothing but a file
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -61,6 +63,9 @@ def diff_upper(
                 walk.leave_to(max(0, len(waiting) - 1))
                 continue
             name, mark = item
+            if mark is _FILE:
+                yield reading.file(walk, name)
+                continue
             if mark is not None:
                 yield mark
                 continue
@@ -101,23 +106,15 @@ class _Reading:
 
     def entry(self, walk: OpenDirectory, name: bytes, info: os.stat_result | None = None) -> Entry | None:
         """The entry of a name in the directory; None for a socket."""
-        path = walk.path + b"/" + name if walk.path else name
-        if len(path) > _MOST_PATH_BYTES:
-            raise LayerError(f"a path of {len(path)} bytes is longer than an image can hold: {path[:60]!r}...")
-        if name.startswith(WHITEOUT):
-            raise LayerError(f"{path!r} has a name that marks a removal in layers, so no image can hold it")
         info = info or os.stat(name, dir_fd=walk.fd, follow_symlinks=False)
+        if stat.S_ISREG(info.st_mode):
+            return self.file(walk, name)
+        path = _checked_path(walk, name)
         kind = KINDS.get(stat.S_IFMT(info.st_mode))
         if kind is None:
             return None
         mode, mtime_s = stat.S_IMODE(info.st_mode), info.st_mtime_ns // 1_000_000_000
         uid, gid = (info.st_uid, info.st_gid) if self._owners is None else self._owners(info.st_uid, info.st_gid)
-        if info.st_nlink > 1 and kind != "directory":
-            first = self._first.setdefault((info.st_dev, info.st_ino), path)
-            if first is not path:
-                return Entry(path, "hardlink", mode, uid, gid, mtime_s, link=first)
-        if kind == "file":
-            return self._file(walk.fd, name, Entry(path, kind, mode, uid, gid, mtime_s, info.st_size), info)
         if kind == "directory":
             place = f"/proc/self/fd/{walk.fd}/{os.fsdecode(name)}"
             if os.listxattr(place) and overlay_mark(place, "redirect"):
@@ -125,35 +122,48 @@ class _Reading:
                     f"{path!r} has its content elsewhere (redirect_dir), which no layer can say: mount without it"
                 )
             return Entry(path, kind, mode, uid, gid, mtime_s, xattrs=kept_xattrs(place))
+        if info.st_nlink > 1 and (first := self._first_name(info, path)):
+            return Entry(path, "hardlink", mode, uid, gid, mtime_s, link=first)
         if kind == "symlink":
             return Entry(path, kind, mode, uid, gid, mtime_s, link=os.readlink(name, dir_fd=walk.fd))
         device = (os.major(info.st_rdev), os.minor(info.st_rdev)) if kind != "fifo" else (0, 0)
         return Entry(path, kind, mode, uid, gid, mtime_s, device=device)
 
-    def _file(self, directory: int, name: bytes, entry: Entry, info: os.stat_result) -> Entry:
+    def file(self, walk: OpenDirectory, name: bytes) -> Entry:
+        """The entry of a regular file: its content, a hard link, or the device that it stands for."""
+        path = _checked_path(walk, name)
+        directory = walk.fd
         fd = self.open(name, directory)
         try:
-            keys = os.listxattr(fd)
-            xattrs = kept_xattrs(fd) if keys else {}
-            if keys and overlay_mark(fd, "metacopy"):
-                raise LayerError(f"{entry.path!r} has its content in another layer (metacopy): mount without it")
-            if DEVICE_XATTR in keys and not entry.size:
-                stands_for = parse_device(os.getxattr(fd, DEVICE_XATTR))
-                if stands_for is not None:
-                    return replace(entry, kind=stands_for[0], device=stands_for[1], xattrs=xattrs)
-            if entry.size <= _INLINE_BYTES:
-                content = os.read(fd, entry.size + 1) if entry.size else b""
-                return replace(entry, xattrs=xattrs, content=content) if xattrs else _with_content(entry, content)
-            extents = None
-            if entry.size - info.st_blocks * 512 >= _WORTHY_HOLES_BYTES:
-                extents = _find_extents(fd, entry.size)
+            info = os.fstat(fd)
+            size, mode, mtime_s = info.st_size, stat.S_IMODE(info.st_mode), info.st_mtime_ns // 1_000_000_000
+            uid, gid = (info.st_uid, info.st_gid) if self._owners is None else self._owners(info.st_uid, info.st_gid)
+            if info.st_nlink > 1 and (first := self._first_name(info, path)):
+                return Entry(path, "hardlink", mode, uid, gid, mtime_s, link=first)
+            xattrs: Mapping[str, bytes] = _NO_XATTRS
+            if keys := os.listxattr(fd):
+                if overlay_mark(fd, "metacopy"):
+                    raise LayerError(f"{path!r} has its content in another layer (metacopy): mount without it")
+                xattrs = kept_xattrs(fd)
+                if DEVICE_XATTR in keys and not size and (device := parse_device(os.getxattr(fd, DEVICE_XATTR))):
+                    return Entry(path, device[0], mode, uid, gid, mtime_s, device=device[1], xattrs=xattrs)
+            if size <= _INLINE_BYTES:
+                content = os.read(fd, size + 1) if size else b""
+                return Entry(path, "file", mode, uid, gid, mtime_s, size, xattrs=xattrs, content=content)
+            holes = size - info.st_blocks * 512
+            extents = _find_extents(fd, size) if holes >= _WORTHY_HOLES_BYTES else None
 
             def open_content() -> BinaryIO:
                 return cast(BinaryIO, os.fdopen(self.open(name, directory), "rb", buffering=0))
 
-            return replace(entry, xattrs=xattrs, open=open_content, extents=extents)
+            return Entry(path, "file", mode, uid, gid, mtime_s, size, xattrs=xattrs, open=open_content, extents=extents)
         finally:
             os.close(fd)
+
+    def _first_name(self, info: os.stat_result, path: bytes) -> bytes:
+        """The name under which this file is in the layer already; b"": this is the first."""
+        first = self._first.setdefault((info.st_dev, info.st_ino), path)
+        return b"" if first is path else first
 
     def open(self, name: bytes, directory: int) -> int:
         """Open a file to be read, without a trace in its times where we may."""
@@ -166,8 +176,13 @@ class _Reading:
             return os.open(name, _OPEN, dir_fd=directory)
 
 
-def _with_content(entry: Entry, content: bytes) -> Entry:
-    return Entry(entry.path, "file", entry.mode, entry.uid, entry.gid, entry.mtime_s, entry.size, content=content)
+def _checked_path(walk: OpenDirectory, name: bytes) -> bytes:
+    path = walk.path + b"/" + name if walk.path else name
+    if len(path) > _MOST_PATH_BYTES:
+        raise LayerError(f"a path of {len(path)} bytes is longer than an image can hold: {path[:60]!r}...")
+    if name.startswith(WHITEOUT):
+        raise LayerError(f"{path!r} has a name that marks a removal in layers, so no image can hold it")
+    return path
 
 
 def _find_extents(fd: int, size: int) -> Extents | None:
@@ -225,7 +240,10 @@ def _upper_names(walk: OpenDirectory, below: LowerTree | None) -> Iterator[tuple
                     if below is None or below.find(place) is None:
                         continue
                     hides = True
-            names.append((WHITEOUT + name, name, whiteout(place)) if hides else (name, name, None))
+                elif not hides:
+                    names.append((name, name, None))
+                    continue
+            names.append((WHITEOUT + name, name, whiteout(place)) if hides else (name, name, _FILE))
     names.sort(key=lambda item: item[0])
     return iter([(name, mark) for _, name, mark in names])
 

@@ -22,6 +22,9 @@ DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
 OCI_LAYER_GZIP = "application/vnd.oci.image.layer.v1.tar+gzip"
 
+# What a record is: an image of nothing.
+RECORD_CONFIG = b'{"architecture":"amd64","config":{},"os":"linux","rootfs":{"diff_ids":[],"type":"layers"}}'
+
 MANIFESTS = (OCI_MANIFEST, DOCKER_MANIFEST)
 INDEXES = (OCI_INDEX, DOCKER_INDEX)
 
@@ -103,7 +106,7 @@ def parse_document(data: bytes, where: str) -> Mapping[str, Any]:
     """A JSON object. `Broken`."""
     try:
         document = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Broken(f"{where} is not JSON: {error}") from error
     if not isinstance(document, dict):
         raise Broken(f"{where} is not a JSON object")
@@ -157,6 +160,26 @@ def _variant_rank(architecture: str, wanted: str, has: str) -> int | None:
         if all(level.isdigit() for level in levels) and int(levels[1]) < int(levels[0]):
             return int(levels[0]) - int(levels[1])
     return None
+
+
+def own_platform() -> str:
+    """`linux/ARCHITECTURE` of this machine, in Go's words."""
+    import os
+
+    machine = os.uname().machine
+    known = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm/v7", "armv6l": "arm/v6", "i386": "386", "i686": "386"}
+    return f"linux/{known.get(machine, machine)}"
+
+
+def parse_time_ms(value: object) -> int:
+    """An RFC 3339 time as milliseconds since the epoch; 0 for nonsense and for times before it."""
+    from datetime import datetime
+
+    try:
+        seconds = datetime.fromisoformat(value).timestamp() if isinstance(value, str) else 0.0
+    except (ValueError, OverflowError):
+        return 0
+    return max(0, int(seconds * 1000))
 
 
 def _to_json(descriptor: Descriptor) -> dict[str, Any]:

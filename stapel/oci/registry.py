@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from sys import audit as trace
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -15,11 +16,13 @@ from stapel.oci.api import Description, Descriptor, ImageConfig, ImageView
 from stapel.oci.errors import BadReference, Broken, NotFound, StapelError
 from stapel.oci.manifest import (
     INDEXES,
+    RECORD_CONFIG,
     Manifest,
     build_manifest,
     choose_platform,
     digest_bytes,
     media_type_of,
+    own_platform,
     parse_document,
     parse_manifest,
 )
@@ -27,17 +30,18 @@ from stapel.oci.reference import DEFAULT_TAG, Reference, is_digest, is_tag, pars
 from stapel.oci.repository import BlobMissing, Document, ManifestInvalid, Repository
 from stapel.oci.retries import Retries
 from stapel.oci.transport import Transport
+from stapel.oci.views import describe_image
 
 if TYPE_CHECKING:
     from stapel.oci.uploads import Upload
 
-RECORD_CONFIG = b'{"architecture":"amd64","config":{},"os":"linux","rootfs":{"diff_ids":[],"type":"layers"}}'
 # An empty tar, compressed: for registries that take no manifest without layers.
 _EMPTY_LAYER_CONFIG = (
     b'{"architecture":"amd64","config":{},"os":"linux","rootfs":{"diff_ids":'
     b'["sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef"],"type":"layers"}}'
 )
 _KEPT_MANIFESTS = 4096
+_UPLOADS_AT_ONCE = 4  # of one image
 _ASKS_AFTER_NAMING = 4
 
 
@@ -170,15 +174,7 @@ class RegistryStore:
         _check_name(name)
         manifest = self._manifest(self._read_named(name), self.reference(name))
         config = self.read_config(manifest)
-        sizes = [layer.size_bytes for layer in manifest.layers]
-        return Description(
-            descriptor=manifest.descriptor,
-            labels=config.labels,
-            size_bytes=sum(sizes),
-            created_ms=parse_time_ms(config.document.get("created")),
-            image_id=manifest.config.digest,
-            parent_size_bytes=sum(sizes[:-1]) if sizes else -1,
-        )
+        return describe_image(manifest, config)
 
     def _read_named(self, name: str) -> Document:
         """The manifest of a tag. A registry that has just taken it from us may need a moment to tell it."""
@@ -251,14 +247,14 @@ class RegistryStore:
 
         Blobs that this repository lacks are mounted from another one of the host where possible, else uploaded, streamed.
         """
-        from stapel.oci.uploads import uploads_of
+        from stapel.oci.uploads import run_at_once, uploads_of
 
         with uploads_of(image) as (manifest, uploads):
             sources = self._sources(image)
 
             def put_blobs() -> None:
-                for upload in uploads:
-                    self._put_blob(upload, sources)
+                missing = [upload for upload in uploads if upload.blob.digest not in self._blobs]
+                run_at_once([partial(self._put_blob, upload, sources) for upload in missing], _UPLOADS_AT_ONCE)
 
             put_blobs()
             try:
@@ -279,9 +275,14 @@ class RegistryStore:
     def put_record(self, name: str) -> None:
         """See `ImageStore`. All records of a repository are one image: deleting it deletes them all."""
         _check_name(name)
-        if self._record is None:
-            self._record = self._put_record_image()
-        self.name(name, self._record.descriptor)
+        record = self._record
+        if record is None:
+            record = self._record = self._put_record_image()
+        try:
+            self.name(name, record.descriptor)
+        except NotFound:  # somebody has cleaned up
+            record = self._record = self._put_record_image()
+            self.name(name, record.descriptor)
 
     def name(self, name: str, image: Descriptor) -> None:
         """See `ImageStore`. `NotFound` too where the registry lacks a blob of the image: put it again."""
@@ -393,26 +394,6 @@ def resolve_digest(
     )
     wanted = reference.digest or reference.tag or DEFAULT_TAG
     return store.get(wanted, platform).descriptor.digest if platform else store.digest_of(wanted)
-
-
-def own_platform() -> str:
-    """`linux/ARCHITECTURE` of this machine, in Go's words."""
-    import os
-
-    machine = os.uname().machine
-    known = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm/v7", "armv6l": "arm/v6", "i386": "386", "i686": "386"}
-    return f"linux/{known.get(machine, machine)}"
-
-
-def parse_time_ms(value: object) -> int:
-    """An RFC 3339 time as milliseconds since the epoch; 0 for nonsense and for times before it."""
-    from datetime import datetime
-
-    try:
-        seconds = datetime.fromisoformat(value).timestamp() if isinstance(value, str) else 0.0
-    except (ValueError, OverflowError):
-        return 0
-    return max(0, int(seconds * 1000))
 
 
 def _parse_repository(text: str) -> Reference:

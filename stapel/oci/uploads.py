@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import IO, BinaryIO
+from typing import IO, BinaryIO, cast
 
 from stapel.oci.api import Descriptor, ImageView
 from stapel.oci.manifest import (
@@ -17,9 +17,6 @@ from stapel.oci.manifest import (
     is_foreign,
     parse_manifest,
 )
-
-_COMPRESSION_LEVEL = 4
-_PIECE_BYTES = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,31 +60,37 @@ def uploads_of(image: ImageView) -> Iterator[tuple[Manifest, list[Upload]]]:
         yield manifest, [one for one in {one.blob.digest: one for one in uploads}.values() if not is_foreign(one.blob)]
 
 
+def run_at_once(tasks: Sequence[Callable[[], None]], limit: int) -> None:
+    """Run tasks, `limit` of them at the same time. The first error is raised when those that run have ended."""
+    if len(tasks) < 2:
+        for task in tasks:
+            task()
+        return
+    from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+
+    with ThreadPoolExecutor(limit, "upload") as threads:
+        futures = [threads.submit(task) for task in tasks]
+        for future in wait(futures, return_when=FIRST_EXCEPTION).not_done:
+            future.cancel()
+    for future in futures:
+        if future.done() and not future.cancelled():
+            future.result()
+
+
 def _layer(image: ImageView, layer: Descriptor) -> Upload:
     return Upload(layer, lambda: image.open(layer))
 
 
 def _compressed(image: ImageView, layer: Descriptor, files: ExitStack) -> Upload:
-    import gzip
-    import hashlib
-    import shutil
+    from stapel.oci.compress import compress, decompressed
 
     file = files.enter_context(_nameless_file())
     docker = layer.media_type.startswith("application/vnd.docker.")
     media_type = "application/vnd.docker.image.rootfs.diff.tar.gzip" if docker else OCI_LAYER_GZIP
     with image.open(layer) as source:
-        if layer.media_type.endswith("gzip"):
-            shutil.copyfileobj(source, file, _PIECE_BYTES)
-        else:
-            # No time and no name in the header: equal layers become equal blobs.
-            with gzip.GzipFile("", "wb", _COMPRESSION_LEVEL, file, mtime=0) as target:
-                shutil.copyfileobj(source, target, _PIECE_BYTES)
+        result = compress(decompressed(source), cast(BinaryIO, file))
     file.flush()
-    size_bytes, digest = file.tell(), hashlib.sha256()
-    file.seek(0)
-    while piece := file.read(_PIECE_BYTES):
-        digest.update(piece)
-    return Upload(Descriptor(media_type, f"sha256:{digest.hexdigest()}", size_bytes), lambda: _reopened(file))
+    return Upload(Descriptor(media_type, result.digest, result.size_bytes), lambda: _reopened(file))
 
 
 @contextmanager

@@ -16,7 +16,7 @@ def options(
     """The arguments before the command."""
     arguments = [b"--unshare-pid", b"--unshare-ipc", b"--unshare-uts", b"--unshare-cgroup-try"]
     # The first process is the script itself: all others end with it.
-    arguments += [b"--as-pid-1", b"--die-with-parent", b"--new-session"]
+    arguments += [b"--as-pid-1", b"--die-with-parent"]
     arguments += [b"--hostname", hostname, b"--bind", root, b"/", b"--proc", b"/proc", b"--dev", b"/dev"]
     arguments += [b"--perms", b"1777", b"--tmpfs", b"/dev/shm", b"--mqueue", b"/dev/mqueue"]
     for name in _MASKED_FILES:

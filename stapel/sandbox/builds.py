@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -54,17 +54,51 @@ class Builds:
         below = on.again()  # must stay as long as what stands on it
         return SandboxHeld(config, (*on.layers, layer), on_close=lambda: self._let_go(below, layer))
 
+    def shell(self, on: SandboxHeld, run: Run) -> int:
+        """A shell on the user's terminal; its exit status. What it changes is thrown away."""
+        from stapel.sandbox.shell import ShellTerminal
+
+        with self._cells.take() as cell, self._filling(cell) as filling, ExitStack() as resources:
+            shell = ShellTerminal(resources)
+            prepared = self._runs.prepare(on, run, self._store.absolute(filling), resources, shell)
+            self._begin(cell, prepared.files, on, filling, prepared.request, has_layer=False)
+            shell.begin()
+            shell.pass_on(cell)
+            answer, _ = cell.finish()
+            return int(answer["status"])
+
+    def shell_failed(self, on: SandboxHeld, lays: Sequence[Lay], run: Run) -> int:
+        """Likewise in what the files and commands leave, whatever their status."""
+        with self._cells.take() as cell, self._filling(cell) as filling:
+            self._fill(cell, filling, on, lays, run, lambda stream, data: None, Cancel())
+            left = SandboxHeld(on.config, (*on.layers, Layer(filling, "", 0)))
+            return self.shell(left, run)
+
     @contextmanager
     def tree(self, held: SandboxHeld) -> Iterator[Tree]:
         """The merged files of an image."""
         with self._cells.take() as cell, _open_tree(cell, held.layers) as tree:
             yield tree
 
-    def write_layer(self, layer: Layer, below: Layer | None, out_fd: int) -> str:
-        """Write the tar of a layer; its diff id."""
+    @contextmanager
+    def reading(self, layer: Layer, below: Layer | None) -> Iterator[BinaryIO]:
+        """The tar of a layer, while it is written. Who does not read it to its end closes it, and nothing is wrong."""
         under = _path(below) if below is not None else b""
         with self._cells.take() as cell:
-            return str(cell.ask("read_layer", [out_fd], snapshot=_path(layer), below=under)["diff_id"])
+            reading, writing = os.pipe2(os.O_CLOEXEC)
+            with os.fdopen(reading, "rb") as stream:
+                try:
+                    cell.begin("read_layer", [writing], snapshot=_path(layer), below=under)
+                finally:
+                    os.close(writing)
+                try:
+                    yield stream
+                except BaseException:
+                    stream.close()
+                    with suppress(CellError):
+                        cell.finish()
+                    raise
+            cell.finish()
 
     def collect(self, snapshots: Sequence[str]) -> None:
         """Remove the snapshots, of these, that nobody needs."""
@@ -102,26 +136,33 @@ class Builds:
                 files.append(reading)
             if prepared is not None:
                 files += prepared.files
-            cell.begin(
-                "build",
-                files,
-                lowers=lowers(on.layers),
-                filling=os.fsencode(filling),
-                has_layer=plan is not None,
-                foreign=False,
-                run=prepared.request if prepared is not None else None,
-            )
+            request = prepared.request if prepared is not None else None
+            self._begin(cell, files, on, filling, request, has_layer=plan is not None)
             answer: dict[str, Any]
             if plan is not None and stream is not None:
                 written = _stream(cell, plan, stream, cancel)
             if prepared is None:
                 answer, _ = cell.finish()
-                return Filled(filling, written.diff_id, written.size_bytes, 0)
+                diff_id = answer.get("diff_id", written.diff_id)
+                return Filled(filling, diff_id, answer.get("size_bytes", written.size_bytes), 0)
             answer = prepared.follow(cell, log, cancel)
             prepared.discard()
         if answer["status"] < 0:
             raise Cancelled
         return Filled(filling, answer.get("diff_id", ""), answer.get("size_bytes", 0), answer["status"])
+
+    def _begin(
+        self,
+        cell: Cell,
+        files: Sequence[int],
+        on: SandboxHeld,
+        filling: str,
+        run: Mapping[str, Any] | None,
+        *,
+        has_layer: bool,
+    ) -> None:
+        below, place = lowers(on.layers), os.fsencode(filling)
+        cell.begin("build", files, lowers=below, filling=place, has_layer=has_layer, foreign=False, run=run)
 
     @contextmanager
     def _filling(self, cell: Cell) -> Iterator[str]:

@@ -230,10 +230,17 @@ def _call(program: str, *arguments: str) -> None:
     path = shutil.which(program) or shutil.which(program, path="/usr/bin:/bin")
     if path is None:
         raise CellError(f"{program} is not found", hint="install the package uidmap")
-    pid = os.posix_spawn(path, [program, *arguments], {"PATH": "/usr/bin:/bin"})
+    reading, writing = os.pipe2(os.O_CLOEXEC)
+    try:
+        actions = [(os.POSIX_SPAWN_DUP2, writing, 2)]
+        pid = os.posix_spawn(path, [program, *arguments], {"PATH": "/usr/bin:/bin"}, file_actions=actions)
+    finally:
+        os.close(writing)
+    with os.fdopen(reading, "rb") as complaints:
+        said = complaints.read().decode("utf-8", "replace").strip()
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     if status:
         raise CellError(
-            f"{program} {' '.join(arguments)} ended with exit status {status}",
+            f"{program} ended with exit status {status}: {said}",
             hint="does /etc/subuid (and /etc/subgid) give this user a range?",
         )

@@ -19,7 +19,8 @@ from stapel.oci.api import Descriptor, ImageConfig, ImageStore, ImageView
 from stapel.sandbox.cell import CellError, Cells
 from stapel.sandbox.held import SandboxHeld
 from stapel.sandbox.identity import find_identity
-from stapel.sandbox.images import SandboxImage, SandboxImages, parse_config
+from stapel.sandbox.image import SandboxImage, parse_config
+from stapel.sandbox.images import SandboxImages
 from stapel.sandbox.store import Layer, Store, StoredImage
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class SandboxEngine:
         self._cells_made: Cells | None = None
         self._builds_made: Builds | None = None
         self._cleaner: threading.Thread | None = None
-        self._images = SandboxImages(project, self._store, self._write_layer, self._bring, self._collect)
+        self._images = SandboxImages(project, self._store, self._read_layer, self._bring, self._collect)
 
     @property
     def name(self) -> str:
@@ -84,7 +85,7 @@ class SandboxEngine:
 
     def platform(self) -> str:
         """See `Engine`."""
-        from stapel.oci.registry import own_platform
+        from stapel.oci.manifest import own_platform
 
         return own_platform()
 
@@ -157,11 +158,13 @@ class SandboxEngine:
 
     def shell(self, image: Held, run: Run) -> int:
         """See `Engine`."""
-        raise StapelError("the sandbox opens no shells yet")
+        return self._builds.shell(_own(image), run)
 
     def shell_failed(self, on: Held, steps: Sequence[Lay | Run]) -> int:
         """See `Engine`."""
-        raise StapelError("the sandbox opens no shells yet")
+        lays = [step for step in steps if isinstance(step, Lay)]
+        run = next(step for step in steps if isinstance(step, Run))
+        return self._builds.shell_failed(_own(on), lays, run)
 
     def close(self) -> None:
         """See `Engine`."""
@@ -176,7 +179,13 @@ class SandboxEngine:
         with self._lock:
             if self._cells_made is None:
                 self._store.open()
-                self._cells_made = Cells(self._store.dir, find_identity())
+                identity = find_identity()
+                if not identity.has_ranges:
+                    self._on_warning(
+                        "this user has no range of ids in /etc/subuid and /etc/subgid: all files of images belong to root, "
+                        "and commands that give files to others or become others (apt-get, chown, su) fail"
+                    )
+                self._cells_made = Cells(self._store.dir, identity)
             return self._cells_made
 
     @property
@@ -235,8 +244,8 @@ class SandboxEngine:
         self._store.open()
         return bring(self._store, self._cells, image)
 
-    def _write_layer(self, layer: Layer, below: Layer | None, out_fd: int) -> str:
-        return self._builds.write_layer(layer, below, out_fd)
+    def _read_layer(self, layer: Layer, below: Layer | None) -> AbstractContextManager[BinaryIO]:
+        return self._builds.reading(layer, below)
 
     def _collect(self, layers: Sequence[Layer]) -> None:
         with suppress(CellError):

@@ -2,92 +2,15 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import BinaryIO, cast
 
-from stapel.errors import Broken, NotFound
+from stapel.errors import NotFound
 from stapel.oci.api import Description, Descriptor, ImageConfig, ImageView
 from stapel.oci.reference import parse_reference
+from stapel.sandbox.image import IMAGE_MEDIA_TYPE, ReadLayer, SandboxImage, parse_config
 from stapel.sandbox.store import Layer, Store, StoredImage
 
-IMAGE_MEDIA_TYPE = "application/vnd.oci.image.config.v1+json"
-LAYER_MEDIA_TYPE = "application/vnd.oci.image.layer.v1.tar"
 RECORD_LABEL = "dev.conveyor.record"
-
-ReadLayer = Callable[[Layer, Layer | None, int], str]  # writes the tar of a layer, made on another; its diff id
-
-
-@dataclass(frozen=True, slots=True)
-class StoredConfig(ImageConfig):
-    """A configuration that came in bytes which are not ours to write anew."""
-
-    raw: bytes = field(default=b"", compare=False, repr=False)
-
-    def to_bytes(self) -> bytes:
-        """The bytes that it came in."""
-        return self.raw
-
-
-class SandboxImage:
-    """An image of the store."""
-
-    def __init__(self, store: Store, image: StoredImage, read_layer: ReadLayer) -> None:
-        self.image = image
-        self._store = store
-        self._read_layer = read_layer
-        self._config: StoredConfig | None = None
-
-    @property
-    def descriptor(self) -> Descriptor:
-        """The image id."""
-        return Descriptor(IMAGE_MEDIA_TYPE, self.image.id, len(self.image.config))
-
-    @property
-    def config(self) -> ImageConfig:
-        """The whole configuration."""
-        if self._config is None:
-            self._config = parse_config(self.image.config, self.image.id)
-        return self._config
-
-    def layers(self) -> tuple[Descriptor, ...]:
-        """The layers: as they came, or by their diff ids, sizes not known, where they were made here."""
-        return tuple(
-            layer.blob if layer.blob is not None else Descriptor(LAYER_MEDIA_TYPE, layer.diff_id, -1)
-            for layer in self.image.layers
-        )
-
-    def open(self, blob: Descriptor) -> BinaryIO:
-        """The bytes of a layer, verified. `Broken`."""
-        number = [item.digest for item in self.layers()].index(blob.digest)
-        layer = self.image.layers[number]
-        if layer.blob is not None:
-            return self._open_blob(layer.blob)
-        spool = tempfile.TemporaryFile()  # noqa: SIM115 -- the caller closes it
-        try:
-            below = self.image.layers[number - 1] if number else None
-            diff_id = self._read_layer(layer, below, spool.fileno())
-            if diff_id != layer.diff_id:
-                raise Broken(f"layer {layer.diff_id} of image {self.image.id} has changed: it is {diff_id} now")
-            spool.seek(0)
-        except BaseException:
-            spool.close()
-            raise
-        return cast(BinaryIO, spool)
-
-    def _open_blob(self, blob: Descriptor) -> BinaryIO:
-        import hashlib
-
-        try:
-            file = self._store.blob_path(blob.digest).open("rb")
-        except FileNotFoundError:
-            raise Broken(f"blob {blob.digest} of image {self.image.id} is absent in {self._store.dir}") from None
-        if f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}" != blob.digest:
-            file.close()
-            raise Broken(f"blob {blob.digest} in {self._store.dir} has other bytes than its digest says")
-        file.seek(0)
-        return file
 
 
 class SandboxImages:
@@ -133,7 +56,7 @@ class SandboxImages:
 
     def describe(self, name: str) -> Description:
         """See `ImageStore`."""
-        from stapel.oci.registry import parse_time_ms
+        from stapel.oci.manifest import parse_time_ms
 
         image = self._named(name)
         config = parse_config(image.config, image.id)
@@ -188,16 +111,3 @@ class SandboxImages:
         if image_id is None:
             raise NotFound(f"there is no image {self.reference(name)}")
         return self._store.image(image_id)
-
-
-def parse_config(raw: bytes, where: str) -> StoredConfig:
-    """A configuration out of its bytes. `Broken`."""
-    import json
-
-    try:
-        document = json.loads(raw)
-    except ValueError as error:
-        raise Broken(f"the configuration of {where} cannot be read: {error}") from error
-    if not isinstance(document, dict):
-        raise Broken(f"the configuration of {where} is no object")
-    return StoredConfig(document, raw)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from stapel.api import Cancel, Log, Run
 from stapel.containers import AGENT_SOCKET, DEFAULT_PATH, proxies
@@ -19,8 +19,11 @@ from stapel.sandbox.cell import Cell
 from stapel.sandbox.held import SandboxHeld
 from stapel.sandbox.seccomp import compile_rules
 from stapel.sandbox.store import Store
-from stapel.script import ENTRYPOINT, ROOT, entrypoint_arguments
+from stapel.script import ENTRYPOINT, ROOT, ScriptCall, entrypoint_arguments
 from stapel.toolchain import make_toolchain
+
+if TYPE_CHECKING:
+    from stapel.sandbox.shell import ShellTerminal
 
 _PIECE_BYTES = 1 << 16
 _NETWORKS = {"default": "host", "host": "host", "none": "none"}
@@ -71,8 +74,13 @@ class Runs:
         self._runner = runner
         self._toolchain: Path | None = None
 
-    def prepare(self, on: SandboxHeld, run: Run, filling: Path, resources: ExitStack) -> Prepared:
-        """A request for a run; what it needs is closed with `resources`. `StapelError`."""
+    def prepare(
+        self, on: SandboxHeld, run: Run, filling: Path, resources: ExitStack, shell: ShellTerminal | None = None
+    ) -> Prepared:
+        """A request for a run, or for a shell instead of its script. `StapelError`.
+
+        What it needs is closed with `resources`.
+        """
         network = _NETWORKS.get(run.network)
         if network is None:
             raise StapelError(
@@ -96,7 +104,9 @@ class Runs:
             socket = resources.enter_context(serve_filtered(run.ssh_socket, self._tmp_dir))
             mounts.append((str(socket), AGENT_SOCKET, False))
             points.append((AGENT_SOCKET, False))
-        call = entrypoint_arguments(run.script)
+        if shell is not None and shell.is_own:
+            environment = {"TERM": "xterm", **environment}
+        call = entrypoint_arguments(run.script) if shell is None else ScriptCall(())
         request = {
             "runner": self._runner,
             "stub": os.fsencode(self._store.stub(points)),
@@ -109,25 +119,31 @@ class Runs:
             "env": {os.fsencode(name): os.fsencode(value) for name, value in environment.items()},
             "argv": [os.fsencode(text) for text in (ENTRYPOINT, *call.arguments)],
             "script": call.archive,
+            "has_terminal": shell is not None and shell.is_own,
+            "wants_layer": shell is None,
             "capabilities": [name.encode() for name in CAPABILITIES],
         }
-        return self._open(request, filling / "names", resources)
+        return self._open(request, filling / "names", resources, shell)
 
-    def _open(self, request: Mapping[str, Any], names_dir: Path, resources: ExitStack) -> Prepared:
+    def _open(
+        self, request: Mapping[str, Any], names_dir: Path, resources: ExitStack, shell: ShellTerminal | None
+    ) -> Prepared:
         theirs = resources.enter_context(ExitStack())
 
         def opened(file: int, owner: ExitStack) -> int:
             owner.callback(os.close, file)
             return file
 
-        stdin = opened(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC), theirs)
         outputs: dict[int, Stream] = {}
-        files = [stdin]
-        streams: Sequence[Stream] = ("stdout", "stderr")
-        for stream in streams:
-            reading, writing = os.pipe2(os.O_CLOEXEC)
-            outputs[opened(reading, resources)] = stream
-            files.append(opened(writing, theirs))
+        if shell is not None:
+            files = list(shell.files)
+        else:
+            files = [opened(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC), theirs)]
+            streams: Sequence[Stream] = ("stdout", "stderr")
+            for stream in streams:
+                reading, writing = os.pipe2(os.O_CLOEXEC)
+                outputs[opened(reading, resources)] = stream
+                files.append(opened(writing, theirs))
         rules = compile_rules(self._store.dir / "seccomp")
         files.append(opened(os.open(rules, os.O_RDONLY | os.O_CLOEXEC), theirs))
         return Prepared(request, tuple(files), outputs, theirs, names_dir)

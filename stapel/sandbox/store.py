@@ -7,6 +7,7 @@
     images/<digest>              an image: its configuration, byte for byte, and its snapshots
     names/<repository>/<tag>     a link that says which image
     blobs/sha256/<digest>        compressed layers of others, whose bytes nobody can make again
+    compressed/<digest>          what a layer of ours, by its diff id, is when it is compressed
     filling/<run>-<n>            what is being made; of a run that is gone: rubbish
     stubs/<digest>               mount points, the lowest layer under running commands
     pins/<run>                   the snapshots that a run uses or has made, a line each
@@ -41,7 +42,11 @@ from stapel.runs import is_alive
 EMPTY = "0"
 FORMAT = "1"
 _ID_BYTES = 5
-_DIRECTORIES = ("chains", "images", "names", "blobs/sha256", "filling", "stubs", "pins", "mnt", f"snapshots/{EMPTY}")
+_NO_REGISTRY = "docker.io/library/"  # of names without a host and without a slash
+_DIRECTORIES = (
+    *("chains", "images", "names", "blobs/sha256", "compressed", "filling", "stubs", "pins", "mnt"),
+    f"snapshots/{EMPTY}",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +234,17 @@ class Store:
         """A new path beside the blobs, to be renamed."""
         return self.dir / "blobs/sha256" / f".{self._run_id}-{next(self._count)}"
 
+    def compressed(self, diff_id: str) -> Descriptor | None:
+        """What a layer of ours is when it is compressed, where it is known."""
+        try:
+            return _descriptor(json.loads((self.dir / "compressed" / diff_id.partition(":")[2]).read_bytes()))
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def remember_compressed(self, diff_id: str, blob: Descriptor) -> None:
+        """Remember it."""
+        self._write(self.dir / "compressed" / diff_id.partition(":")[2], json.dumps(_blob_document(blob)).encode())
+
     # -- images
 
     def put_image(self, config: bytes, layers: Sequence[Layer]) -> str:
@@ -282,7 +298,7 @@ class Store:
 
     def names(self, repository: str) -> dict[str, str]:
         """The names of a repository and their images' ids."""
-        directory = self.dir / "names" / quote(repository, safe="")
+        directory = self._names_dir(repository)
         found = {}
         with suppress(FileNotFoundError):
             for path in directory.iterdir():
@@ -317,7 +333,11 @@ class Store:
             raise NotFound(f"there is no name {name} in {repository}") from None
 
     def _name_path(self, repository: str, name: str) -> Path:
-        return self.dir / "names" / quote(repository, safe="") / quote(name, safe="")
+        return self._names_dir(repository) / quote(name, safe="")
+
+    def _names_dir(self, repository: str) -> Path:
+        # The names of a project stand in a directory of its name: `stapel.sandbox.names` reads it.
+        return self.dir / "names" / quote(repository.removeprefix(_NO_REGISTRY), safe="")
 
     def _write(self, path: Path, data: bytes) -> None:
         temporary = path.parent / f".{self._run_id}-{next(self._count)}"
@@ -328,15 +348,21 @@ class Store:
 def _layer_document(layer: Layer) -> dict[str, Any]:
     document: dict[str, Any] = {"diffId": layer.diff_id, "sizeBytes": layer.size_bytes}
     if layer.blob is not None:
-        blob = layer.blob
-        document["blob"] = {"mediaType": blob.media_type, "digest": blob.digest, "sizeBytes": blob.size_bytes}
+        document["blob"] = _blob_document(layer.blob)
     return document
 
 
 def _layer(snapshot: str, document: Mapping[str, Any]) -> Layer:
     blob = document.get("blob")
-    kept = Descriptor(blob["mediaType"], blob["digest"], blob["sizeBytes"]) if blob else None
-    return Layer(snapshot, document["diffId"], document["sizeBytes"], kept)
+    return Layer(snapshot, document["diffId"], document["sizeBytes"], _descriptor(blob) if blob else None)
+
+
+def _blob_document(blob: Descriptor) -> dict[str, Any]:
+    return {"mediaType": blob.media_type, "digest": blob.digest, "sizeBytes": blob.size_bytes}
+
+
+def _descriptor(document: Mapping[str, Any]) -> Descriptor:
+    return Descriptor(document["mediaType"], document["digest"], document["sizeBytes"])
 
 
 def chain_digest(layers: Sequence[Layer]) -> str:

@@ -11,6 +11,7 @@ import pytest
 
 from stapel.oci.api import Descriptor, ImageConfig, ImageStore
 from stapel.oci.errors import NotFound, StapelError
+from stapel.oci.layout import LayoutStore
 from stapel.oci.manifest import OCI_LAYER, build_manifest, digest_bytes
 from stapel.oci.registry import RegistryStore
 from tests.conftest import absent
@@ -63,13 +64,18 @@ def sandbox_store(tmp_path):
     engine.close()
 
 
-STORES = {"docker": docker_store, "registry": registry_store, "sandbox": sandbox_store}
+@contextlib.contextmanager
+def layout_store(tmp_path):
+    yield LayoutStore(tmp_path / "layout")
+
+
+STORES = {"docker": docker_store, "layout": layout_store, "registry": registry_store, "sandbox": sandbox_store}
 PARTIAL = {"docker"}  # these tell of a configuration what their engine tells
-MARKS = {"docker": (pytest.mark.docker,), "registry": (pytest.mark.registry,)}
+MARKS = {"docker": [pytest.mark.docker], "registry": [pytest.mark.registry]}
 
 
 def stores(names):
-    return [pytest.param(name, marks=MARKS.get(name, ())) for name in sorted(names)]
+    return [pytest.param(name, marks=MARKS.get(name, [])) for name in sorted(names)]
 
 
 @pytest.fixture(params=stores(STORES))

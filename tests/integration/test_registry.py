@@ -13,10 +13,14 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from stapel.oci.api import Descriptor, ImageConfig
+from stapel.oci.apply import Form, apply_layer
+from stapel.oci.compress import compress
 from stapel.oci.errors import BadReference, Broken, NotFound, StapelError, Unreachable
-from stapel.oci.manifest import OCI_INDEX, OCI_LAYER, build_manifest, digest_bytes
-from stapel.oci.registry import RegistryStore, own_platform, resolve_digest
+from stapel.oci.layer import Entry, write_layer
+from stapel.oci.manifest import OCI_INDEX, OCI_LAYER, build_manifest, digest_bytes, own_platform
+from stapel.oci.registry import RegistryStore, resolve_digest
 from stapel.oci.retries import Retries
+from stapel.oci.validate import validate_image
 from tests.fault_proxy import failing
 from tests.servers import Reply, Reset, basic, certificate, docker_config, front_server, registry_server
 
@@ -132,6 +136,54 @@ def test_a_copy_has_the_same_digest_and_moves_no_bytes(front, path):
     assert len(front.asked("POST", "mount=")) == 2
     there.name("x", descriptor)
     assert there.get("x").open(there.get("x").layers()[0]).read().startswith(b"layer of")
+
+
+def test_four_blobs_of_an_image_are_sent_at_the_same_time(front, path):
+    together = threading.Barrier(4)
+
+    def rule(request, forward):
+        if request.method == "PUT" and "/blobs/uploads/" in request.path:
+            together.wait(timeout=20)
+        return
+
+    front.rules.append(rule)
+    image = Image(*(b"%d of " % number + path.encode() for number in range(3)))
+    descriptor = store(front.host, path).put(image)
+    assert [blob.digest for blob in store(front.host, path).get(descriptor.digest).layers()] == list(image.blobs)
+
+
+def test_the_first_blob_that_cannot_be_sent_fails_the_image(front, path):
+    image = Image(*(b"%d of " % number + path.encode() for number in range(12)))
+    bad = list(image.blobs)[5].removeprefix("sha256:")
+    front.rules.append(failing(99, Reply(403), method="PUT", path=bad))
+    here = store(front.host, path)
+    with pytest.raises(Unreachable, match=bad[:12]):
+        here.put(image)
+    assert not front.asked("PUT", "/manifests/")
+    front.rules.clear()
+    assert here.get(here.put(image).digest).config == image.config
+
+
+@pytest.mark.parametrize("compression", ["gzip", "zstd", "none"])
+def test_layers_of_every_compression_come_back_and_are_applied(registry, path, tmp_path, compression):
+    tar = io.BytesIO()
+    diff_id = write_layer([Entry(b"f", "file", size=7, content=b"content")], tar).diff_id
+    blob = io.BytesIO()
+    made = compress([tar.getvalue()], blob, compression)
+    image = Image(blob.getvalue())
+    image.layers = lambda: (Descriptor(made.media_type, made.digest, made.size_bytes),)
+    image.config = image.config.with_(rootfs={"type": "layers", "diff_ids": [diff_id]})
+    descriptor = store(registry.host, path).put(image)
+    back = store(registry.host, path).get(descriptor.digest)
+    assert validate_image(back) == ()
+    assert back.layers()[0].media_type == made.media_type
+    root = os.open(tmp_path, os.O_RDONLY)
+    try:
+        with back.open(back.layers()[0]) as stream:
+            apply_layer(stream, root, Form(owners=False), diff_id=back.config.diff_ids[0])
+    finally:
+        os.close(root)
+    assert (tmp_path / "f").read_bytes() == b"content"
 
 
 def test_mount_from_names_repositories_of_the_same_host(front, path):
@@ -543,7 +595,8 @@ def test_a_big_upload_that_breaks_begins_again(front, path, tmp_path):
     size = 40 << 20
     data = os.urandom(1 << 20) * (size >> 20)
     image = Image(data)
-    front.rules.append(failing(2, Reset, method="PUT", path="/blobs/uploads/"))
+    layer = digest_bytes(data).removeprefix("sha256:")
+    front.rules.append(failing(2, Reset, method="PUT", path=layer))  # not the configuration, sent at the same time
     here = store(front.host, path)
     descriptor = here.put(image)
     assert len(image.opened) == 3

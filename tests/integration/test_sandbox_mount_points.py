@@ -1,4 +1,4 @@
-"""Images that have links, or nothing, at the places that a build container mounts over: nothing of ours stays there."""
+"""Images that have links, or nothing, where a build container mounts something: nothing of ours is left there."""
 
 import pytest
 

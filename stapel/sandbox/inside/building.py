@@ -43,7 +43,8 @@ def build(
         if word != "complete":
             raise Abandoned
     if run is None:
-        return {"status": 0}
+        # Without ids for them the owners are not those of the layer that was given, so it is another one.
+        return {"status": 0} if _has_owners() or foreign else {"status": 0, **_written(upper, below)}
     from stapel.sandbox.inside.running import run_commands
 
     own = not any(os.path.lexists(below + b"/" + OWN) for below in (upper, *lowers))
@@ -59,25 +60,36 @@ def build(
         remove(filling + b"/work")
     if own:  # nothing of ours is left in the image
         remove(upper + b"/" + OWN)
-    if outcome["status"] == 0:
-        with open(os.devnull, "wb") as nowhere:
-            outcome |= _write(upper, below, nowhere)
+    if outcome["status"] == 0 and run["wants_layer"]:
+        outcome |= _written(upper, below)
     return outcome
+
+
+def _has_owners() -> bool:
+    with open("/proc/self/uid_map") as file:
+        return sum(1 for _ in file) > 1
+
+
+def _written(upper: bytes, below: bytes) -> dict[str, Any]:
+    with open(os.devnull, "wb") as nowhere:
+        return _write(upper, below, nowhere)
 
 
 def _apply(merged: Merged, stream_fd: int, upper: bytes, lowers: list[bytes] | None) -> None:
     from stapel.oci.apply import Form, apply_layer
     from stapel.oci.overlay import OverlayLayers
 
+    owners = _has_owners()
     root = os.open(upper, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         with open(stream_fd, "rb", closefd=False) as stream:
             if lowers is None:
-                apply_layer(stream, root, Form(overlay="user.", devices="placeholder"))
+                apply_layer(stream, root, Form(overlay="user.", devices="placeholder", owners=owners))
                 return
             below = merged.read(lowers)
             try:
-                apply_layer(stream, root, Form(overlay="user.", below=OverlayLayers([below]), devices="placeholder"))
+                tree = OverlayLayers([below])
+                apply_layer(stream, root, Form(overlay="user.", below=tree, devices="placeholder", owners=owners))
             finally:
                 os.close(below)
                 merged.unmount()

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import _socket
+import fcntl
 import os
 import select
 import signal
 import stat
+import termios
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 from stapel.sandbox.bubblewrap import options
+from stapel.sandbox.inside.network import enter_network
 from stapel.sandbox.inside.points import Points
 from stapel.sandbox.wire import Gone, receive
 
@@ -40,6 +43,8 @@ def run_commands(root: bytes, control: _socket.socket, files: Sequence[int], run
 def _run(root: bytes, control: _socket.socket, files: Sequence[int], run: Mapping[str, Any], home: bytes) -> int:
     environment = {b"HOME": home, **run["env"]}
     arguments = options(root, files[3], run["hostname"], environment, run["capabilities"])
+    if not run["has_terminal"]:
+        arguments.append(b"--new-session")
     masked = os.umask(0o022)
     try:
         pid = _start(run, arguments, files, root)
@@ -56,7 +61,7 @@ def _start(run: Mapping[str, Any], arguments: Sequence[bytes], files: Sequence[i
         os.set_inheritable(listed, True)
         os.set_inheritable(files[3], True)
         argv = [b"bwrap", b"--args", b"%d" % listed, b"--", *run["argv"]]
-        if run["network"] == "host":
+        if run["network"] == "host" and not run["has_terminal"]:
             actions = [(os.POSIX_SPAWN_DUP2, file, number) for number, file in enumerate(files[:3])]
             return os.posix_spawn(run["runner"], argv, {}, file_actions=actions)
         return _fork(run, argv, files, root)
@@ -65,15 +70,17 @@ def _start(run: Mapping[str, Any], arguments: Sequence[bytes], files: Sequence[i
 
 
 def _fork(run: Mapping[str, Any], argv: Sequence[bytes], files: Sequence[int], root: bytes) -> int:
-    """The runner in a network namespace of its own, whose devices are seen in /sys."""
-    from stapel.sandbox.inside.network import enter_network
-
+    """The runner with a terminal, or in a network namespace of its own, whose devices are seen in /sys."""
     pid = os.fork()
     if pid == 0:
         try:
             for number, file in enumerate(files[:3]):
                 os.dup2(file, number)
-            enter_network(root + b"/sys")
+            if run["has_terminal"]:
+                os.setsid()
+                fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+            if run["network"] != "host":
+                enter_network(root + b"/sys")
             os.execve(run["runner"], list(argv), {})
         except BaseException as error:
             with suppress(OSError):

@@ -400,6 +400,21 @@ def test_a_directory_over_a_whiteout_of_its_layer_is_opaque(root):
     assert is_opaque(root / "c")
 
 
+def test_the_kernel_shows_upper_directories_as_the_plain_tree():
+    """Layers in any order, with marks, links and what is there twice: both forms make the same image."""
+    import subprocess
+    import sys
+
+    namespaces = ["unshare", "--user", "--map-root-user", "--mount"]
+    if subprocess.run([*namespaces, "true"], capture_output=True).returncode:
+        pytest.skip("no user namespaces here")
+    command = [*namespaces, sys.executable, Path(__file__).with_name("overlay_oracle.py"), "150"]
+    told = subprocess.run(command, capture_output=True, text=True)
+    assert told.returncode == 0, told.stdout + told.stderr
+    agree, refused = (int(word) for word in told.stdout.split() if word.isdigit())
+    assert agree > refused > 0
+
+
 # -- hostile: ways out
 
 

@@ -16,8 +16,8 @@ from stapel.oci.manifest import (
     digest_bytes,
     matches,
     parse_manifest,
+    parse_time_ms,
 )
-from stapel.oci.registry import parse_time_ms
 
 DOCKER_GZIP = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 D = digest_bytes(b"x")

@@ -17,21 +17,23 @@ import pytest
 
 from stapel.docker.containers import HOME_LABEL
 from stapel.runs import home_label
-
-pytestmark = pytest.mark.docker
+from tests.conformance.engines import sandbox_subject
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import sys
 from pathlib import Path
 from stapel.api import Cancel, Lay, Mount, Run
-from stapel.docker.engine import DockerEngine
 from stapel.runs import open_run
 from tests.conformance.engines import file, lay
 
-home, base, call = Path(sys.argv[1]), *sys.argv[2:4]
+home, name, base, call = Path(sys.argv[1]), *sys.argv[2:5]
+if name == "docker":
+    from stapel.docker.engine import DockerEngine as Engine
+else:
+    from stapel.sandbox.engine import SandboxEngine as Engine
 with open_run(home) as run:
-    engine = DockerEngine("conveyor-shell", run_id=run.id, home_dir=home, tmp_dir=home)
+    engine = Engine("conveyor-shell", run_id=run.id, home_dir=home, tmp_dir=home)
     try:
         held = engine.base(base, engine.platform(), print)
         status = eval(call)
@@ -43,16 +45,23 @@ SHELL = 'engine.shell(held, Run("", env={"GIVEN": "to a shell"}))'
 FAILED = """engine.shell_failed(held, [lay(file(b"laid", b"by git")), Run("echo left >/left; exit 5; echo >/never")])"""
 
 
-@pytest.fixture(autouse=True)
-def nothing_is_left(docker_engine, home):
-    yield
-    label = f"{HOME_LABEL}={home_label(home)}"
-    assert docker_engine.containers(all=True, filters={"label": label}) == []
-    assert docker_engine.images(all=True, filters={"label": label}) == []
+@pytest.fixture(params=[pytest.param("docker", marks=pytest.mark.docker), "sandbox"])
+def where(request, home):
+    """The name of an engine, and of a base that it has; nothing of its shells is left."""
+    if request.param == "docker":
+        base, docker_engine = request.getfixturevalue("busybox_base"), request.getfixturevalue("docker_engine")
+        yield "docker", base
+        label = f"{HOME_LABEL}={home_label(home)}"
+        assert docker_engine.containers(all=True, filters={"label": label}) == []
+        assert docker_engine.images(all=True, filters={"label": label}) == []
+        return
+    with sandbox_subject(home, request) as subject:
+        yield "sandbox", subject.base_reference
+    assert list((home / "sandbox/filling").iterdir()) == []
 
 
 def command(home, base, call):
-    return [sys.executable, "-c", PROGRAM, str(home), base, call]
+    return [sys.executable, "-c", PROGRAM, str(home), *base, call]
 
 
 def piped(home, base, call, typed):
@@ -105,8 +114,8 @@ def terminal(*arguments, **options):
         os.close(terminal.theirs)
 
 
-def test_a_shell_on_a_terminal(home, busybox_base):
-    with terminal(home, busybox_base, SHELL) as person:
+def test_a_shell_on_a_terminal(home, where):
+    with terminal(home, where, SHELL) as person:
         person.expect(rb"[#$] $")
         person.type(b'echo $((6*7)) $(id -u) $(pwd) "$GIVEN"\r')
         person.expect(rb"\n42 0 / to a shell\r\n")
@@ -125,60 +134,58 @@ def test_a_shell_on_a_terminal(home, busybox_base):
         assert person.status() == 7
 
 
-def test_the_end_of_what_is_typed_ends_the_shell(home, busybox_base):
-    with terminal(home, busybox_base, SHELL) as person:
+def test_the_end_of_what_is_typed_ends_the_shell(home, where):
+    with terminal(home, where, SHELL) as person:
         person.expect(rb"[#$] $")
         person.type(b"\x04")
         assert person.status() == 0
 
 
-def test_a_shell_in_what_failed_commands_left(home, busybox_base):
-    with terminal(home, busybox_base, FAILED) as person:
+def test_a_shell_in_what_failed_commands_left(home, where):
+    with terminal(home, where, FAILED) as person:
         person.expect(rb"[#$] $")
         person.type(b"echo $(</laid) $(</left); ls /never; exit 9\r")
         person.expect(rb"\nby git left\r\n.*No such file")
         assert person.status() == 9
 
 
-def test_a_shell_without_a_terminal_reads_commands(home, busybox_base):
-    ran = piped(home, busybox_base, SHELL, b'echo "$GIVEN"; test ! -t 0; test ! -t 1; echo error >&2; exit 4\necho never\n')
+def test_a_shell_without_a_terminal_reads_commands(home, where):
+    ran = piped(home, where, SHELL, b'echo "$GIVEN"; test ! -t 0; test ! -t 1; echo error >&2; exit 4\necho never\n')
     assert (ran.returncode, ran.stdout, ran.stderr) == (4, b"to a shell\n", b"error\n")
-    ran = piped(home, busybox_base, SHELL, b"")
+    ran = piped(home, where, SHELL, b"")
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, b"", b"")
 
 
-def test_a_failed_step_without_a_terminal(home, busybox_base):
-    ran = piped(home, busybox_base, FAILED, b"cat /laid /left; echo; ls /never")
+def test_a_failed_step_without_a_terminal(home, where):
+    ran = piped(home, where, FAILED, b"cat /laid /left; echo; ls /never")
     assert (ran.returncode, ran.stdout) == (1, b"by gitleft\n\n")
 
 
-def test_what_a_shell_is_given_and_gives_is_whole(home, busybox_base):
+def test_what_a_shell_is_given_and_gives_is_whole(home, where):
     data = os.urandom(6_000_000)
-    ran = piped(home, busybox_base, SHELL, b"exec cat\n" + data)
+    ran = piped(home, where, SHELL, b"exec cat\n" + data)
     assert ran.returncode == 0
     assert ran.stdout == data
 
 
-def test_a_shell_that_says_more_than_it_is_given(home, busybox_base):
+def test_a_shell_that_says_more_than_it_is_given(home, where):
     lines = b"x" * 999 + b"\n"
     script = b"exec awk '{for (i = 0; i < 20; i++) print}'\n"
-    ran = piped(home, busybox_base, SHELL, script + lines * 3000)
+    ran = piped(home, where, SHELL, script + lines * 3000)
     assert ran.returncode == 0
     assert ran.stdout == lines * 60000
 
 
-def test_a_shell_in_an_image_without_anything(home, busybox_base):
-    ran = piped(home, busybox_base, "engine.shell(engine.hold(None), Run(''))", b"for f in /*; do echo $f; done; exit 3\n")
+def test_a_shell_in_an_image_without_anything(home, where):
+    ran = piped(home, where, "engine.shell(engine.hold(None), Run(''))", b"for f in /*; do echo $f; done; exit 3\n")
     assert ran.returncode == 3
     assert b"/.conveyor" not in ran.stdout.split()
     assert b"/etc" in ran.stdout.split()
 
 
-def test_a_shell_whose_user_is_killed_goes_with_the_next_run(home, busybox_base, docker_engine):
-    with terminal(home, busybox_base, SHELL) as person:
+def test_a_shell_whose_user_is_killed_goes_with_the_next_run(home, where):
+    with terminal(home, where, SHELL) as person:
         person.expect(rb"[#$] $")
         person.process.kill()
         person.process.wait()
-    label = f"{HOME_LABEL}={home_label(home)}"
-    assert piped(home, busybox_base, SHELL, b"exit 0").returncode == 0
-    assert docker_engine.containers(all=True, filters={"label": label}) == []
+    assert piped(home, where, SHELL, b"exit 0").returncode == 0

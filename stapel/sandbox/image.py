@@ -1,0 +1,135 @@
+"""An image of the sandbox's store, read: layers of others as they came, layers of ours written anew and compressed.
+
+What a layer of ours is when it is compressed is remembered by its diff id, so that one that a registry has already is not
+even read. The bytes are kept no longer than the view: they can be made again, and are the same then.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+from stapel.errors import Broken
+from stapel.oci.api import Descriptor, ImageConfig
+from stapel.sandbox.store import Layer, Store, StoredImage
+
+if TYPE_CHECKING:
+    from stapel.oci.compress import CompressedLayer
+
+IMAGE_MEDIA_TYPE = "application/vnd.oci.image.config.v1+json"
+_PIECE_BYTES = 1 << 20
+
+ReadLayer = Callable[[Layer, Layer | None], AbstractContextManager[BinaryIO]]  # the tar of a layer that was made on another
+
+
+@dataclass(frozen=True, slots=True)
+class StoredConfig(ImageConfig):
+    """A configuration that came in bytes which are not ours to write anew."""
+
+    raw: bytes = field(default=b"", compare=False, repr=False)
+
+    def to_bytes(self) -> bytes:
+        """The bytes that it came in."""
+        return self.raw
+
+
+class SandboxImage:
+    """An `ImageView` of the store."""
+
+    def __init__(self, store: Store, image: StoredImage, read_layer: ReadLayer) -> None:
+        self.image = image
+        self._store = store
+        self._read_layer = read_layer
+        self._config: StoredConfig | None = None
+        self._blobs: tuple[Descriptor, ...] | None = None
+        self._made: dict[str, BinaryIO] = {}  # by diff id
+
+    @property
+    def descriptor(self) -> Descriptor:
+        """The image id."""
+        return Descriptor(IMAGE_MEDIA_TYPE, self.image.id, len(self.image.config))
+
+    @property
+    def config(self) -> ImageConfig:
+        """The whole configuration."""
+        if self._config is None:
+            self._config = parse_config(self.image.config, self.image.id)
+        return self._config
+
+    def layers(self) -> tuple[Descriptor, ...]:
+        """The layers as they came; those of ours compressed, for which they are read where nobody has done so before."""
+        if self._blobs is None:
+            self._blobs = tuple(self._blob(number) for number in range(len(self.image.layers)))
+        return self._blobs
+
+    def open(self, blob: Descriptor) -> BinaryIO:
+        """The bytes of a layer, verified. `Broken`."""
+        number = [item.digest for item in self.layers()].index(blob.digest)
+        layer = self.image.layers[number]
+        if layer.blob is not None:
+            return self._open_blob(layer.blob)
+        if layer.diff_id not in self._made:
+            made = self._compress(number)
+            if made.digest != blob.digest:
+                self._store.remember_compressed(layer.diff_id, _descriptor(made))
+                raise Broken(f"layer {layer.diff_id} is {made.digest} when it is compressed, and was {blob.digest}")
+        # A reading of its own: several may be under way at once.
+        return cast(BinaryIO, open(f"/proc/self/fd/{self._made[layer.diff_id].fileno()}", "rb"))
+
+    def _blob(self, number: int) -> Descriptor:
+        layer = self.image.layers[number]
+        known = layer.blob or self._store.compressed(layer.diff_id)
+        if known is None:
+            known = _descriptor(self._compress(number))
+            self._store.remember_compressed(layer.diff_id, known)
+        return known
+
+    def _compress(self, number: int) -> CompressedLayer:
+        from stapel.oci.compress import compress
+
+        layer, below = self.image.layers[number], self.image.layers[number - 1] if number else None
+        file = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 -- it goes with the view
+        made = compress(self._tar(layer, below), file)
+        if made.diff_id != layer.diff_id:
+            raise Broken(f"layer {layer.diff_id} of image {self.image.id} has changed: it is {made.diff_id} now")
+        file.flush()
+        self._made[layer.diff_id] = file
+        return made
+
+    def _tar(self, layer: Layer, below: Layer | None) -> Iterator[bytes]:
+        with self._read_layer(layer, below) as stream:
+            while piece := stream.read(_PIECE_BYTES):
+                yield piece
+
+    def _open_blob(self, blob: Descriptor) -> BinaryIO:
+        import hashlib
+
+        try:
+            file = self._store.blob_path(blob.digest).open("rb")
+        except FileNotFoundError:
+            raise Broken(f"blob {blob.digest} of image {self.image.id} is absent in {self._store.dir}") from None
+        if f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}" != blob.digest:
+            file.close()
+            raise Broken(f"blob {blob.digest} in {self._store.dir} has other bytes than its digest says")
+        file.seek(0)
+        return file
+
+
+def parse_config(raw: bytes, where: str) -> StoredConfig:
+    """A configuration out of its bytes. `Broken`."""
+    import json
+
+    try:
+        document = json.loads(raw)
+    except ValueError as error:
+        raise Broken(f"the configuration of {where} cannot be read: {error}") from error
+    if not isinstance(document, dict):
+        raise Broken(f"the configuration of {where} is no object")
+    return StoredConfig(document, raw)
+
+
+def _descriptor(made: CompressedLayer) -> Descriptor:
+    return Descriptor(made.media_type, made.digest, made.size_bytes)

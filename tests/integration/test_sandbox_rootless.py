@@ -1,0 +1,129 @@
+"""The sandbox of a user who is not root: true owners by subordinate ids, and what is left to a user without any."""
+
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from samples.make_base import busybox_archive, find_busybox
+from tests.conftest import absent
+
+ROOT = Path(__file__).parents[2]
+USER = "conveyor-test"  # made by scripts/test
+PROGRAM = """
+import io, sys
+from pathlib import Path
+from stapel.api import Cancel, Run
+from stapel.oci.layer import write_layer
+from stapel.runs import open_run
+from stapel.sandbox.engine import SandboxEngine
+from tests.conformance.engines import Said, file, lay
+
+home, archive, warnings = Path(sys.argv[1]), sys.argv[2], []
+with open_run(home) as run:
+    engine = SandboxEngine("rootless", run_id=run.id, home_dir=home, tmp_dir=home, on_warning=warnings.append)
+    assert engine.probe() == "", engine.probe()
+    engine.import_base("busybox", open(archive, "rb"), {})
+    held = engine.base("busybox", engine.platform(), print)
+    def build(on, *steps):
+        return engine.build(on, steps, lambda stream, data: sys.stdout.write(data.decode()), Cancel())
+    try:
+        exec(sys.argv[3])
+    finally:
+        sys.stdout.flush()
+        engine.close()
+print(*warnings, sep="\\n")
+"""
+OWNERS = """
+laid = build(held, lay(file(b"laid", b"x", 0o4755, owner="www-data", group="users", mtime_s=7)))
+print(laid.config.diff_ids[-1])
+made = build(laid, Run("mkdir -m 700 /d; echo >/d/f; chown -R 33:100 /d; chmod 2755 /d/f; stat -c '%u:%g %a' /laid /d /d/f"))
+with engine.tree(made) as tree:
+    print([(item.path, item.uid, item.gid, oct(item.mode)) for item in tree.walk(b"d")])
+laid.close(); made.close()
+"""
+SINGLE = """
+laid = build(held, lay(file(b"laid", b"x", owner="www-data", group="users", mtime_s=7)))
+made = build(laid, Run("echo >/f; chown 33 /f 2>/dev/null || echo no; stat -c '%u:%g %n' /f /laid"))
+image = engine.images.get(engine.put(made, made.config, engine.images, Cancel()).digest)
+for layer in image.layers():
+    with image.open(layer) as content:
+        content.read()  # verified
+print(len(image.layers()) == 3)
+laid.close(); made.close()
+"""
+
+
+@pytest.fixture
+def user(tmp_path_factory):
+    """Somebody who is not root, a directory of theirs, and an interpreter that they may run."""
+    if os.geteuid():
+        yield Somebody(os.geteuid(), os.getegid(), tmp_path_factory.mktemp("user"), sys.executable)
+        return
+    try:
+        account = pwd.getpwnam(USER)
+    except KeyError:
+        absent(f"there is no user {USER} (scripts/test makes it)")
+    directory = Path(f"/tmp/conveyor-rootless-{os.getpid()}")  # where pytest's own may not be entered by others
+    directory.mkdir()
+    os.chown(directory, account.pw_uid, account.pw_gid)
+    somebody = Somebody(account.pw_uid, account.pw_gid, directory, sys.executable)
+    if somebody.run(["-c", "import os, sys; sys.exit(not os.access(sys.executable, os.X_OK))"]).returncode:
+        somebody.python = shutil.which("python3", path="/usr/bin:/usr/local/bin") or ""
+    try:
+        yield somebody
+    finally:
+        # Files of mapped owners are root's to remove.
+        shutil.rmtree(directory)
+
+
+class Somebody:
+    def __init__(self, uid, gid, directory, python):
+        self.uid, self.gid, self.directory, self.python = uid, gid, directory, python
+        self.archive = directory / "busybox.tar"
+        self.archive.write_bytes(busybox_archive(find_busybox()))
+
+    def run(self, arguments):
+        become = [] if os.geteuid() else ["setpriv", f"--reuid={self.uid}", f"--regid={self.gid}", "--clear-groups"]
+        path = os.pathsep.join([str(ROOT), *(entry for entry in sys.path if entry.endswith("site-packages"))])
+        programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"], "/usr/bin", "/bin"])
+        env = {"PYTHONPATH": path, "PATH": programs, "HOME": str(self.directory)}
+        command = [*become, self.python, *arguments]
+        return subprocess.run(command, env=env, cwd="/", capture_output=True, text=True, timeout=120)
+
+    def sandbox(self, code):
+        done = self.run(["-c", PROGRAM, str(self.directory / "home"), str(self.archive), code])
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+
+def test_owners_are_true_and_layers_are_those_of_root(user, sandbox):
+    from tests.conformance.engines import file, lay
+
+    said = user.sandbox(OWNERS).splitlines()
+    mine = sandbox.build(sandbox.base(), lay(file(b"laid", b"x", 0o4755, owner="www-data", group="users", mtime_s=7)))
+    assert said == [
+        mine.config.diff_ids[-1],
+        "33:100 4755",
+        "33:100 700",
+        "33:100 2755",
+        "[(b'', 33, 100, '0o700'), (b'f', 33, 100, '0o2755')]",
+        "",
+    ]
+    stored = user.directory / "home/sandbox"
+    assert list((stored / "filling").iterdir()) == []
+    assert {path.stat().st_uid for path in stored.iterdir()} == {user.uid}
+
+
+def test_a_user_without_a_range_is_told_what_will_not_work(user):
+    if os.geteuid():
+        pytest.skip("only root can become a user without a range")
+    user.uid = user.gid = 4_000_000_123
+    os.chown(user.directory, user.uid, user.uid)
+    said = user.sandbox(SINGLE).splitlines()
+    assert said[:-1] == ["no", "0:0 /f", "0:0 /laid", "True"]
+    assert "/etc/subuid" in said[-1]
