@@ -32,8 +32,8 @@ def open_run(home_dir: Path) -> Iterator[Run]:
     directory.mkdir(parents=True, exist_ok=True)
     _remove_dead(directory)
     run, path, handle = _begin(directory)
-    trace("run.after-lock")
     try:
+        trace("run.after-lock")
         yield run
     finally:
         trace("run.before-unlock")

@@ -14,6 +14,7 @@ import json
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -78,7 +79,7 @@ def install(points: Sequence[str] | Mapping[str, object]) -> None:
 class Plan:
     """What a traced process does. `at`: at the n-th time that a point is reached, an action:
 
-    `kill`  SIGKILL to itself           `interrupt`, `terminate`  SIGINT or SIGTERM to itself, and on
+    `kill`  SIGKILL to itself           `interrupt`, `terminate`  SIGINT or SIGTERM to itself, and on; `... twice`: once more
     `wait`  a file `<point>.<n>` appears in `directory`, and it goes on when `<point>.<n>.go` is there
     """
 
@@ -99,6 +100,13 @@ class Plan:
     def reached(self, point: str, count: int = 1) -> bool:
         """Whether the process waits, or has waited, at a point."""
         return (self.directory / f"{point}.{count}").exists()
+
+    def await_stop(self, point: str, count: int = 1, timeout_s: float = 60) -> None:
+        """Until the process waits at a point."""
+        deadline_s = time.monotonic() + timeout_s
+        while not self.reached(point, count):
+            assert time.monotonic() < deadline_s, f"{point} is not reached"
+            time.sleep(0.005)
 
     def go_on(self, point: str, count: int = 1) -> None:
         """Let it go on."""

@@ -31,7 +31,11 @@ def main() -> None:
             while not (directory / f"{point}.{count}.go").exists():
                 time.sleep(0.005)
         elif action is not None:
-            os.kill(os.getpid(), _SIGNALS[action])
+            name, _, twice = action.partition(" ")
+            os.kill(os.getpid(), _SIGNALS[name])
+            if twice:
+                time.sleep(0.1)  # two that come at once are one
+                os.kill(os.getpid(), _SIGNALS[name])
 
     if plan["clock_ms"]:
         set_clock(plan["clock_ms"])

@@ -12,7 +12,7 @@ from conveyor.build.use import hold_stage, reject_stage
 from conveyor.build.why import explain
 from conveyor.events.api import Warned
 from conveyor.gitrepo.api import Selector
-from conveyor.keys.key import Key
+from conveyor.keys.key import Key, content_digest
 from conveyor.stages.api import Below, Context, Decision, Need, Taken
 from conveyor.stages.git_mapping import mapped
 from conveyor.storage.facts import Facts
@@ -69,15 +69,35 @@ def _find_in_secondary(rooms: Rooms, storage: Storage, task: Task, digest: str, 
 def select_stage(
     rooms: Rooms, storage: Storage, task: Task, digest: str, decision: Decision, *, fresh: bool = False
 ) -> Selection:
-    """Selection among the stages of a storage, at this run's commit."""
+    """Selection among the stages of a storage, at this run's commit.
+
+    What the primary has rejected is not taken from elsewhere either: it would have the same name there.
+    """
+    candidates = []
+    for stage in storage.candidates(digest, fresh=fresh):
+        if _is_of(task, digest, decision, stage.facts):
+            candidates.append(stage)
+        else:
+            storage.distrust(stage.name)
     return select(
-        storage.candidates(digest, fresh=fresh),
-        rejected=storage.rejected(),
+        candidates,
+        rejected=storage.rejected() | rooms.primary.rejected(),
         ancestors=(lambda commits: rooms.repo.ancestors(commits, rooms.repo.head)) if decision.selects_ancestor else None,
         same_tree=_same_tree(rooms, task) if rooms.same_tree else None,
         bases_of=partial(_bases_of, rooms, task),
         bases=task.ground.bases if task.ground is not None else {},
     )
+
+
+def _is_of(task: Task, digest: str, decision: Decision, facts: Facts) -> bool:
+    """Whether a label agrees with the digest in all that a digest settles. An honest one always does."""
+    if facts.stage != task.kind.name or facts.content_digest != content_digest(digest, facts.commits):
+        return False
+    if task.ground is not None and not (facts.parents and facts.parents[-1].startswith(f"{task.ground.digest}-")):
+        return False
+    if decision.selects_ancestor:
+        return facts.git.keys() == decision.git.keys()
+    return facts.commits == {mapping: item.commits for mapping, item in decision.git.items()}
 
 
 def _bases_of(rooms: Rooms, task: Task, facts: Facts) -> Mapping[str, str] | None:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from conveyor.build.rooms import Rooms
 from conveyor.build.task import Looked, Made, Ran, StageGone, Task
-from conveyor.build.use import hold_stage, writing_refused
+from conveyor.build.use import check_stored, hold_stage, writing_refused
 from conveyor.config.models import USER_STAGES, Image
 from conveyor.config.naming import display_name
 from conveyor.errors import ConveyorError, StageFailed
@@ -61,12 +61,13 @@ def run(rooms: Rooms, task: Task, looked: Looked, cancel: Cancel, ahead_of: Ran 
 def store(rooms: Rooms, task: Task, looked: Looked, ran: Ran) -> Made:
     """Put what a stage has made into the primary by digest, with its configuration and its facts; no name yet.
 
-    `StageFailed`, `Cancelled`, `Unreachable`, `ServiceError` (reason `write_refused`) where we may not write there.
+    `StageFailed`, `Cancelled`, `Unreachable`; `ServiceError` (`write_refused`, `storage_damaged`) where it is not taken.
     """
     started = time.monotonic()
     try:
         config = _configure(rooms, task, looked, ran)
         descriptor = rooms.engine.put(ran.held, config, rooms.primary.store, rooms.cancel)
+        check_stored(rooms, descriptor)
     except Refused as error:
         raise writing_refused(rooms.primary, error) from error
     except (ConveyorError, Cancelled, Unreachable):

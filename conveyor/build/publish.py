@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from sys import audit as trace
 
 from conveyor.build.results import Failure, ImageResult, StageResult
 from conveyor.build.rooms import Rooms
@@ -63,7 +64,9 @@ def _published(rooms: Rooms, final: Storage, last: StageResult) -> StageResult:
         digest = final.store.get(last.name).descriptor.digest
     else:
         image = put_copy(rooms.engine, rooms.primary.store, last.image_digest, final.store, rooms.cancel)
+        trace("final.before-name")
         final.store.name(last.name, image)
+        trace("final.after-name")
         digest = image.digest
     return replace(last, reference=final.store.reference(last.name), image_digest=digest)
 

@@ -14,6 +14,9 @@ from conveyor.storage.storage import Storage
 from locking.api import Waiting
 from stapel.api import Held
 from stapel.errors import Broken, NotFound, Refused
+from stapel.oci.api import Descriptor
+
+_PIECE_BYTES = 1 << 20
 
 
 def hold_stage(rooms: Rooms, stage: StoredStage) -> Held:
@@ -38,9 +41,37 @@ def hold_stage(rooms: Rooms, stage: StoredStage) -> Held:
 
 def reject_stage(rooms: Rooms, name: StageName, cause: Broken, *, waits: tuple[str, str]) -> None:
     """Mark a stage of the primary as broken, and say so. `waits`: image and stage that wait for the lock meanwhile."""
+    if cause.blob:
+        rooms.primary.suspect(cause.blob)
+    if str(name) in rooms.primary.rejected():
+        return  # by another image of this run, a moment ago
     if reject(rooms.primary, name, make_saving(rooms, *waits)):
         message = f"stage {name} is broken and marked as rejected, it is used no more: {cause}"
         rooms.reporter(Warned(f"{message}\n`conveyor stages unreject {name}` takes the mark back"))
+
+
+def check_stored(rooms: Rooms, image: Descriptor) -> None:
+    """Read the blobs of an image that was put into the primary and that this run has found broken in another one.
+
+    Layers of files are the same bytes each time they are made, and a storage that has damaged bytes under a digest takes no
+    others for it. `ServiceError` where that is so: what is stored with such a blob is as broken as what was rejected.
+    """
+    suspected = rooms.primary.suspected()
+    if not suspected:
+        return
+    view = rooms.primary.store.get(image.digest)
+    for layer in view.layers():
+        if layer.digest in suspected:
+            try:
+                with view.open(layer) as content:
+                    while content.read(_PIECE_BYTES):
+                        pass
+            except Broken as error:
+                raise ServiceError(
+                    f"{rooms.primary.address} keeps damaged bytes, and takes no others in their place: {error}",
+                    reason="storage_damaged",
+                    hint=f"have the blob {layer.digest} removed from the registry's storage, and build again",
+                ) from error
 
 
 def writing_refused(storage: Storage, error: Refused) -> ServiceError:

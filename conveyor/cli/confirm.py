@@ -6,7 +6,8 @@ and what it would print where nothing is left to do. That is believed where
 - the command is the same: arguments, directory, variables, version of the tool and of its keys, kind of terminal;
 - git status says that the commit is the same, and that nothing is changed that the build uses;
 - the history of the commit is cut off where it was;
-- the storage has the same names of the stages in question, the same marks of rejection and records, by one list.
+- the storage has the same names of the stages in question, the same marks of rejection and records, by one list;
+- no run of this home was killed, of which something is to be removed.
 
 All that decides about a stage is in these, so going the usual way would find and print the same. Anything else, an error
 too, is a reason to go that way. This module imports next to nothing: it is most of what such a build costs.
@@ -49,9 +50,10 @@ def confirm(arguments: Sequence[str]) -> bool:
     started_s = time.monotonic()
     try:
         command = describe_command(arguments)
-        with open(record_path(_home_dir(arguments), command), "rb") as file:
+        home_dir = _home_dir(arguments)
+        with open(record_path(home_dir, command), "rb") as file:
             record = json.load(file)
-        if record["command"] != command or not _is_confirmed(record):
+        if record["command"] != command or was_killed(home_dir) or not _is_confirmed(record):
             return False
         seconds = f"{time.monotonic() - started_s:.2f}"
         if record["report"] is not None:
@@ -92,6 +94,32 @@ def choose_names(names: Mapping[str, str], digests: Collection[str]) -> dict[str
         elif name.startswith("import-") or (name[_STAGE_CHARACTERS:].startswith("-") and name[56] == "-"):
             chosen[name] = ""
     return chosen
+
+
+def was_killed(home_dir: str) -> bool:
+    """Whether a run of this home was killed, so that something may be left: the usual way removes it."""
+    directory = os.path.join(home_dir, "runs")
+    try:
+        names = os.listdir(directory)
+    except FileNotFoundError:
+        return False
+    return any(not _is_locked(os.path.join(directory, f"{run}.lock")) for run in {name.partition(".")[0] for name in names})
+
+
+def _is_locked(path: str) -> bool:
+    import fcntl
+
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(handle)
+    return False
 
 
 def describe_file(path: str) -> list[int] | None:

@@ -63,8 +63,13 @@ def _checks(project: ProjectOptions, storage: StorageOptions) -> list[tuple[str,
         ("ssh agent", _check_agent),
         ("locks", lambda: _check_locks(project, storage)),
     ]
-    if storage.repo:
-        checks.append((f"registry {storage.repo}", lambda: _check_registry(storage)))
+    named = [("registry", storage.repo), ("final repository", storage.final_repo)]
+    named += [("secondary", address) for address in storage.secondary_repos]
+    named += [("cache", address) for address in storage.cache_repos]
+    for role, address in named:
+        if address:
+            is_needed = role not in ("secondary", "cache")
+            checks.append((f"{role} {address}", functools.partial(_check_registry, storage, address, is_needed)))
     return checks
 
 
@@ -152,8 +157,14 @@ def _check_locks(project: ProjectOptions, storage: StorageOptions) -> tuple[Lite
     return "ok", storage.synchronization or "files of this machine"
 
 
-def _check_registry(storage: StorageOptions) -> tuple[Literal["ok", "warning", "error"], str]:
+def _check_registry(storage: StorageOptions, address: str, is_needed: bool) -> tuple[Literal["ok", "warning", "error"], str]:
     from conveyor.cli.session import make_registry
+    from stapel.errors import Unreachable
 
-    count = sum(1 for _ in make_registry(storage.repo, storage, (), lambda message: None).names())
+    try:
+        count = sum(1 for _ in make_registry(address, storage, (), lambda message: None).names())
+    except Unreachable as error:
+        if is_needed:
+            raise
+        return "warning", f"builds go on without: {error}"
     return "ok", f"answers, {count} names"

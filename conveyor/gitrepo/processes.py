@@ -85,8 +85,10 @@ class Asked:
     def close(self) -> None:
         """End git, whatever it has not said. Closing twice is fine."""
         if self._process is not None:
+            assert self._process.stdout is not None
             self._process.kill()
-            self._process.communicate()
+            self._process.stdout.close()
+            self._process.wait()
             self._process = None
             self._complaints.close()
 

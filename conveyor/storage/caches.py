@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from sys import audit as trace
 from typing import Literal, TypeAlias, TypeVar
 
 from conveyor.storage.selection import StoredStage
@@ -84,6 +85,7 @@ class Caches:
                 descriptor = store.get(digest).descriptor
             except NotFound:
                 descriptor = store.put(self._primary.get(digest))
+            trace("cache.before-name")
             store.name(str(stage.name), descriptor)  # an image without a name would be cleaned up there
         except StapelError as error:
             self._tell(store, "fill", f"it is not given stage {stage.name}", error)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from sys import audit as trace
 
 from conveyor.storage.names import StageName, is_record_of_stage, parse_copy_record, parse_mark
 from conveyor.storage.saving import Saving, acquire
@@ -117,10 +118,12 @@ def _copy_stage(engine: Engine, source: Storage, stage: StoredStage, into: Stora
         into.refresh(stage.name.digest)
         if stage.name in into.all_stages():
             return
+        trace("copy.before-name")
         try:
             into.add(stage.name, image)
         except NotFound:  # somebody has cleaned up what had no name yet
             into.add(stage.name, put())
+        trace("copy.after-name")
     finally:
         if lease is not None:
             lease.release()

@@ -1,8 +1,8 @@
 """What a stored stage says of itself, in the label `dev.conveyor.stage` (JSON).
 
 Everything is in it from the first version on, so that later tools can select, explain and clean what earlier ones made.
-A label is a claim of whoever could write to the storage: selection believes the key parts and commits only of a stage
-whose label names the digest that its name has (design section 5, "Trust").
+A label is a claim of whoever could write to the storage: selection believes it only as far as it agrees with the name of the
+stage and with the key that is looked for.
 """
 
 from __future__ import annotations
@@ -100,5 +100,5 @@ def parse_facts(labels: Mapping[str, str]) -> Facts | None:
             sources=tuple(str(name) for name in document["sources"]),
             parts=tuple((str(name), str(digest)) for name, digest in document["parts"]),
         )
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None

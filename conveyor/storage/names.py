@@ -21,6 +21,8 @@ from dataclasses import dataclass
 
 from conveyor.keys.key import hash_value
 
+LATEST_MS = 9_999_999_999_999  # in the year 2286; a name has 13 digits for it
+
 _STAGE_TEXT = r"([0-9a-f]{56})-([0-9]{13})-([0-9a-f]{8})"
 _STAGE = re.compile(_STAGE_TEXT, re.ASCII)
 _MARK = re.compile(rf"({_STAGE_TEXT})-(un)?rejected(?:-([1-9][0-9]{{0,8}}))?", re.ASCII)

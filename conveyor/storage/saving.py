@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from sys import audit as trace
 
-from conveyor.storage.names import StageName, stage_name
+from conveyor.storage.names import LATEST_MS, StageName, stage_name
 from conveyor.storage.selection import Chosen
 from conveyor.storage.storage import Storage
 from locking.api import Lease, Locks, LockTimeout, LockUnavailable, Waiting
@@ -133,4 +133,5 @@ def acquire(storage: Storage, digest: str, saving: Saving) -> Lease | None:
 
 def _timestamp_ms(storage: Storage, digest: str, saving: Saving) -> int:
     now_ms = saving.clock_ms() + storage.clock_skew_ms()
-    return max(now_ms, storage.newest_ms(digest) + 1)
+    # A name of the end of time, planted or of a clock gone mad, must not make ours one that nobody reads.
+    return min(max(now_ms, storage.newest_ms(digest) + 1), LATEST_MS)

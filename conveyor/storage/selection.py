@@ -31,7 +31,8 @@ Invariants.
     reported what was selected then.
  8. The label of a stage is believed only as far as it agrees with the name: another digest in the label, or a name whose
     last digits are of neither the manifest nor the image, and the stage does not exist for us. (A copy in a store of another
-    kind has other digests; who makes it records them beside its name.)
+    kind has other digests; who makes it records them beside its name.) The same goes for what its digest settles: the kind
+    of the stage, the git mappings, the commits below, the stage that it stands on.
 
 Saving (`conveyor.storage.saving`) is optimistic: build with no lock held, put the image by digest with no lock held, then
 take the lock, list past every cache, discard ours where a suitable stage has appeared, else name it; release; look again.

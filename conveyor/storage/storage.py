@@ -62,6 +62,7 @@ class Storage:
         self._marks = Marks()
         self._refused: set[str] = set()  # broken, and rejected for this run alone as long as no mark says so
         self._broken: dict[StageName, Broken] = {}
+        self._suspected: set[str] = set()
         self._is_read_only = False
         self._is_lost = False
         self._told_of_skew = False
@@ -213,6 +214,16 @@ class Storage:
         with self._lock:
             self._refused.add(str(name))
 
+    def suspect(self, blob: str) -> None:
+        """Note a blob that was found broken in this run: who puts it here again should look at it."""
+        with self._lock:
+            self._suspected.add(blob)
+
+    def suspected(self) -> frozenset[str]:
+        """The blobs that were found broken in this run."""
+        with self._lock:
+            return frozenset(self._suspected)
+
     def mark_rejected(self, name: StageName) -> None:
         """Mark a stage as broken, for everybody; call it under the lock of its digest, after a fresh list of that."""
         with self._lock:
@@ -245,6 +256,12 @@ class Storage:
                     "stages are named by the latter; set the clock, for commands and their files have the former"
                 )
         return skew_ms
+
+    def distrust(self, name: StageName) -> None:
+        """Leave a stage out for the rest of this run: what its label says cannot be of the digest that it names."""
+        with self._lock:
+            self._gone.add(name)
+        self._warn(f"stage {name} in {self.address} is ignored: its label does not agree with its key")
 
     def forget(self, name: StageName) -> None:
         """Leave a stage out for the rest of this run: its image was found to be gone."""
@@ -321,7 +338,9 @@ class Storage:
 
     def _put_mark(self, mark: Mark | None) -> None:
         if mark is not None:
+            trace("mark.before-put")
             self.store.put_record(str(mark))
+            trace("mark.after-put")
             with self._lock:
                 self._add([str(mark)])
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 # A commit, a load or a push may take as long as it takes; what does not answer at all is found by the kernel.
 _LONG_S = 24 * 3600
+_IMPORTING = threading.Lock()
 
 
 class Clients:
@@ -36,6 +37,7 @@ class Clients:
 
     def make(self) -> APIClient:
         """A client of its own, for what must run beside a call of this thread. `Unreachable`."""
+        _import_sdk()
         from docker import APIClient
         from docker.errors import DockerException
         from docker.utils import kwargs_from_env
@@ -63,9 +65,16 @@ class Clients:
 _HINT = "start it, or name it by DOCKER_HOST; `docker info` tells whether it answers and whether you may use it"
 
 
+def _import_sdk() -> None:
+    """Import the package as a whole first: two threads that import different modules of it at once wait for one another."""
+    with _IMPORTING:
+        import docker  # noqa: F401
+
+
 @contextmanager
 def engine_errors(doing: str) -> Iterator[None]:
     """Turn the SDK's errors into ours: `NotFound`, `Unreachable`, else `StapelError`."""
+    _import_sdk()
     from docker.errors import APIError, DockerException
     from docker.errors import NotFound as DockerNotFound
     from requests.exceptions import RequestException

@@ -106,7 +106,7 @@ def parse_document(data: bytes, where: str) -> Mapping[str, Any]:
     """A JSON object. `Broken`."""
     try:
         document = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Broken(f"{where} is not JSON: {error}") from error
     if not isinstance(document, dict):
         raise Broken(f"{where} is not a JSON object")

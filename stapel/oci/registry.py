@@ -275,9 +275,14 @@ class RegistryStore:
     def put_record(self, name: str) -> None:
         """See `ImageStore`. All records of a repository are one image: deleting it deletes them all."""
         _check_name(name)
-        if self._record is None:
-            self._record = self._put_record_image()
-        self.name(name, self._record.descriptor)
+        record = self._record
+        if record is None:
+            record = self._record = self._put_record_image()
+        try:
+            self.name(name, record.descriptor)
+        except NotFound:  # somebody has cleaned up
+            record = self._record = self._put_record_image()
+            self.name(name, record.descriptor)
 
     def name(self, name: str, image: Descriptor) -> None:
         """See `ImageStore`. `NotFound` too where the registry lacks a blob of the image: put it again."""

@@ -39,9 +39,9 @@ def forget(images, build):
             images.client.remove_image(stage["DockerImageID"], force=True)
 
 
-def top_blob(registry, address, stage):
-    """The file of the last layer of a stage."""
-    digest = RegistryStore(address).get(stage["DockerTag"]).layers()[-1].digest.partition(":")[2]
+def blob_file(registry, address, stage, index):
+    """The file of a layer of a stage."""
+    digest = RegistryStore(address).get(stage["DockerTag"]).layers()[index].digest.partition(":")[2]
     return registry.storage / f"docker/registry/v2/blobs/sha256/{digest[:2]}/{digest}/data"
 
 
@@ -55,7 +55,7 @@ def listed(project, address):
 def test_a_broken_stage_is_marked_and_built_again_and_the_mark_can_be_taken_back(built, registry, images, damage):
     project, address, first = built
     broken = first.stage("app", "beforeInstall")
-    path = top_blob(registry, address, broken)
+    path = blob_file(registry, address, broken, -1)
     kept = path.read_bytes()
     forget(images, first)
     if damage == "absent":
@@ -90,30 +90,51 @@ def test_a_broken_stage_is_marked_and_built_again_and_the_mark_can_be_taken_back
     assert (again.status, "is not marked" in again.stderr) == (0, True)
 
 
+@pytest.mark.parametrize("damage", ["absent", "other bytes"])
+def test_a_layer_that_is_the_same_each_time_is_uploaded_again_or_told_to_be_damaged(built, registry, images, damage):
+    project, address, first = built
+    broken = first.stage("app", "gitArchive")
+    path = blob_file(registry, address, broken, -1)
+    kept = path.read_bytes()
+    forget(images, first)
+    if damage == "absent":
+        shutil.rmtree(path.parent)
+    else:
+        path.write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))
+    # The files and the time of the commit are the same, and so is the layer; the commands above it are others.
+    project.configure(APP.replace("install: head", "install: date > /date; head"))
+    project._clock_s -= 60
+    project.commit()
+    second = project.build("--repo", address, status=0 if damage == "absent" else 4)
+    assert listed(project, address)[broken["DockerTag"]]["rejected"]
+    if damage == "absent":
+        assert path.read_bytes() == kept
+        assert second.built == {"app": ["gitArchive", "install", "setup"]}
+        return
+    failure = second.report["Images"]["app"]["Failure"]
+    assert (failure["Stage"], failure["Reason"]) == ("gitArchive", "storage_damaged")
+    assert path.parent.name in failure["Hint"]
+    # Nothing was named that has the damaged layer.
+    names = [name for name, stage in listed(project, address).items() if stage["stage"] == "gitArchive"]
+    assert names == [broken["DockerTag"]]
+
+
 def refuse_the_engine(request, forward):
     """The engine gives up at once, and conveyor moves the bytes itself."""
     return Reply(403) if request.headers.get("User-Agent", "").startswith("docker/") else None
 
 
-@pytest.mark.parametrize("gone", [False, True])
-def test_blobs_that_are_refused_or_gone_with_their_image_break_no_stage(built, images, gone):
+def test_blobs_that_are_refused_break_no_stage(built, images):
     project, address, first = built
     host, _, path = address.partition("/")
     forget(images, first)
     project.change("src/main.txt", "two\n")
-
-    def refuse(request, forward):
-        if "/blobs/" in request.path and request.method == "GET":
-            return Reply(404 if gone else 403)
-        # With `gone` the manifests are found when they are selected, and are gone when their blobs are missed.
-        return Reply(404) if gone and request.method == "HEAD" and "/manifests/sha256" in request.path else None
-
     with front_server(host) as front:
-        front.rules += [refuse_the_engine, refuse]
-        build = project.build("--repo", f"{front.host}/{path}", status=1 if gone else 4)
-        front.rules.clear()
-        assert not any(stage["rejected"] for stage in listed(project, address).values())
-    assert build.report["Images"]["app"]["Failure"]["Reason"] == ("not_found" if gone else "refused")
+        front.rules.append(refuse_the_engine)
+        front.rules.append(lambda request, forward: Reply(403) if "/blobs/" in request.path else None)
+        failed = project.build("--repo", f"{front.host}/{path}", status=4)
+    assert failed.report["Images"]["app"]["Failure"]["Reason"] == "refused"
+    assert not any(stage["rejected"] for stage in listed(project, address).values())
 
 
 def test_who_may_only_read_builds_what_is_stored_and_is_told_what_is_missing(built, images):

@@ -10,29 +10,43 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from stapel.runs import home_label
+from stapel.toolchain import make_toolchain
 from tests.e2e.images import Images
 from tests.e2e.projects import Project
 from tests.servers import Registry
-from tests.trace_points import Plan
+from tests.trace_points import Plan, children, trace_points
 
 APP = """\
 artifact: tools
 from: BUSYBOX
-shell: {install: echo NUMBER > /first}
+git: [{add: /src, to: /src, stageDependencies: {install: "*"}}]
+shell: {install: cp /src/a /made}
 ---
 image: app
 from: BUSYBOX
-git: [{add: /src, to: /app}]
-import: [{artifact: tools, add: /first, to: /second, before: setup}]
+import: [{artifact: tools, add: /made, to: /taken, before: setup}]
 docker: {ENV: {A: b}}
 """
-FIRST_TIME = ("toolchain.", "blob.", "manifest.before-put", "manifest.after-put")  # what a home, a repository has once
-TIMEOUT_S = 120
+# What a home, or a repository, has once.
+FIRST_TIME = ("toolchain.", "blob.", "manifest.before-put", "manifest.after-put")
+# With a registry only what is not the same without one.
+REGISTRY = ("save.", "record.", "push.", "blob.", "manifest.", "custom-tag.")
+# Points that a build of APP in the engine does not come to, and the test that stops there.
+ELSEWHERE = {
+    "push.": "test_a_build_over_a_registry_killed_anywhere_is_made_good_by_the_next",
+    "blob.": "test_a_build_over_a_registry_killed_anywhere_is_made_good_by_the_next",
+    "manifest.": "test_a_build_over_a_registry_killed_anywhere_is_made_good_by_the_next",
+    "service-container.": "test_a_service_container_is_complete_or_has_no_name",
+    "dev-commit.": "test_a_build_of_a_work_tree_is_killed",
+    "memory.before-rename": "tests/unit/storage/test_memory.py",
+}
+TIMEOUT_S = 300
 
 
 class Killed:
@@ -67,9 +81,9 @@ class Killed:
             *repo,
         ]
 
-    def start(self, plan: Plan) -> subprocess.Popen[str]:
+    def start(self, plan: Plan, *options: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            plan.command("build", *self.arguments),
+            plan.command("build", *self.arguments, *options),
             cwd=self.project.directory,
             env={**self.project.env, **plan.env()},
             stdin=subprocess.DEVNULL,
@@ -86,26 +100,34 @@ class Killed:
     def change(self) -> None:
         """Have stages to build that nobody has."""
         self.changes += 1
-        self.project.configure(APP.replace("NUMBER", str(self.changes)))
-        self.project.commit()
+        self.project.change("src/a", str(self.changes))
 
     def points(self) -> list[str]:
-        """The points that a whole build reaches, in the order in which it does."""
-        plan = self.plan(log=True)
-        process = self.start(plan)
-        output, _ = process.communicate(timeout=TIMEOUT_S)
-        assert process.returncode == 0, output
-        return list(dict.fromkeys(plan.points()))
+        """The points that builds reach, the first one and one after a change, in the order in which they do."""
+        found: list[str] = []
+        for _ in range(2):
+            plan = self.plan(log=True)
+            process = self.start(plan)
+            output, _ = process.communicate(timeout=TIMEOUT_S)
+            assert process.returncode == 0, output
+            found += plan.points()
+            self.change()
+        return list(dict.fromkeys(found))
 
-    def kill_at(self, point: str, count: int = 1) -> None:
-        """Build something new, and be killed there."""
+    def stop_at(self, point: str, action: str) -> str:
+        """Build something new, and have that happen at a point: the output."""
         if point.startswith(FIRST_TIME):
             shutil.rmtree(self.home / "toolchain", ignore_errors=True)
             self.repository = f"{self.repositories}/{secrets.token_hex(4)}"
         self.change()
-        process = self.start(self.plan((point, count, "kill")))
+        return self.stop_build_at(point, action)
+
+    def stop_build_at(self, point: str, action: str, *options: str) -> str:
+        """Build, and have that happen at a point: the output."""
+        process = self.start(self.plan((point, 1, action)), *options)
         output, _ = process.communicate(timeout=TIMEOUT_S)
-        assert process.returncode == -signal.SIGKILL, f"{point} was not reached: {output}"
+        assert process.returncode == (-signal.SIGKILL if action == "kill" else 130), f"{point}: {output}"
+        return output
 
     # -- what is left
 
@@ -213,20 +235,104 @@ def registry_blobs(storage: Path, repository: str, digest: str) -> Iterator[Path
 
 
 @pytest.fixture
-def make_killed(make_project, images, tmp_path, request):
-    def make(*, with_registry: bool) -> Killed:
-        project = make_project(APP.replace("NUMBER", "0"), {"src/a": "a"})
-        return Killed(project, images, tmp_path, request.getfixturevalue("registry") if with_registry else None)
+def make_killed(make_project, images, tmp_path):
+    def make(registry: Registry | None = None) -> Killed:
+        return Killed(make_project(APP, {"src/a": "0"}), images, tmp_path, registry)
 
     return make
 
 
-@pytest.mark.parametrize("with_registry", [False, True], ids=["engine", "registry"])
-def test_a_build_killed_anywhere_is_made_good_by_the_next(make_killed, with_registry):
-    killed = make_killed(with_registry=with_registry)
-    for point in killed.points():
-        killed.kill_at(point)
-        killed.check_storage()
+def test_a_build_killed_anywhere_is_made_good_by_the_next(make_killed):
+    """Every point is one of some build: those of other builds have tests of their own."""
+    killed = make_killed()
+    points = killed.points()
+    sandbox = {point for point, modules in trace_points().items() if all("/sandbox/" in module for module in modules)}
+    missed = set(trace_points()) - set(points) - sandbox
+    assert {point for point in missed if not point.startswith(tuple(ELSEWHERE))} == set()
+    for point in points:
+        killed.stop_at(point, "kill")
     stored = killed.stages()
     killed.build_three_times()
     assert set(stored) <= set(killed.stages())
+
+
+def test_a_build_over_a_registry_killed_anywhere_is_made_good_by_the_next(make_killed, registry):
+    killed = make_killed(registry)
+    for point in killed.points():
+        if point.startswith(REGISTRY):
+            killed.stop_at(point, "kill")
+            killed.check_storage()
+    killed.build_three_times()
+
+
+SIGNALS = {
+    "run.after-lock": "interrupt",
+    "agent.after-start": "terminate",
+    "container.after-create": "interrupt",
+    "container.after-start": "terminate",
+    "container.after-commit": "interrupt",
+    "image.after-load": "terminate",
+    "save.after-name": "interrupt",
+    "build.before-confirm": "terminate",
+}
+
+
+def test_a_signal_anywhere_leaves_nothing(make_killed):
+    killed = make_killed()
+    for point, action in SIGNALS.items():
+        output = killed.stop_at(point, action)
+        assert "Traceback" not in output, output
+        assert {what: found for what, found in killed.leftovers().items() if found} == {}, point
+    killed.build_three_times()
+
+
+def test_a_second_signal_leaves_at_once_and_the_next_build_cleans(make_killed):
+    killed = make_killed()
+    for point in ("agent.after-start", "container.after-start", "save.before-name"):
+        killed.stop_at(point, "interrupt twice")
+    killed.build_three_times()
+
+
+def test_a_power_cut(make_killed):
+    """Everything that a build has started dies with it, in the middle of a command."""
+    killed = make_killed()
+    killed.change()
+    plan = killed.plan(("container.after-start", 1, "wait"))
+    process = killed.start(plan)
+    plan.await_stop("container.after-start")
+    started = children(process.pid)
+    assert started, "an agent, and git"
+    for pid in (process.pid, *started):
+        os.kill(pid, signal.SIGKILL)
+    process.communicate(timeout=TIMEOUT_S)
+    killed.build_three_times()
+
+
+def test_a_service_container_is_complete_or_has_no_name(make_killed, images, monkeypatch):
+    from docker.errors import NotFound
+
+    killed = make_killed()
+    tools = killed.directory / "bin"
+    tools.mkdir()
+    shutil.copy("/bin/echo", tools / "true")  # another toolchain, whose container nobody has
+    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    killed.project.env["PATH"] = os.environ["PATH"]
+    name = f"conveyor.stapel.{make_toolchain(killed.directory / 'toolchain').digest[:12]}"
+    with suppress(NotFound):
+        images.client.remove_container(name, v=True, force=True)  # of a test that failed
+    for when in ("before-create", "after-create", "before-name", "after-name"):
+        killed.stop_at(f"service-container.{when}", "kill")
+    killed.build_three_times()
+    (container,) = images.client.containers(all=True, filters={"name": [name]})
+    assert container["Names"] == [f"/{name}"]
+    images.client.remove_container(name, v=True, force=True)
+    images.client.remove_image(container["ImageID"])
+
+
+def test_a_build_of_a_work_tree_is_killed(make_killed):
+    killed = make_killed()
+    killed.project.write("src/b", "not committed")
+    killed.stop_build_at("dev-commit.before-rename", "kill", "--dev")
+    killed.project.write("src/b", "not committed now")
+    killed.project.build(*killed.arguments, "--dev")
+    assert {what: found for what, found in killed.leftovers().items() if found} == {}

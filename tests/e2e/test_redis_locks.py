@@ -212,24 +212,3 @@ def test_who_holds_the_lock_is_told_to_who_waits(make_project, registry, server,
     assert run.status == 0, run.output
     assert "https://ci.example.org/jobs/7" in run.stderr
     assert warnings(run) == []
-
-
-def test_builders_of_one_commit_with_homes_of_their_own_save_each_stage_once(make_project, registry, server, tmp_path):
-    project = make_project(CONFIGURATION, FILES)
-    address = f"{registry.host}/{secrets.token_hex(4)}/app"
-    with contextlib.ExitStack() as stack:
-        processes = []
-        for number in range(4):
-            project.env["CONVEYOR_HOME_DIR"] = str(tmp_path / f"home {number}")
-            processes.append(stack.enter_context(conveyor(project, "--repo", address, "--synchronization", server.url)))
-        runs = [ended(process) for process in processes]
-    assert [run.status for run in runs] == [0] * 4, "\n".join(run.output for run in runs)
-    project.env["CONVEYOR_HOME_DIR"] = str(tmp_path / "another home")
-    names = project.build("--repo", address, "--require-built-images").names()
-    host, _, path = address.partition("/")
-    tags = registry.storage / "docker/registry/v2/repositories" / path / "_manifests/tags"
-    digests = [tag.name.partition("-")[0] for tag in tags.iterdir() if tag.name.count("-") == 2]
-    saved = {name.rpartition(":")[2].partition("-")[0] for name in names}
-    assert sorted(digests.count(digest) for digest in saved) == [1] * len(saved)
-    assert host == registry.host
-    assert server.cli("keys", "*") == ""

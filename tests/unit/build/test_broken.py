@@ -257,6 +257,17 @@ def test_a_secondarys_rejected_stages_are_not_taken(world):
     assert stage_names(found) == ["from", "beforeInstall", "install", "setup"]
 
 
+def test_what_the_primary_has_rejected_is_not_taken_from_a_secondary_under_the_same_name(world):
+    stores = three_secondaries(world)
+    world.secondaries = stores[:1]
+    first = world.build(APP)["app"]
+    world.primary.put_record(f"{first.stages[1].name}-rejected")
+    found = world.build(APP)["app"]
+    assert found.failure is None
+    assert sources(found) == {"from": "primary", "beforeInstall": "built", "install": "built", "setup": "built"}
+    assert found.stages[1].name != first.stages[1].name
+
+
 def _digest_of(store, stage):
     from conveyor.storage.facts import parse_facts
 

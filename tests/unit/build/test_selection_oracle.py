@@ -251,8 +251,9 @@ def compare(setting: Setting, stages: list[Stage], at: At, counted: Counter[str]
     store.names_ |= dict.fromkeys((f"{name}-rejected" for name in rejected), "record")
     primary = Storage(store, "primary", memory=Path("/nonexistent"), describes_at_once=True, warn=lambda message: None)
     rooms = replace(at.rooms, primary=primary, same_tree=at.line is not None)
+    decision = Decision((), {item.id: MappingFacts((), "") for item in setting.items}, selects_ancestor=True)
     task = Task(setting.image, GitArchive(), None, None, {})
-    selected = select_stage(rooms, primary, task, DIGEST, Decision((), {}, selects_ancestor=True)).chosen
+    selected = select_stage(rooms, primary, task, DIGEST, decision).chosen
     expected = setting.naive(stored, rejected, at.head, at.line)
 
     counted["selections"] += 1

@@ -9,7 +9,8 @@ import sys
 import pytest
 
 from conveyor.cli import confirm as module
-from conveyor.cli.confirm import choose_names, confirm, describe_command, record_path
+from conveyor.cli.confirm import choose_names, confirm, describe_command, record_path, was_killed
+from stapel.runs import open_run
 from stapel.sandbox.names import read_names
 
 DIGEST, OTHER = "a" * 56, "b" * 56
@@ -107,3 +108,15 @@ def test_the_names_of_a_sandbox(tmp_path):
     (directory / ".filling").write_text("")
     assert read_names("shop", home_dir=str(tmp_path)) == {"a": "sha256:01"}
     assert read_names("a/b", home_dir=str(tmp_path)) is None
+
+
+def test_a_killed_run_is_seen_and_one_that_lives_is_not(tmp_path):
+    assert not was_killed(str(tmp_path))
+    with open_run(tmp_path) as run:
+        (tmp_path / "runs" / f"{run.id}.docker-01234567").write_text("image sha256:01\n")
+        assert not was_killed(str(tmp_path))
+    assert was_killed(str(tmp_path)), "its notes are there, and nobody holds its lock"
+    (tmp_path / "runs" / f"{run.id}.docker-01234567").unlink()
+    assert not was_killed(str(tmp_path))
+    (tmp_path / "runs" / "0123456789ab.lock").touch()
+    assert was_killed(str(tmp_path))

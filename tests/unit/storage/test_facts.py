@@ -13,7 +13,7 @@ def test_facts_are_read_as_they_were_written():
     assert stage.commits == {"m": ("c1", "c2")}
 
 
-@pytest.mark.parametrize("text", ["", "{}", "null", "[]", "{", '{"version":1}', '"x"', "1"])
+@pytest.mark.parametrize("text", ["", "{}", "null", "[]", "{", '{"version":1}', '"x"', "1", "[" * 100_000, "9" * 10_000])
 def test_what_cannot_be_understood_is_nothing(text):
     assert parse_facts({LABEL: text}) is None
 

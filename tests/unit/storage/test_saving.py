@@ -181,3 +181,11 @@ def test_who_is_always_held_up_names_all_the_same(store, storage):
     )
     assert not saved.discarded
     assert store.lists == LISTS + 2  # the first of the run, and the look after naming
+
+
+def test_a_name_of_the_end_of_time_does_not_make_ours_one_that_nobody_reads(storage, store):
+    store.name(f"{D}-9999999999999-00000000", store.add_image(facts("b" * 56)))
+    ours = store.add_image(facts(D))
+    saved = save_(storage, D, ours, suitable(storage), saving(Recorded()))
+    assert not saved.discarded
+    assert str(saved.chosen.stage.name) in store.names_

@@ -1,0 +1,1 @@
+"""What conveyor costs, as ratios to others in one run. `python -m bench --help`."""
