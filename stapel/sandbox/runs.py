@@ -17,7 +17,8 @@ from stapel.errors import Cancelled, StapelError
 from stapel.sandbox.capabilities import CAPABILITIES
 from stapel.sandbox.cell import Cell
 from stapel.sandbox.held import SandboxHeld
-from stapel.sandbox.seccomp import compile_rules
+from stapel.sandbox.runners import Runner
+from stapel.sandbox.seccomp import compile_rules, runtime_rules
 from stapel.sandbox.store import Store
 from stapel.script import ENTRYPOINT, ROOT, ScriptCall, entrypoint_arguments
 from stapel.toolchain import make_toolchain
@@ -67,7 +68,7 @@ class Prepared:
 class Runs:
     """Prepares build containers. Thread-safe."""
 
-    def __init__(self, store: Store, home_dir: Path, tmp_dir: Path, runner: str) -> None:
+    def __init__(self, store: Store, home_dir: Path, tmp_dir: Path, runner: Runner) -> None:
         self._store = store
         self._home_dir = home_dir
         self._tmp_dir = tmp_dir
@@ -108,7 +109,8 @@ class Runs:
             environment = {"TERM": "xterm", **environment}
         call = entrypoint_arguments(run.script) if shell is None else ScriptCall(())
         request = {
-            "runner": self._runner,
+            "runner": self._runner.path,
+            "rules": None if self._runner.name == "bubblewrap" else runtime_rules(),
             "stub": os.fsencode(self._store.stub(points)),
             "mounts": [
                 (os.fsencode(source), os.fsencode(target.strip("/")), read_only)

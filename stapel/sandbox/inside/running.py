@@ -41,19 +41,19 @@ def run_commands(root: bytes, control: _socket.socket, files: Sequence[int], run
 
 
 def _run(root: bytes, control: _socket.socket, files: Sequence[int], run: Mapping[str, Any], home: bytes) -> int:
-    environment = {b"HOME": home, **run["env"]}
-    arguments = options(root, files[3], run["hostname"], environment, run["capabilities"])
-    if not run["has_terminal"]:
-        arguments.append(b"--new-session")
+    run = {**run, "env": {b"HOME": home, **run["env"]}}
     masked = os.umask(0o022)
     try:
-        pid = _start(run, arguments, files, root)
+        pid = _start_bubblewrap(run, files, root) if run["rules"] is None else _fork(run, None, files, root)
     finally:
         os.umask(masked)
     return _wait(pid, control)
 
 
-def _start(run: Mapping[str, Any], arguments: Sequence[bytes], files: Sequence[int], root: bytes) -> int:
+def _start_bubblewrap(run: Mapping[str, Any], files: Sequence[int], root: bytes) -> int:
+    arguments = options(root, files[3], run["hostname"], run["env"], run["capabilities"])
+    if not run["has_terminal"]:
+        arguments.append(b"--new-session")
     listed = os.memfd_create("arguments")
     try:
         os.write(listed, b"".join(argument + b"\0" for argument in arguments))
@@ -69,8 +69,11 @@ def _start(run: Mapping[str, Any], arguments: Sequence[bytes], files: Sequence[i
         os.close(listed)
 
 
-def _fork(run: Mapping[str, Any], argv: Sequence[bytes], files: Sequence[int], root: bytes) -> int:
-    """The runner with a terminal, or in a network namespace of its own, whose devices are seen in /sys."""
+def _fork(run: Mapping[str, Any], argv: Sequence[bytes] | None, files: Sequence[int], root: bytes) -> int:
+    """The runner with a terminal, or in a network namespace of its own, whose devices are seen in /sys.
+
+    Without arguments it is a runtime.
+    """
     pid = os.fork()
     if pid == 0:
         try:
@@ -81,6 +84,10 @@ def _fork(run: Mapping[str, Any], argv: Sequence[bytes], files: Sequence[int], r
                 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
             if run["network"] != "host":
                 enter_network(root + b"/sys")
+            if argv is None:
+                from stapel.sandbox.inside.runtime import run_runtime
+
+                os._exit(run_runtime(run, root))
             os.execve(run["runner"], list(argv), {})
         except BaseException as error:
             with suppress(OSError):
