@@ -123,8 +123,9 @@ class DockerEngine:
 
         return DockerHeld(bring(self._clients, image, self._docker_config), image.config)
 
-    def build(self, on: Held, steps: Sequence[Lay | Run], log: Log, cancel: Cancel) -> DockerHeld:
+    def build(self, on: Held, steps: Sequence[Lay | Run], log: Log, cancel: Cancel, key: str = "") -> DockerHeld:
         """See `Engine`."""
+        del key
         held = _own(on)
         if not steps:
             return held.again()

@@ -131,8 +131,8 @@ class SandboxEngine:
             return self._held(image.image)
         return self._held(self._store.image(self._bring(image)))
 
-    def build(self, on: Held, steps: Sequence[Lay | Run], log: Log, cancel: Cancel) -> SandboxHeld:
-        """See `Engine`."""
+    def build(self, on: Held, steps: Sequence[Lay | Run], log: Log, cancel: Cancel, key: str = "") -> SandboxHeld:
+        """See `Engine`. Another process that runs commands of this key on the same layers is followed."""
         held = _own(on)
         if not steps:
             return held.again()
@@ -141,7 +141,7 @@ class SandboxEngine:
         runs = [step for step in steps if isinstance(step, Run)]
         if len(runs) > 1:
             raise ValueError("a layer is made by one Run at most")
-        return self._builds.build(held, lays, runs[0] if runs else None, log, cancel)
+        return self._builds.build(held, lays, runs[0] if runs else None, log, cancel, key)
 
     def tree(self, image: Held) -> AbstractContextManager[Tree]:
         """See `Engine`."""
