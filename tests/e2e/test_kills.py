@@ -36,7 +36,7 @@ docker: {ENV: {A: b}}
 # What a home, or a repository, has once.
 FIRST_TIME = ("toolchain.", "blob.", "manifest.before-put", "manifest.after-put")
 # With a registry only what is not the same without one.
-REGISTRY = ("save.", "record.", "push.", "blob.", "manifest.", "custom-tag.")
+REGISTRY = ("save.before-name", "save.after-name", "push.", "blob.", "manifest.", "custom-tag.")
 # Points that a build of APP in the engine does not come to, and the test that stops there.
 ELSEWHERE = {
     "push.": "test_a_build_over_a_registry_killed_anywhere_is_made_good_by_the_next",
