@@ -103,9 +103,13 @@ class Cell:
 
     def close(self) -> None:
         """End it and what it has started."""
-        self._socket.close()
+        self.hang_up()
         with suppress(ChildProcessError):
             os.waitpid(self._pid, 0)
+
+    def hang_up(self) -> None:
+        """Let it end; `close` waits for it."""
+        self._socket.close()
 
     def _answer(self) -> tuple[Any, list[int]]:
         try:
@@ -169,6 +173,8 @@ class Cells:
         with self._lock:
             self._closed = True
             idle, self._idle = self._idle, []
+        for cell in idle:
+            cell.hang_up()
         for cell in idle:
             cell.close()
 

@@ -20,7 +20,7 @@ from stapel.sandbox.held import SandboxHeld
 from stapel.sandbox.seccomp import compile_rules
 from stapel.sandbox.store import Store
 from stapel.script import ENTRYPOINT, ROOT, ScriptCall, entrypoint_arguments
-from stapel.toolchain import make_toolchain
+from stapel.toolchain import make_tools
 
 if TYPE_CHECKING:
     from stapel.sandbox.shell import ShellTerminal
@@ -88,7 +88,7 @@ class Runs:
                 hint="`default` and `host` are the host's, `none` has `lo` alone",
             )
         if self._toolchain is None:
-            self._toolchain = make_toolchain(self._home_dir).directory
+            self._toolchain = make_tools(self._home_dir)
         hostname = secrets.token_hex(6)
         mounts = [(str(self._toolchain), ROOT, True), *self._name_files(filling, hostname)]
         points = [("proc", True), ("dev", True), ("sys", True), *((f"etc/{name}", False) for name in _NAMES), (ROOT, True)]
