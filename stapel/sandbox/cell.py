@@ -90,6 +90,11 @@ class Cell:
             with self._lock:
                 self._running = False
 
+    @property
+    def is_usable(self) -> bool:
+        """Whether it lives and waits for a question."""
+        return not self.failed and not self._running
+
     def fileno(self) -> int:
         """Becomes readable with the answer."""
         return self._socket.fileno()
@@ -159,7 +164,7 @@ class Cells:
         finally:
             with self._lock:
                 self._busy.discard(cell)
-                keep = not self._closed and not cell.failed
+                keep = not self._closed and cell.is_usable
                 if keep:
                     self._idle.append(cell)
             if not keep:

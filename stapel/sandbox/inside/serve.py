@@ -41,6 +41,7 @@ def main(control_fd: int, store_dir: str) -> None:
         # While nobody has asked for anything yet: what the first request would wait for.
         import stapel.sandbox.inside.building
         import stapel.sandbox.inside.running  # noqa: F401
+
         while True:
             worker.serve()
     except Gone:
