@@ -18,6 +18,7 @@ from stapel.lay import LayPlan, plan_lays
 from stapel.oci.api import ImageConfig
 from stapel.oci.layer import Entry, LayerResult, write_layer
 from stapel.sandbox.cell import Cell, CellError, Cells
+from stapel.sandbox.filling import fill
 from stapel.sandbox.held import SandboxHeld
 from stapel.sandbox.runs import Runs
 from stapel.sandbox.steps import Steps
@@ -53,7 +54,7 @@ class Builds:
         with self._steps.take(key if run is not None else "", on.layers, log, cancel) as step:
             layer = step.layer
             if layer is None:
-                with self._cells.take() as cell, self._filling(cell) as filling:
+                with fill(self._store, self._cells) as (cell, filling):
                     filled = self._fill(cell, filling, on, lays, run, step.log, cancel)
                     if filled.status:
                         step.failed(filled.status)
@@ -71,7 +72,7 @@ class Builds:
         """A shell on the user's terminal; its exit status. What it changes is thrown away."""
         from stapel.sandbox.shell import ShellTerminal
 
-        with self._cells.take() as cell, self._filling(cell) as filling, ExitStack() as resources:
+        with fill(self._store, self._cells) as (cell, filling), ExitStack() as resources:
             shell = ShellTerminal(resources)
             prepared = self._runs.prepare(on, run, self._store.absolute(filling), resources, shell)
             self._begin(cell, prepared.files, on, filling, prepared.request, has_layer=False)
@@ -82,7 +83,7 @@ class Builds:
 
     def shell_failed(self, on: SandboxHeld, lays: Sequence[Lay], run: Run) -> int:
         """Likewise in what the files and commands leave, whatever their status."""
-        with self._cells.take() as cell, self._filling(cell) as filling:
+        with fill(self._store, self._cells) as (cell, filling):
             self._fill(cell, filling, on, lays, run, lambda stream, data: None, Cancel())
             left = SandboxHeld(on.config, (*on.layers, Layer(filling, "", 0)))
             return self.shell(left, run)
@@ -177,17 +178,6 @@ class Builds:
         below, place = lowers(on.layers), os.fsencode(filling)
         cell.begin("build", files, lowers=below, filling=place, has_layer=has_layer, foreign=False, run=run)
 
-    @contextmanager
-    def _filling(self, cell: Cell) -> Iterator[str]:
-        """A directory to fill; removed where it was not published."""
-        filling = self._store.new_filling()
-        try:
-            yield filling
-        finally:
-            if self._store.absolute(filling).exists():
-                with suppress(CellError):
-                    cell.ask("remove", paths=[os.fsencode(filling)])
-
 
 def lowers(layers: Sequence[Layer]) -> list[bytes]:
     """The directories of layers for a mount, the uppermost first."""
@@ -204,7 +194,7 @@ def _open_tree(cell: Cell, layers: Sequence[Layer]) -> Iterator[Tree]:
     try:
         yield SandboxTree(cell)
     finally:
-        if not cell.failed:
+        if cell.is_usable:
             cell.ask("close_tree")
 
 

@@ -92,6 +92,10 @@ class SandboxEngine:
 
         return own_platform()
 
+    def expect_builds(self) -> None:
+        """See `Engine`: the first worker."""
+        self._cells.start_early()
+
     def base(self, reference: str, platform: str, log: Log) -> SandboxHeld:
         """See `Engine`."""
         from stapel.oci.reference import DEFAULT_TAG, parse_reference

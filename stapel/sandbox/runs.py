@@ -22,7 +22,7 @@ from stapel.sandbox.runners import Runner
 from stapel.sandbox.seccomp import compile_rules, runtime_rules
 from stapel.sandbox.store import Store
 from stapel.script import ENTRYPOINT, ROOT, ScriptCall, entrypoint_arguments
-from stapel.toolchain import make_toolchain
+from stapel.toolchain import make_tools
 
 if TYPE_CHECKING:
     from stapel.sandbox.shell import ShellTerminal
@@ -92,7 +92,7 @@ class Runs:
                 hint="`default` and `host` are the host's, `none` has `lo` alone, `isolated` has a way out besides",
             )
         if self._toolchain is None:
-            self._toolchain = make_toolchain(self._home_dir).directory
+            self._toolchain = make_tools(self._home_dir)
         hostname = secrets.token_hex(6)
         mounts = [(str(self._toolchain), ROOT, True), *self._name_files(filling, hostname, network)]
         points = [("proc", True), ("dev", True), ("sys", True), *((f"etc/{name}", False) for name in _NAMES), (ROOT, True)]

@@ -172,6 +172,26 @@ with open_run(home) as run:
     assert list((sandbox.home_dir / "sandbox/filling").iterdir()) == []
 
 
+def test_a_killed_worker_is_an_error_and_the_next_step_has_another(sandbox):
+    def kill(stream, data):
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                words = path.read_bytes().split(b"\0")
+                parent = int(path.with_name("stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue
+            if parent == os.getpid() and any(b"stapel.sandbox.inside" in word for word in words):
+                os.kill(int(path.parent.name), signal.SIGKILL)
+
+    mark = str(random.randrange(10**7, 10**8))
+    with pytest.raises(StapelError) as caught:
+        sandbox.engine.build(sandbox.base(), [Run(f"mkdir -m 0 /d; echo up; sleep {mark}")], kill, Cancel())
+    assert "worker" in str(caught.value)
+    wait_for(lambda: not running(mark))
+    assert sandbox.left() == []
+    assert sandbox.run(sandbox.base(), "echo again") == "again\n"
+
+
 def wait_for(condition):
     deadline_s = time.monotonic() + 30
     while not condition():
