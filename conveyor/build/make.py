@@ -45,7 +45,7 @@ def run(rooms: Rooms, task: Task, looked: Looked, cancel: Cancel, ahead_of: Ran 
             if ahead_of is None:
                 resources.callback(on.close)
             steps = looked.decision.steps(_workshop(rooms, task.image, resources))
-            made = _build(rooms, task, on, steps, log, cancel)
+            made = _build(rooms, task, looked, on, steps, log, cancel)
             try:
                 looked.decision.check()
             except BaseException:
@@ -103,9 +103,10 @@ def _hold_base(rooms: Rooms, task: Task, log: Log) -> Held:
     return rooms.engine.base(task.image.base.reference, rooms.platform, log)
 
 
-def _build(rooms: Rooms, task: Task, on: Held, steps: Sequence[Lay | Run], log: Log, cancel: Cancel) -> Held:
+def _build(rooms: Rooms, task: Task, looked: Looked, on: Held, steps: Sequence[Lay | Run], log: Log, cancel: Cancel) -> Held:
+    commits = {mapping: facts.commits for mapping, facts in looked.decision.git.items()}
     try:
-        return rooms.engine.build(on, steps, log, cancel)
+        return rooms.engine.build(on, steps, log, cancel, content_digest(looked.digest, commits))
     except CommandFailed as error:
         if rooms.introspection.when == "error":
             rooms.reporter(Warned(f"{_label(task)}: {error}; here is a shell in what they left, `exit` ends it"))

@@ -162,7 +162,7 @@ def _check_registry(storage: StorageOptions, address: str, is_needed: bool) -> t
     from stapel.errors import Unreachable
 
     try:
-        count = sum(1 for _ in make_registry(address, storage, (), lambda message: None).names())
+        count = sum(1 for _ in make_registry(address, storage, (), lambda message: None, is_patient=False).names())
     except Unreachable as error:
         if is_needed:
             raise

@@ -58,6 +58,7 @@ class StorageOptions:
     skip_tls_verify_registry: bool
     docker_config: Path | None  # None: Docker's own default
     engine: Literal["auto", "sandbox", "docker"] = "auto"
+    sandbox_runner: Literal["bubblewrap", "runc", "crun"] = "bubblewrap"
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +259,7 @@ def _storage(values: dict[str, Any]) -> StorageOptions:
         skip_tls_verify_registry=values["skip_tls_verify_registry"],
         docker_config=_path(values["docker_config"]) if values["docker_config"] else None,
         engine=values["engine"],
+        sandbox_runner=values["sandbox_runner"],
     )
 
 
@@ -347,6 +349,12 @@ storage_options = _group(
             "What builds: `sandbox` needs no daemon, `docker` is the Docker Engine; auto: the sandbox where it can run.",
             default="auto",
             type=click.Choice(["auto", "sandbox", "docker"], case_sensitive=False),
+        ),
+        _value(
+            "--sandbox-runner",
+            "What starts commands in the sandbox.",
+            default="bubblewrap",
+            type=click.Choice(["bubblewrap", "runc", "crun"], case_sensitive=False),
         ),
         _value("--repo", "Repository that stores the stages; default: the engine's own store.", metavar="ADDRESS"),
         _list("--secondary-repo", "Repository to take stages from.", metavar="ADDRESS", into="secondary_repos"),

@@ -88,6 +88,7 @@ def _make_sandbox(project: str, places: Places, storage: StorageOptions, warn: C
         run_id=places.run.id,
         home_dir=places.home_dir,
         tmp_dir=places.tmp_dir,
+        runner=storage.sandbox_runner,
         open_registry=lambda repository: make_registry(repository, storage, (), warn),
         on_warning=warn,
     )

@@ -20,6 +20,7 @@ from conveyor.keys.encoding import Value, encode
 from conveyor.keys.key import hash_value
 from conveyor.stages.api import Context, Need, Taken, Workshop
 from stapel.api import File, Lay, Tree
+from stapel.errors import Unreachable
 
 _CAPABILITY = "security.capability"
 _CHUNK_BYTES = 1 << 20
@@ -48,10 +49,19 @@ def import_digest(context: Context, item: Import, stage: str) -> str:
     recorded = context.others.recorded_import(source)
     if recorded is not None:
         return recorded
+
+    def read() -> str | None:
+        with context.engine.tree(held) as tree:
+            return _digest({file.path: (file, _hash_content(file)) for file in _files(tree, item)}, item)
+
     held = taken.hold()
     try:
-        with context.engine.tree(held) as tree:
-            digest = _digest({file.path: (file, _hash_content(file)) for file in _files(tree, item)}, item)
+        try:
+            digest = read()
+        except Unreachable as error:
+            if not error.temporary:
+                raise
+            digest = read()  # a stream that broke off cannot be gone on with
     finally:
         held.close()
     if digest is None:

@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Any, BinaryIO, cast
 
 from stapel.api import File, Kind
-from stapel.docker.client import Clients, engine_errors
+from stapel.docker.client import Clients, EngineGone, engine_errors
 from stapel.errors import NotFound, StapelError, Unreachable
 from stapel.places import join, parent_of, show
 
@@ -61,8 +61,12 @@ class Archives:
 
     def header(self, path: bytes) -> File | None:
         """All about what stands at a path. `NotFound`, `Unreachable`."""
-        with closing(self.members(path)) as members:
-            return next((describe(member, place) for place, member, _ in members), None)
+
+        def read() -> File | None:
+            with closing(self.members(path)) as members:
+                return next((describe(member, place) for place, member, _ in members), None)
+
+        return self._clients.retrying(f"reading {show(path)}", read)
 
     def members(self, path: bytes) -> Generator[Member]:
         """What stands at a path and all below it, with their places. Close it where it is not read to its end.
@@ -94,19 +98,22 @@ class Archives:
                 stream=True,
             )
             with closing(response):
-                client._raise_for_status(response)
+                _check(client, response)
                 raw = cast(BinaryIO, _Answer(response.raw))
                 with tarfile.open(fileobj=raw, mode="r|", errors="surrogateescape") as archive:
                     yield from _placed(archive, path)
 
     def _stat(self, path: bytes) -> File | None:
-        client: Any = self._clients.get()
+
+        def look(client: Any, container: str) -> Any:  # noqa: ANN401 -- the SDK's
+            url = client._url("/containers/{0}/archive", container)
+            response = client.head(url, params={"path": b"/" + path}, timeout=None)
+            _check(client, response)
+            return response
+
         try:
-            with self._container() as container, engine_errors(f"looking at {show(path)}"):
-                response = client.head(
-                    client._url("/containers/{0}/archive", container), params={"path": b"/" + path}, timeout=None
-                )
-                client._raise_for_status(response)
+            with self._container() as container:
+                response = self._clients.ask(f"looking at {show(path)}", lambda client: look(client, container))
         except NotFound:
             return None
         except Unreachable:
@@ -131,7 +138,7 @@ class Archives:
 
 
 class _Answer:
-    """The bytes of an answer; an engine that goes away is `Unreachable`."""
+    """The bytes of an answer; `EngineGone` where they break off."""
 
     def __init__(self, raw: Any) -> None:  # noqa: ANN401 -- urllib3's response
         self._raw = raw
@@ -143,8 +150,14 @@ class _Answer:
         try:
             data: bytes = self._raw.read(size)
         except HTTPError as error:
-            raise Unreachable(f"the Docker Engine went away while files were read: {error}", temporary=True) from error
+            raise EngineGone("reading files", str(error)) from error
         return data
+
+
+def _check(client: Any, response: Any) -> None:  # noqa: ANN401 -- the SDK's, and of requests
+    client._raise_for_status(response)
+    if _STAT_HEADER not in response.headers:
+        raise ConnectionError("an answer ends within its head")
 
 
 def _placed(archive: tarfile.TarFile, top: bytes) -> Iterator[Member]:

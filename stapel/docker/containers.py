@@ -11,19 +11,25 @@ import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
+from itertools import count
 from pathlib import Path
 from sys import audit as trace
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from stapel.api import Cancel, Log, Mount
-from stapel.docker.client import Clients, engine_errors
+from stapel.docker.client import Clients, EngineGone, engine_errors
 from stapel.docker.ledger import Ledger
 from stapel.errors import NotFound, StapelError
 from stapel.runs import home_label
 from stapel.script import ENTRYPOINT
 
+if TYPE_CHECKING:
+    from docker import APIClient
+
 RUN_LABEL = "dev.conveyor.run"
 HOME_LABEL = "dev.conveyor.home"
+COMMIT_LABEL = "dev.conveyor.commit"
 
 
 class Containers:
@@ -90,38 +96,48 @@ class Containers:
 
     def put_archive(self, container: str, archive: BinaryIO) -> None:
         """Unpack a tar at the root of a container that is not started; owners are kept."""
-        with engine_errors("laying files into a build container"):
-            trace("container.before-archive")
-            self._clients.get().put_archive(container, "/", archive)
-            trace("container.after-archive")
+
+        def put(client: Any) -> None:  # noqa: ANN401 -- the SDK's
+            archive.seek(0)
+            client.put_archive(container, "/", archive)
+
+        trace("container.before-archive")
+        self._clients.ask("laying files into a build container", put)
+        trace("container.after-archive")
 
     def run(self, container: str, log: Log, cancel: Cancel) -> int:
-        """Start it, pass its output on until it ends; the exit status. `Cancelled`."""
-        client = self._clients.get()
-        with engine_errors("running a build container"):
-            output = client.attach(container, stdout=True, stderr=True, stream=True, demux=True)
+        """Start it, pass its output on until it ends; the exit status. `Cancelled`.
+
+        A connection that breaks is made anew, and the container followed on. `EngineGone` where it does not run any more
+        then: nobody knows whether it has ended by itself.
+        """
+        from stapel.docker.following import Following
+
+        following = Following(self._clients, container, log)
+        forget = cancel.on_cancel(lambda: self._kill(container))
+        try:
+            following.start(cancel)
+            status = following.end(cancel)
+        except EngineGone:
             cancel.check()
-            trace("container.before-start")
-            client.start(container)
-            trace("container.after-start")
-            forget = cancel.on_cancel(lambda: self._kill(container))
-            try:
-                for stdout, stderr in output:
-                    if stdout:
-                        log("stdout", stdout)
-                    if stderr:
-                        log("stderr", stderr)
-                status = int(client.wait(container)["StatusCode"])
-            finally:
-                forget()
+            raise
+        finally:
+            forget()
         cancel.check()
         return status
 
     def commit(self, container: str) -> str:
         """The id of an image with what the container left. Its configuration is of no use."""
-        with engine_errors("committing a build container"):
-            trace("container.before-commit")
-            image_id = str(self._clients.get().commit(container, pause=False)["Id"])
+        mark = f"{COMMIT_LABEL}={secrets.token_hex(8)}"
+        tries = count(1)
+
+        def commit(client: Any) -> str:  # noqa: ANN401 -- the SDK's
+            # Where an answer was lost, the image is there.
+            made = client.images(filters={"label": [mark]}, quiet=True) if next(tries) > 1 else []
+            return str(made[0] if made else client.commit(container, pause=False, changes=[f"LABEL {mark}"])["Id"])
+
+        trace("container.before-commit")
+        image_id = self._clients.ask("committing a build container", commit)
         trace("container.after-commit")
         return image_id
 
@@ -172,10 +188,19 @@ class Containers:
     def _create(self, config: Mapping[str, Any], kind: str) -> str:
         self.ledger.begin()
         name = f"{kind}.{self._run_id}.{secrets.token_hex(4)}"
-        with engine_errors("creating a container"):
-            client: Any = self._clients.get()
-            trace("container.before-create")
-            container = str(client.create_container_from_config(dict(config), name)["Id"])
+
+        def create(client: Any) -> str:  # noqa: ANN401 -- the SDK's
+            from docker.errors import APIError
+
+            try:
+                return str(client.create_container_from_config(dict(config), name)["Id"])
+            except APIError as error:
+                if error.status_code != 409:
+                    raise
+                return str(client.inspect_container(name)["Id"])  # nobody else has this name: an answer was lost
+
+        trace("container.before-create")
+        container = self._clients.ask("creating a container", create)
         trace("container.after-create")
         return container
 
@@ -193,11 +218,15 @@ class Containers:
                 waiting = list(reversed(self._images))
             for image_id in waiting:
                 try:
-                    with suppress(NotFound), engine_errors(f"removing image {image_id}"):
+                    with suppress(NotFound):
                         trace("image.before-remove")
-                        self._clients.get().remove_image(image_id, noprune=True)
+                        self._clients.ask(f"removing image {image_id}", partial(_remove_image, image_id))
                 except StapelError:
                     continue  # it is in use yet
                 self.ledger.settle("image", image_id)
                 with self._lock:
                     self._images.remove(image_id)
+
+
+def _remove_image(image_id: str, client: APIClient) -> None:
+    client.remove_image(image_id, noprune=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stapel.api import Cancel, Held, Lay, Log, Run, Tree
-from stapel.docker.client import Clients
+from stapel.docker.client import Clients, EngineGone
 from stapel.docker.containers import Containers
 from stapel.docker.held import DockerHeld
 from stapel.docker.images import DockerImage, DockerImages, config_of
@@ -49,7 +49,7 @@ class DockerEngine:
         docker_config: str | None = None,
         on_warning: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._clients = Clients(docker_config)
+        self._clients = Clients(docker_config, on_retry=on_warning)
         self._containers = Containers(self._clients, run_id, home_dir)
         ledger = self._containers.ledger
         self._images = DockerImages(project, self._clients, lambda image_id: ledger.settle("image", image_id))
@@ -123,12 +123,30 @@ class DockerEngine:
 
         return DockerHeld(bring(self._clients, image, self._docker_config), image.config)
 
-    def build(self, on: Held, steps: Sequence[Lay | Run], log: Log, cancel: Cancel) -> DockerHeld:
-        """See `Engine`."""
+    def build(self, on: Held, steps: Sequence[Lay | Run], log: Log, cancel: Cancel, key: str = "") -> DockerHeld:
+        """See `Engine`. What an engine that goes away has left half done is done once more when it is back."""
+        del key
         held = _own(on)
         if not steps:
             return held.again()
         cancel.check()
+        try:
+            return self._build(held, steps, log, cancel)
+        except EngineGone as error:
+            self._await_engine(error, cancel)
+            log("stderr", b"conveyor: the Docker Engine went away and is back; this stage is run again\n")
+        return self._build(held, steps, log, cancel)
+
+    def _await_engine(self, gone: EngineGone, cancel: Cancel) -> None:
+        cancel.check()
+        try:
+            ask_version(self._clients)
+        except Unreachable as error:
+            raise Unreachable(f"{gone}, and does not come back", hint=gone.hint, temporary=True) from error
+        cancel.check()
+        self._on_warning(f"{gone}; it answers again, and the stage is run again")
+
+    def _build(self, held: DockerHeld, steps: Sequence[Lay | Run], log: Log, cancel: Cancel) -> DockerHeld:
         lays = [step for step in steps if isinstance(step, Lay)]
         runs = [step for step in steps if isinstance(step, Run)]
         if not runs:

@@ -62,9 +62,14 @@ class DockerImage:
         """The uncompressed tar of a layer. The whole image is saved by the engine to get at it."""
         index = [layer.digest for layer in self.layers()].index(blob.digest)
         with tempfile.TemporaryFile() as spool:
-            with engine_errors(f"saving image {self.descriptor.digest}"):
-                for chunk in self._clients.get().get_image(self.descriptor.digest):
+
+            def save(client: Any) -> None:  # noqa: ANN401 -- the SDK has no types
+                spool.seek(0)
+                spool.truncate()
+                for chunk in client.get_image(self.descriptor.digest):
                     spool.write(chunk)
+
+            self._clients.ask(f"saving image {self.descriptor.digest}", save)
             spool.seek(0)
             return _extract_layer(spool, index, blob.digest)
 
@@ -157,10 +162,11 @@ class DockerImages:
 
     def name(self, name: str, image: Descriptor) -> None:
         """Tag an image id."""
-        with engine_errors(f"naming image {image.digest}"):
-            trace("image.before-tag")
-            self._clients.get().tag(image.digest, self._project, name, force=True)
-            trace("image.after-tag")
+        trace("image.before-tag")
+        self._clients.ask(
+            f"naming image {image.digest}", lambda client: client.tag(image.digest, self._project, name, force=True)
+        )
+        trace("image.after-tag")
         self._on_name(image.digest)
         with self._lock:
             if self._listed is not None:

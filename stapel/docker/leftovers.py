@@ -12,7 +12,7 @@ from stapel.docker.client import Clients, engine_errors
 from stapel.docker.containers import HOME_LABEL, RUN_LABEL, Containers
 from stapel.docker.ledger import Ledger, find_left
 from stapel.docker.listing import inspect_image
-from stapel.errors import NotFound
+from stapel.errors import NotFound, StapelError, Unreachable
 from stapel.oci.api import ImageConfig
 from stapel.runs import home_label, is_alive
 
@@ -26,13 +26,12 @@ def remove_leftovers(clients: Clients, containers: Containers, home_dir: Path) -
     """
     left = list(find_left(home_dir, clients.endpoint))
     label = f"{HOME_LABEL}={home_label(home_dir)}"
-    with engine_errors("listing containers"):
-        found = clients.get().containers(all=True, filters={"label": [label]})
+    found = clients.ask("listing containers", lambda client: client.containers(all=True, filters={"label": [label]}))
     for container in found:
         if _is_dead((container.get("Labels") or {}).get(RUN_LABEL, ""), home_dir):
             remove_container(clients, container["Id"])
-    with engine_errors("listing images"):
-        committed = clients.get().images(filters={"label": [label], "dangling": ["true"]})
+    filters = {"label": [label], "dangling": ["true"]}
+    committed = clients.ask("listing images", lambda client: client.images(filters=filters))
     for image in committed:
         if _is_dead((image.get("Labels") or {}).get(RUN_LABEL, ""), home_dir):
             containers.remove_image_later(image["Id"])
@@ -50,9 +49,13 @@ def remove_leftovers(clients: Clients, containers: Containers, home_dir: Path) -
 
 def remove_container(clients: Clients, container: str) -> None:
     """Remove a container, which may be gone already, and its anonymous volumes. `Unreachable`, `StapelError`."""
-    with suppress(NotFound), engine_errors("removing a container"):
-        trace("container.before-remove")
-        clients.get().remove_container(container, v=True, force=True)
+    try:
+        with suppress(NotFound):
+            trace("container.before-remove")
+            clients.ask("removing a container", lambda client: client.remove_container(container, v=True, force=True))
+    except StapelError as error:
+        if "already in progress" not in str(error):  # another run is at it
+            raise
     trace("container.after-remove")
 
 
@@ -85,9 +88,13 @@ def remove_unnamed(clients: Clients, image_id: str) -> None:
     inspected = inspect_image(clients, image_id)
     if inspected is None or inspected.get("RepoTags") or inspected.get("RepoDigests"):
         return
-    with suppress(NotFound), engine_errors(f"removing image {image_id}"):
+    try:
         trace("image.before-remove")
-        clients.get().remove_image(image_id, noprune=True)
+        clients.ask(f"removing image {image_id}", lambda client: client.remove_image(image_id, noprune=True))
+    except Unreachable:
+        raise
+    except StapelError:
+        return  # it is gone, or somebody uses it
 
 
 def settle(clients: Clients, ledger: Ledger) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from stapel.docker.asking import ask
-from stapel.docker.client import Clients, engine_errors
+from stapel.docker.client import Clients
 from stapel.docker.endpoint import socket_path
 from stapel.errors import StapelError, Unreachable
 
@@ -22,9 +22,8 @@ def list_images(clients: Clients, reference: str) -> list[dict[str, Any]]:
     """The engine's list of images by a pattern of their names (`repository:tag*`). `Unreachable`, `StapelError`."""
     path = socket_path(clients.endpoint)
     if path is None:
-        with engine_errors("listing images"):
-            return list(clients.get().images(filters={"reference": [reference]}))
-    listed = _ask(path, "/images/json?filters=" + _quote(json.dumps({"reference": [reference]})))
+        return clients.ask("listing images", lambda client: list(client.images(filters={"reference": [reference]})))
+    listed = _ask(clients, path, "listing images", "/images/json?filters=" + _quote(json.dumps({"reference": [reference]})))
     if not isinstance(listed, list):
         raise StapelError(f"the Docker Engine at {clients.endpoint} answered with something that is no list of images")
     return listed
@@ -36,13 +35,15 @@ def inspect_image(clients: Clients, name: str) -> Mapping[str, Any] | None:
     if path is None:
         from stapel.errors import NotFound
 
+        def inspect(client: Any) -> Mapping[str, Any]:  # noqa: ANN401 -- the SDK has no types
+            found: Mapping[str, Any] = client.inspect_image(name)
+            return found
+
         try:
-            with engine_errors(f"looking at image {name}"):
-                found: Mapping[str, Any] = clients.get().inspect_image(name)  # type: ignore[no-untyped-call]
-                return found
+            return clients.ask(f"looking at image {name}", inspect)
         except NotFound:
             return None
-    answer = _ask(path, f"/images/{_quote(name)}/json", missing_is_none=True)
+    answer = _ask(clients, path, f"looking at image {name}", f"/images/{_quote(name)}/json", missing_is_none=True)
     return answer if isinstance(answer, dict) else None
 
 
@@ -50,9 +51,9 @@ def list_history(clients: Clients, name: str) -> list[dict[str, Any]]:
     """The history of an image, newest first."""
     path = socket_path(clients.endpoint)
     if path is None:
-        with engine_errors(f"reading the history of {name}"):
-            return list(clients.get().history(name))  # type: ignore[no-untyped-call]
-    listed = _ask(path, f"/images/{_quote(name)}/history")
+        doing = f"reading the history of {name}"
+        return clients.ask(doing, lambda client: list(client.history(name)))  # type: ignore[no-untyped-call]
+    listed = _ask(clients, path, f"reading the history of {name}", f"/images/{_quote(name)}/history")
     return listed if isinstance(listed, list) else []
 
 
@@ -60,10 +61,9 @@ def ask_version(clients: Clients) -> Mapping[str, Any]:
     """The engine's version document: Os, Arch, Version. `Unreachable`."""
     path = socket_path(clients.endpoint)
     if path is None:
-        with engine_errors("asking for the version"):
-            document: Mapping[str, Any] = clients.get().version()
-            return document
-    answer = _ask(path, "/version")
+        document: Mapping[str, Any] = clients.ask("asking for the version", lambda client: client.version())
+        return document
+    answer = _ask(clients, path, "asking for the version", "/version")
     assert isinstance(answer, dict)
     return answer
 
@@ -74,17 +74,22 @@ def _quote(text: str) -> str:
     return quote(text, safe="/:@")
 
 
-def _ask(path: str, request: str, *, missing_is_none: bool = False) -> Any:  # noqa: ANN401 -- JSON
+def _ask(clients: Clients, path: str, doing: str, request: str, *, missing_is_none: bool = False) -> Any:  # noqa: ANN401 -- JSON
+    status, answer = clients.retrying(doing, lambda: _get(path, request))
+    if status == 404 and missing_is_none:
+        return None
+    if status != 200:
+        raise StapelError(f"the Docker Engine answered {request.partition('?')[0]} with {status}: {str(answer)[:200]}")
+    return answer
+
+
+def _get(path: str, request: str) -> tuple[int, Any]:
     try:
         status, body = ask(path, request, _TIMEOUT_S)
-        if status == 404 and missing_is_none:
-            return None
-        if status != 200:
-            where = request.partition("?")[0]
-            raise StapelError(f"the Docker Engine answered {where} with {status}: {body[:200]!r}")
-        return json.loads(body)
-    except (OSError, ValueError) as error:  # half an answer is no JSON
+        return status, json.loads(body)  # half an answer is no JSON
+    except (OSError, ValueError) as error:
+        may_pass = not isinstance(error, PermissionError)
         hint = "start it, or name it by DOCKER_HOST"
-        if isinstance(error, PermissionError):
+        if not may_pass:
             hint = "you may not use its socket: join the group `docker`, or be root"
-        raise Unreachable(f"the Docker Engine at {path} does not answer: {error}", hint=hint) from error
+        raise Unreachable(f"the Docker Engine at {path} does not answer: {error}", hint=hint, temporary=may_pass) from error

@@ -12,14 +12,18 @@ import io
 import json
 import tarfile
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from sys import audit as trace
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
-from stapel.docker.client import Clients, engine_errors
+from stapel.docker.client import Clients
 from stapel.docker.listing import inspect_image
-from stapel.errors import StapelError
-from stapel.oci.api import ImageConfig, ImageView
+from stapel.errors import Damaged, StapelError
+from stapel.oci.api import Descriptor, ImageConfig, ImageView
+from stapel.oci.errors import BadLayer
+
+_FETCHES = 3
 
 
 def load_image(clients: Clients, config: ImageConfig, layers: Mapping[str, BinaryIO] | None = None) -> str:
@@ -31,11 +35,14 @@ def load_image(clients: Clients, config: ImageConfig, layers: Mapping[str, Binar
     image_id = image_id_of(config)
     with tempfile.TemporaryFile() as archive:
         _write_archive(cast(BinaryIO, archive), config, raw, layers or {})
-        archive.seek(0)
-        with engine_errors("loading an image"):
-            trace("image.before-load")
-            answers = list(clients.get().load_image(archive, quiet=True))  # type: ignore[no-untyped-call]
-            trace("image.after-load")
+
+        def load(client: Any) -> list[Mapping[str, object]]:  # noqa: ANN401 -- the SDK has no types
+            archive.seek(0)
+            return list(client.load_image(archive, quiet=True))
+
+        trace("image.before-load")
+        answers = clients.ask("loading an image", load)
+        trace("image.after-load")
     errors = [str(answer["error"]) for answer in answers if "error" in answer]
     if errors or inspect_image(clients, image_id) is None:
         raise StapelError(f"the Docker Engine did not load an image: {'; '.join(errors) or 'it is not there'}")
@@ -69,14 +76,33 @@ def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
 
 def load_view(clients: Clients, image: ImageView) -> str:
     """Load an image of another store whole, every layer read from there; the image id."""
-    from contextlib import ExitStack
-
-    from stapel.oci.compress import decompressed
-
     with ExitStack() as resources:
         layers = {}
         for layer, diff_id in zip(image.layers(), image.config.diff_ids, strict=True):
-            spool = cast(BinaryIO, resources.enter_context(tempfile.TemporaryFile()))
-            spool.writelines(decompressed(resources.enter_context(image.open(layer))))
-            layers[diff_id] = spool
+            layers[diff_id] = resources.enter_context(_fetched(image, layer))
         return load_image(clients, image.config, layers)
+
+
+@contextmanager
+def _fetched(image: ImageView, layer: Descriptor) -> Iterator[BinaryIO]:
+    """A layer, uncompressed; read again where its bytes were damaged on their way."""
+    from stapel.oci.compress import decompressed
+
+    with tempfile.TemporaryFile() as file:
+        spool = cast(BinaryIO, file)
+        for attempt in range(1, _FETCHES + 1):
+            spool.seek(0)
+            spool.truncate()
+            try:
+                with image.open(layer) as content:
+                    try:
+                        spool.writelines(decompressed(content))
+                    except BadLayer:
+                        while content.read(1 << 20):
+                            pass  # its end tells whether these are the bytes that are stored
+                        raise
+                break
+            except Damaged:
+                if attempt == _FETCHES:
+                    raise
+        yield spool

@@ -11,10 +11,10 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from sys import audit as trace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stapel.api import Cancel
-from stapel.docker.client import Clients, engine_errors
+from stapel.docker.client import Clients
 from stapel.docker.images import DockerImages
 from stapel.docker.ledger import Ledger
 from stapel.docker.leftovers import remove_tags
@@ -22,6 +22,9 @@ from stapel.errors import Cancelled, StapelError
 from stapel.oci.api import Descriptor, ImageStore
 from stapel.oci.auth import docker_auth
 from stapel.oci.registry import RegistryStore
+
+if TYPE_CHECKING:
+    from docker import APIClient
 
 _ATTEMPTS = 3
 
@@ -50,7 +53,9 @@ class Pushes:
                 if found:
                     break
             self._warn(f"the Docker Engine could not push to {into.address} ({why}); conveyor uploads the layers itself")
-        return into.put(DockerImages("", self._clients).get(image_id))
+        descriptor = into.put(DockerImages("", self._clients).get(image_id))
+        self._ledger.settle("image", image_id)
+        return descriptor
 
     def close(self) -> None:
         """Take the tags off the images."""
@@ -65,10 +70,13 @@ class Pushes:
     def _push(self, image_id: str, into: RegistryStore, cancel: Cancel) -> Descriptor | str:
         """What was pushed, or why not; the empty text: somebody else has used the tag meanwhile."""
         name = into.repository.repository_text
-        with self._tag(image_id, name) as tag, engine_errors(f"pushing to {name}"):
-            auth = docker_auth(into.repository.registry, self._docker_config)
-            answers = self._clients.get().push(name, tag=tag, stream=True, decode=True, auth_config=auth)
-            digest, error = _pushed(answers, cancel)
+        with self._tag(image_id, name) as tag:
+
+            def push(client: APIClient) -> tuple[str, str]:
+                auth = docker_auth(into.repository.registry, self._docker_config)
+                return _pushed(client.push(name, tag=tag, stream=True, decode=True, auth_config=auth), cancel)
+
+            digest, error = self._clients.ask(f"pushing to {name}", push)
             trace("push.after-push")
         if error:
             return error
@@ -82,10 +90,9 @@ class Pushes:
             tag = idle.pop() if idle else f"upload-{secrets.token_hex(1)}"
         self._ledger.note("tag", f"{name}:{tag}")
         try:
-            with engine_errors(f"pushing to {name}"):
-                trace("push.before-tag")
-                self._clients.get().tag(image_id, name, tag, force=True)
-                trace("push.after-tag")
+            trace("push.before-tag")
+            self._clients.ask(f"pushing to {name}", lambda client: client.tag(image_id, name, tag, force=True))
+            trace("push.after-tag")
             yield tag
         finally:
             with self._lock:

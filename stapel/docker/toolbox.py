@@ -54,8 +54,7 @@ class Toolbox:
 
     def _exists(self, name: str) -> bool:
         try:
-            with engine_errors("looking for the service container"):
-                self._clients.get().inspect_container(name)
+            self._clients.ask("looking for the service container", lambda client: client.inspect_container(name))
         except NotFound:
             return False
         return True

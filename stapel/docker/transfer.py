@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stapel.api import Log
 from stapel.docker.client import Clients, engine_errors
@@ -20,8 +20,12 @@ from stapel.oci.auth import docker_auth
 from stapel.oci.reference import parse_reference
 from stapel.oci.registry import RegistryImage
 
+if TYPE_CHECKING:
+    from docker import APIClient
+
 _NOT_THERE = ("manifest unknown", "not found", "no such image", "repository does not exist")
-_UNREACHABLE = ("dial tcp", "no such host", "connection refused", "timeout", "tls:", "http: server gave", "i/o", "EOF")
+_UNREACHABLE = ("dial tcp", "no such host", "connection refused", "tls:", "http: server gave")
+_PASSING = ("timeout", "i/o", "eof", "reset by peer", "broken pipe", "unexpected http status: 5", "toomanyrequests")
 
 
 def pull_base(clients: Clients, reference: str, platform: str, docker_config: str | None, log: Log) -> None:
@@ -31,17 +35,22 @@ def pull_base(clients: Clients, reference: str, platform: str, docker_config: st
     tag = parsed.digest or parsed.tag or "latest"
     log("stderr", f"pulling {reference}\n".encode())
     auth = docker_auth(parsed.registry, docker_config)
-    client = clients.get()
-    try:
-        with engine_errors(f"pulling {reference}"):
-            answers = client.pull(name, tag=tag, stream=True, decode=True, auth_config=auth, platform=platform or None)
-            error = _error_of(answers)
-    except Unreachable:
-        raise
-    except StapelError as refused:  # what goes wrong before the first answer comes as a status
-        raise _pull_failure(f"the base image {reference}", str(refused)) from refused
-    if error:
-        raise _pull_failure(f"the base image {reference}", error)
+
+    def pull(client: APIClient) -> str:
+        return _error_of(client.pull(name, tag=tag, stream=True, decode=True, auth_config=auth, platform=platform or None))
+
+    def once() -> None:
+        try:
+            with engine_errors(f"pulling {reference}"):
+                error = pull(clients.get())
+        except Unreachable:
+            raise
+        except StapelError as refused:  # what goes wrong before the first answer comes as a status
+            raise _pull_failure(f"the base image {reference}", str(refused)) from refused
+        if error:
+            raise _pull_failure(f"the base image {reference}", error)
+
+    clients.retrying(f"pulling {reference}", once)
 
 
 def bring(clients: Clients, image: ImageView, docker_config: str | None) -> str:
@@ -72,8 +81,10 @@ def _error_of(answers: Iterable[Mapping[str, Any]]) -> str:
 
 def _pull_failure(what: str, error: str) -> StapelError:
     lower = error.lower()
-    if any(text in lower for text in _UNREACHABLE):
-        return Unreachable(f"{what} cannot be pulled: {error}", hint="is the registry reachable from the Docker Engine?")
+    passing = any(text in lower for text in _PASSING)
+    if passing or any(text in lower for text in _UNREACHABLE):
+        hint = "is the registry reachable from the Docker Engine?"
+        return Unreachable(f"{what} cannot be pulled: {error}", hint=hint, temporary=passing)
     hint = (
         "check the name; an image that is in no registry must be in the engine (`docker images`); log in by `docker login`"
     )

@@ -29,6 +29,12 @@ _MOST_PATH_BYTES = 4095
 _MOST_LINKS = 40
 _WHOLE_BYTES = 1 << 18
 _AUFS = b".wh..wh."  # what aufs kept for itself: nothing of an image
+_LAYERS_FAULT = frozenset(
+    {
+        *(errno.ENAMETOOLONG, errno.EFBIG, errno.EMLINK, errno.ENOTDIR, errno.ELOOP, errno.EINVAL, errno.EOVERFLOW),
+        *(errno.ERANGE, errno.E2BIG),  # extended attributes
+    }
+)
 _NOT_HERE = frozenset({errno.ENOTSUP, errno.EPERM})
 
 
@@ -95,7 +101,7 @@ def apply_layer(
             try:
                 applying.lay(member)
             except OSError as error:
-                _raise_for(member.path, member.uid, member.gid, error)
+                _raise_for(member.path, error)
         found = reader.finish()
         if diff_id and found != diff_id:
             raise BadLayer(f"the layer is not the one that was asked for: its diff id is {found}, not {diff_id}")
@@ -149,7 +155,8 @@ class _Applying:
                 return
             if not self._stand(components, member.path, marks=name.startswith(WHITEOUT)):
                 return
-            self._parent_written = parent if plain else None
+            # Where a link was followed, the next entry may replace it: it is followed anew.
+            self._parent_written = parent if plain and components == self._at.names else None
         elif len(member.path) > _MOST_PATH_BYTES:
             raise _too_long(member.path)
         if name.startswith(WHITEOUT):
@@ -196,7 +203,10 @@ class _Applying:
                 for piece in self._reader.content():
                     _write(fd, piece)
             if self._form.owners:
-                os.fchown(fd, member.uid, member.gid)
+                try:
+                    os.fchown(fd, member.uid, member.gid)
+                except OSError as error:
+                    _raise_for_owner(member.path, member.uid, member.gid, error)
             os.fchmod(fd, member.mode)
             if member.xattrs:
                 self._set_xattrs(fd, member.xattrs)
@@ -211,6 +221,8 @@ class _Applying:
         piece = b""
         assert member.extents is not None
         for offset, length in member.extents:
+            if not length:
+                continue
             os.lseek(fd, offset, os.SEEK_SET)
             while length:
                 piece = piece or next(pieces)
@@ -291,7 +303,7 @@ class _Applying:
             with below.open(path) as content:
                 while piece := content.read(_WHOLE_BYTES):
                     _write(fd, piece)
-            self._set_all(fd, _Metadata(lower.mode, lower.uid, lower.gid, lower.mtime_ns, lower.xattrs))
+            self._set_all(fd, path, _Metadata(lower.mode, lower.uid, lower.gid, lower.mtime_ns, lower.xattrs))
         finally:
             os.close(fd)
 
@@ -317,7 +329,10 @@ class _Applying:
             make()
         fd = self._at.fd
         if self._form.owners:
-            os.chown(name, member.uid, member.gid, dir_fd=fd, follow_symlinks=False)
+            try:
+                os.chown(name, member.uid, member.gid, dir_fd=fd, follow_symlinks=False)
+            except OSError as error:
+                _raise_for_owner(member.path, member.uid, member.gid, error)
         if member.kind != "symlink":
             os.chmod(name, member.mode, dir_fd=fd)  # just made by us: no link
         if member.xattrs:
@@ -503,16 +518,19 @@ class _Applying:
                 if path in self._merged:
                     self._drop_xattrs(self._at.fd, metadata.xattrs)
                 try:
-                    self._set_all(self._at.fd, metadata)
+                    self._set_all(self._at.fd, path, metadata)
                 except OSError as error:
-                    _raise_for(path, metadata.uid, metadata.gid, error)
+                    _raise_for(path, error)
             else:
                 mtime_ns = self._touched[path]
                 os.utime(self._at.fd, ns=(mtime_ns, mtime_ns))
 
-    def _set_all(self, fd: int, metadata: _Metadata) -> None:
+    def _set_all(self, fd: int, path: bytes, metadata: _Metadata) -> None:
         if self._form.owners:
-            os.fchown(fd, metadata.uid, metadata.gid)
+            try:
+                os.fchown(fd, metadata.uid, metadata.gid)
+            except OSError as error:
+                _raise_for_owner(path, metadata.uid, metadata.gid, error)
         os.fchmod(fd, metadata.mode)
         if metadata.xattrs:
             self._set_xattrs(fd, metadata.xattrs)
@@ -568,16 +586,19 @@ def _too_long(path: bytes) -> BadLayer:
     return BadLayer(f"a path of {len(path)} bytes is longer than Linux takes: {_show(path[:60])}...")
 
 
-def _raise_for(path: bytes, uid: int, gid: int, error: OSError) -> NoReturn:
-    place = _show(path)
-    if error.errno in (errno.ENAMETOOLONG, errno.EFBIG, errno.EMLINK, errno.ENOTDIR, errno.ELOOP):
-        raise BadLayer(f"{place} cannot be made: {error.strerror}") from error
-    if error.errno == errno.EINVAL:
-        raise BadLayer(
-            f"{place} cannot be made for owner {uid}:{gid} here: {error.strerror}",
-            hint="give the user a larger range of ids in /etc/subuid and /etc/subgid",
-        ) from error
+def _raise_for(path: bytes, error: OSError) -> NoReturn:
+    if error.errno in _LAYERS_FAULT:
+        raise BadLayer(f"{_show(path)} cannot be made: {error.strerror}") from error
     raise error
+
+
+def _raise_for_owner(path: bytes, uid: int, gid: int, error: OSError) -> NoReturn:
+    if error.errno != errno.EINVAL:
+        raise error
+    raise BadLayer(
+        f"{_show(path)} belongs to {uid}:{gid}, which there is not in this user namespace",
+        hint="give the user a larger range of ids in /etc/subuid and /etc/subgid",
+    ) from error
 
 
 def _show(path: bytes) -> str:

@@ -21,6 +21,9 @@ _BLOCK = 512
 _FIELDS = struct.Struct("100s8s8s8s12s12s8sc100s6s2s64s8s8s155s12x")
 _MOST_HEADER_BYTES = 1 << 20  # of extended headers; Go's reader has the same bound
 _MOST_EXTENTS = 1 << 20
+_MOST_NS = (1 << 62) * 1_000_000_000
+_MOST_BYTES = 1 << 62
+_NOBODY = (1 << 32) - 1  # means that an owner stays as it is, to chown
 _KINDS: dict[bytes, EntryKind] = {
     b"0": "file",
     b"\0": "file",
@@ -255,11 +258,15 @@ class LayerReader:
             kind = "directory"  # as tars before POSIX have it
         if kind != "file":
             size = 0
-        elif size < 0:
+        elif not 0 <= size < _MOST_BYTES:
             raise BadLayer(f"{path!r} has a size of {size}")
         self._left, self._padding = size, -size % _BLOCK
         if kind == "file" and (flag == b"S" or records):
             path, real_size, extents = self._sparse(block, flag, path, records)
+        if not (0 <= uid < _NOBODY and 0 <= gid < _NOBODY):
+            raise BadLayer(f"{path!r} belongs to {uid}:{gid}, which are no ids")
+        if abs(mtime_ns) >= _MOST_NS:
+            raise BadLayer(f"{path!r} has a time that makes no sense")
         if extents is not None and real_size is not None:
             _check_extents(path, extents, real_size, self._left)
             size = real_size
@@ -302,7 +309,7 @@ class LayerReader:
 
     def _extents_of_content(self, path: bytes) -> Extents:
         """The map of format 1.0: decimal lines in blocks before the data."""
-        text, lines = b"", 0
+        text, lines = bytearray(), 0
         wanted = 1
         while lines < wanted:
             if self._left < _BLOCK or len(text) > _MOST_HEADER_BYTES * 16:
@@ -312,17 +319,18 @@ class LayerReader:
             text += piece
             lines += piece.count(b"\n")
             if wanted == 1 and lines:
-                count = text.partition(b"\n")[0]
-                if not count.isdigit() or int(count) > _MOST_EXTENTS:
+                count = bytes(text.partition(b"\n")[0])
+                if not count.isdigit() or len(count) > 8 or int(count) > _MOST_EXTENTS:
                     raise BadLayer(f"the sparse file {path!r} has a map that makes no sense")
                 wanted = 1 + 2 * int(count)
-        return _pairs(text.split(b"\n")[1:wanted], path)
+        return _pairs(bytes(text).split(b"\n")[1:wanted], path)
 
 
 def _pairs(numbers: list[bytes], path: bytes) -> Extents:
     if numbers == [b""]:
         return []
-    if len(numbers) % 2 or len(numbers) > 2 * _MOST_EXTENTS or not all(number.isdigit() for number in numbers):
+    sane = all(number.isdigit() and len(number) < 20 for number in numbers)
+    if len(numbers) % 2 or len(numbers) > 2 * _MOST_EXTENTS or not sane:
         raise BadLayer(f"the sparse file {path!r} has a map that makes no sense")
     values = [int(number) for number in numbers]
     return list(zip(values[::2], values[1::2], strict=True))
@@ -334,7 +342,7 @@ def _check_extents(path: bytes, extents: Extents, size: int, stored: int) -> Non
         if length < 0 or offset < at or offset + length > size:
             raise BadLayer(f"the sparse file {path!r} has a map that makes no sense")
         at = offset + length
-    if size < 0 or sum(length for _, length in extents) != stored:
+    if not 0 <= size < _MOST_BYTES or sum(length for _, length in extents) != stored:
         raise BadLayer(f"the sparse file {path!r} has a map that makes no sense")
 
 
@@ -361,7 +369,7 @@ def _parse_records(body: bytes) -> dict[bytes, bytes]:
             raise BadLayer("an extended header makes no sense")
         end = at + int(length)
         key, equals, value = body[space + 1 : end - 1].partition(b"=")
-        if end > len(body) or end <= space + 1 or body[end - 1 : end] != b"\n" or not equals:
+        if end > len(body) or end <= space + 1 or body[end - 1 : end] != b"\n" or not equals or b"\0" in key:
             raise BadLayer("an extended header makes no sense")
         if key in (b"path", b"linkpath", b"GNU.sparse.name") and b"\0" in value:
             raise BadLayer(f"an extended header has a {key.decode()} with a zero byte in it")

@@ -72,7 +72,8 @@ def compress(tar: Iterable[bytes], out: BinaryIO, compression: Compression = "gz
     def put(data: bytes) -> None:
         nonlocal size
         if data:
-            digest.update(data)
+            if compression != "none":
+                digest.update(data)
             out.write(data)
             size += len(data)
 
@@ -91,9 +92,9 @@ def compress(tar: Iterable[bytes], out: BinaryIO, compression: Compression = "gz
                 hashing.put(piece)
                 compressing.put(piece)
     put(compressor.flush())
-    return CompressedLayer(
-        f"sha256:{tar_digest.hexdigest()}", tar_bytes, f"sha256:{digest.hexdigest()}", size, MEDIA_TYPES[compression]
-    )
+    diff_id = f"sha256:{tar_digest.hexdigest()}"
+    blob = diff_id if compression == "none" else f"sha256:{digest.hexdigest()}"
+    return CompressedLayer(diff_id, tar_bytes, blob, size, MEDIA_TYPES[compression])
 
 
 def decompressed(stream: Readable) -> Iterator[bytes]:

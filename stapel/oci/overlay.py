@@ -176,7 +176,10 @@ class _Layer:
         device = (os.major(info.st_rdev), os.minor(info.st_rdev))
         xattrs: Mapping[str, bytes] = {}
         if kind in ("file", "directory"):
-            xattrs = kept_xattrs(self._place(name))
+            place = self._place(name)
+            xattrs = kept_xattrs(place)
+            if not info.st_size and DEVICE_XATTR in os.listxattr(place):
+                kind, device = parse_device(os.getxattr(place, DEVICE_XATTR)) or (kind, device)
         link = os.readlink(name, dir_fd=self._at.fd) if kind == "symlink" else b""
         mode = stat.S_IMODE(info.st_mode)
         return Member(path, kind, mode, info.st_uid, info.st_gid, info.st_mtime_ns, info.st_size, link, device, xattrs, None)

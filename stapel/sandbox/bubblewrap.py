@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 
-# What Docker hides of /proc. (bubblewrap makes bus, irq, sys and sysrq-trigger read-only by itself.)
+# What Docker makes read-only in /proc, and what it hides there. Where root runs conveyor, root of the container is root:
+# what keeps it from the kernel's switches is that they cannot be written to. (bubblewrap does some of it, and not always.)
+_READ_ONLY = ("bus", "dynamic_debug", "fs", "irq", "sys", "sysrq-trigger")
 _MASKED_FILES = ("interrupts", "kcore", "keys", "latency_stats", "sched_debug", "timer_list", "timer_stats")
 _MASKED_DIRECTORIES = ("acpi", "asound", "scsi")
 
@@ -19,6 +21,9 @@ def options(
     arguments += [b"--as-pid-1", b"--die-with-parent"]
     arguments += [b"--hostname", hostname, b"--bind", root, b"/", b"--proc", b"/proc", b"--dev", b"/dev"]
     arguments += [b"--perms", b"1777", b"--tmpfs", b"/dev/shm", b"--mqueue", b"/dev/mqueue"]
+    for name in _READ_ONLY:
+        if os.path.exists(f"/proc/{name}"):
+            arguments += [b"--ro-bind", f"/proc/{name}".encode(), f"/proc/{name}".encode()]
     for name in _MASKED_FILES:
         if os.path.exists(f"/proc/{name}"):
             arguments += [b"--ro-bind", b"/dev/null", f"/proc/{name}".encode()]

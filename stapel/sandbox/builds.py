@@ -15,10 +15,12 @@ from typing import Any, BinaryIO
 from stapel.api import Cancel, Lay, Log, Run, Tree
 from stapel.errors import Cancelled, CommandFailed, StapelError
 from stapel.lay import LayPlan, plan_lays
+from stapel.oci.api import ImageConfig
 from stapel.oci.layer import Entry, LayerResult, write_layer
 from stapel.sandbox.cell import Cell, CellError, Cells
 from stapel.sandbox.held import SandboxHeld
 from stapel.sandbox.runs import Runs
+from stapel.sandbox.steps import Steps
 from stapel.sandbox.store import Layer, Store
 from stapel.sandbox.tree import SandboxTree
 
@@ -42,15 +44,26 @@ class Builds:
         self._store = store
         self._cells = cells
         self._runs = runs
+        self._steps = Steps(store)
 
-    def build(self, on: SandboxHeld, lays: Sequence[Lay], run: Run | None, log: Log, cancel: Cancel) -> SandboxHeld:
+    def build(
+        self, on: SandboxHeld, lays: Sequence[Lay], run: Run | None, log: Log, cancel: Cancel, key: str = ""
+    ) -> SandboxHeld:
         """One layer of files, then commands. `CommandFailed`; a failure leaves nothing."""
-        with self._cells.take() as cell, self._filling(cell) as filling:
-            filled = self._fill(cell, filling, on, lays, run, log, cancel)
-            if filled.status:
-                raise CommandFailed(filled.status)
-            layer = self._store.publish(filling, on.layers, filled.diff_id, filled.size_bytes)
+        with self._steps.take(key if run is not None else "", on.layers, log, cancel) as step:
+            layer = step.layer
+            if layer is None:
+                with self._cells.take() as cell, self._filling(cell) as filling:
+                    filled = self._fill(cell, filling, on, lays, run, step.log, cancel)
+                    if filled.status:
+                        step.failed(filled.status)
+                        raise CommandFailed(filled.status)
+                    layer = self._store.publish(filling, on.layers, filled.diff_id, filled.size_bytes)
+                step.done(layer)
         config = on.config.with_(rootfs={"type": "layers", "diff_ids": [*on.config.diff_ids, layer.diff_id]})
+        return self._made(on, config, layer)
+
+    def _made(self, on: SandboxHeld, config: ImageConfig, layer: Layer) -> SandboxHeld:
         below = on.again()  # must stay as long as what stands on it
         return SandboxHeld(config, (*on.layers, layer), on_close=lambda: self._let_go(below, layer))
 

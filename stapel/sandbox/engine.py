@@ -26,6 +26,7 @@ from stapel.sandbox.store import Layer, Store, StoredImage
 if TYPE_CHECKING:
     from stapel.oci.registry import RegistryStore
     from stapel.sandbox.builds import Builds
+    from stapel.sandbox.runners import RunnerName
 
 
 class SandboxEngine:
@@ -42,6 +43,7 @@ class SandboxEngine:
         run_id: str,
         home_dir: Path,
         tmp_dir: Path,
+        runner: RunnerName = "bubblewrap",
         open_registry: Callable[[str], RegistryStore] | None = None,
         on_warning: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -49,6 +51,7 @@ class SandboxEngine:
         self._home_dir, self._tmp_dir = home_dir, tmp_dir
         self._open_registry = open_registry or _open_registry
         self._on_warning = on_warning
+        self._runner = runner
         self._lock = threading.Lock()
         self._cells_made: Cells | None = None
         self._builds_made: Builds | None = None
@@ -69,18 +72,18 @@ class SandboxEngine:
         """See `Engine`."""
         from stapel.sandbox.probe import find_obstacle
 
-        return find_obstacle(self._store, self._cells)
+        return find_obstacle(self._store, self._cells, self._runner)
 
     def obstacle(self) -> str:
         """`probe`, where nobody has found out for this home and machine that it can run: that is kept."""
         from stapel.sandbox.probe import can_run, note_can_run
 
         self._store.open()
-        if can_run(self._store):
+        if can_run(self._store, self._runner):
             return ""
         why = self.probe()
         if not why:
-            note_can_run(self._store)
+            note_can_run(self._store, self._runner)
         return why
 
     def platform(self) -> str:
@@ -128,8 +131,8 @@ class SandboxEngine:
             return self._held(image.image)
         return self._held(self._store.image(self._bring(image)))
 
-    def build(self, on: Held, steps: Sequence[Lay | Run], log: Log, cancel: Cancel) -> SandboxHeld:
-        """See `Engine`."""
+    def build(self, on: Held, steps: Sequence[Lay | Run], log: Log, cancel: Cancel, key: str = "") -> SandboxHeld:
+        """See `Engine`. Another process that runs commands of this key on the same layers is followed."""
         held = _own(on)
         if not steps:
             return held.again()
@@ -138,7 +141,7 @@ class SandboxEngine:
         runs = [step for step in steps if isinstance(step, Run)]
         if len(runs) > 1:
             raise ValueError("a layer is made by one Run at most")
-        return self._builds.build(held, lays, runs[0] if runs else None, log, cancel)
+        return self._builds.build(held, lays, runs[0] if runs else None, log, cancel, key)
 
     def tree(self, image: Held) -> AbstractContextManager[Tree]:
         """See `Engine`."""
@@ -194,10 +197,10 @@ class SandboxEngine:
         with self._lock:
             if self._builds_made is None:
                 from stapel.sandbox.builds import Builds
-                from stapel.sandbox.probe import find_runner
+                from stapel.sandbox.runners import find_runner
                 from stapel.sandbox.runs import Runs
 
-                runs = Runs(self._store, self._home_dir, self._tmp_dir, find_runner())
+                runs = Runs(self._store, self._home_dir, self._tmp_dir, find_runner(self._runner))
                 self._builds_made = Builds(self._store, cells, runs)
                 # What killed runs left goes, beside what comes next.
                 self._cleaner = threading.Thread(target=self._remove_leftovers, args=(self._builds_made,))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 from pathlib import Path
 
 from stapel.errors import StapelError
 from stapel.sandbox.cell import CellError, Cells
+from stapel.sandbox.runners import RunnerName, find_runner
 from stapel.sandbox.seccomp import compile_rules
 from stapel.sandbox.store import Store
 
@@ -19,18 +19,10 @@ _USERNS_SWITCHES = {
 }
 
 
-def find_runner() -> str:
-    """Where bubblewrap is. `StapelError`."""
-    found = shutil.which("bwrap") or shutil.which("bwrap", path="/usr/local/bin:/usr/bin:/bin")
-    if found is None:
-        raise StapelError("bubblewrap (bwrap) is not found", hint="install the package bubblewrap")
-    return found
-
-
-def find_obstacle(store: Store, cells: Cells) -> str:
+def find_obstacle(store: Store, cells: Cells, runner: RunnerName) -> str:
     """Why no build container can run, and what to do; "" where one can."""
     try:
-        find_runner()
+        find_runner(runner)
         compile_rules(store.dir / "seccomp")
         with cells.take() as cell:
             cell.ask("open_tree", lowers=[store.stub([("proc", True)]).encode()])
@@ -44,24 +36,24 @@ def find_obstacle(store: Store, cells: Cells) -> str:
     return ""
 
 
-def can_run(store: Store) -> bool:
+def can_run(store: Store, runner: RunnerName) -> bool:
     """Whether it is known that build containers run, by this user, on this boot of this machine."""
     try:
-        return (store.dir / "probed").read_text() == _machine()
+        return (store.dir / "probed").read_text() == _machine(runner)
     except (OSError, StapelError):
         return False
 
 
-def note_can_run(store: Store) -> None:
+def note_can_run(store: Store, runner: RunnerName) -> None:
     """Remember it."""
-    (store.dir / "probed").write_text(_machine())
+    (store.dir / "probed").write_text(_machine(runner))
 
 
-def _machine() -> str:
+def _machine(name: RunnerName) -> str:
     """What the answer depends on, as far as it can be told at once."""
-    runner = Path(find_runner()).stat()
+    runner = Path(find_runner(name).path).stat()
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return f"{boot} {os.geteuid()} {runner.st_size} {runner.st_mtime_ns}"
+    return f"{boot} {os.geteuid()} {name} {runner.st_size} {runner.st_mtime_ns}"
 
 
 def _explain(error: CellError) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import select
+import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -17,7 +18,8 @@ from stapel.errors import Cancelled, StapelError
 from stapel.sandbox.capabilities import CAPABILITIES
 from stapel.sandbox.cell import Cell
 from stapel.sandbox.held import SandboxHeld
-from stapel.sandbox.seccomp import compile_rules
+from stapel.sandbox.runners import Runner
+from stapel.sandbox.seccomp import compile_rules, runtime_rules
 from stapel.sandbox.store import Store
 from stapel.script import ENTRYPOINT, ROOT, ScriptCall, entrypoint_arguments
 from stapel.toolchain import make_toolchain
@@ -26,7 +28,9 @@ if TYPE_CHECKING:
     from stapel.sandbox.shell import ShellTerminal
 
 _PIECE_BYTES = 1 << 16
-_NETWORKS = {"default": "host", "host": "host", "none": "none"}
+_NETWORKS = {"default": "host", "host": "host", "none": "none", "isolated": "isolated"}
+_UPLINK = "slirp4netns"
+_UPLINK_NAMESERVER = "10.0.2.3"
 # Mounted over these below /etc, whatever the image has there.
 _NAMES = ("hosts", "hostname", "resolv.conf")
 
@@ -67,7 +71,7 @@ class Prepared:
 class Runs:
     """Prepares build containers. Thread-safe."""
 
-    def __init__(self, store: Store, home_dir: Path, tmp_dir: Path, runner: str) -> None:
+    def __init__(self, store: Store, home_dir: Path, tmp_dir: Path, runner: Runner) -> None:
         self._store = store
         self._home_dir = home_dir
         self._tmp_dir = tmp_dir
@@ -85,12 +89,12 @@ class Runs:
         if network is None:
             raise StapelError(
                 f"the sandbox has no network {run.network}",
-                hint="`default` and `host` are the host's, `none` has `lo` alone",
+                hint="`default` and `host` are the host's, `none` has `lo` alone, `isolated` has a way out besides",
             )
         if self._toolchain is None:
             self._toolchain = make_toolchain(self._home_dir).directory
         hostname = secrets.token_hex(6)
-        mounts = [(str(self._toolchain), ROOT, True), *self._name_files(filling, hostname)]
+        mounts = [(str(self._toolchain), ROOT, True), *self._name_files(filling, hostname, network)]
         points = [("proc", True), ("dev", True), ("sys", True), *((f"etc/{name}", False) for name in _NAMES), (ROOT, True)]
         environment = _environment(on, run, hostname)
         for mount in run.mounts:
@@ -108,7 +112,8 @@ class Runs:
             environment = {"TERM": "xterm", **environment}
         call = entrypoint_arguments(run.script) if shell is None else ScriptCall(())
         request = {
-            "runner": self._runner,
+            "runner": self._runner.path,
+            "rules": None if self._runner.name == "bubblewrap" else runtime_rules(),
             "stub": os.fsencode(self._store.stub(points)),
             "mounts": [
                 (os.fsencode(source), os.fsencode(target.strip("/")), read_only)
@@ -116,6 +121,7 @@ class Runs:
             ],
             "hostname": hostname.encode(),
             "network": network,
+            "uplink": _find_uplink() if network == "isolated" else b"",
             "env": {os.fsencode(name): os.fsencode(value) for name, value in environment.items()},
             "argv": [os.fsencode(text) for text in (ENTRYPOINT, *call.arguments)],
             "script": call.archive,
@@ -148,7 +154,7 @@ class Runs:
         files.append(opened(os.open(rules, os.O_RDONLY | os.O_CLOEXEC), theirs))
         return Prepared(request, tuple(files), outputs, theirs, names_dir)
 
-    def _name_files(self, filling: Path, hostname: str) -> list[tuple[str, str, bool]]:
+    def _name_files(self, filling: Path, hostname: str, network: str) -> list[tuple[str, str, bool]]:
         """What a container has for the names of hosts. It may write to these files: they go with the container."""
         directory = filling / "names"
         directory.mkdir()
@@ -156,7 +162,7 @@ class Runs:
         contents = {
             "hosts": f"{hosts.rstrip()}\n127.0.1.1\t{hostname}\n",
             "hostname": f"{hostname}\n",
-            "resolv.conf": _read("/etc/resolv.conf"),
+            "resolv.conf": _resolver(_read("/etc/resolv.conf"), network),
         }
         mounts = []
         for name, text in contents.items():
@@ -193,6 +199,25 @@ def _environment(on: SandboxHeld, run: Run, hostname: str) -> dict[str, str]:
     own = dict(text.partition("=")[::2] for text in on.config.run.get("Env") or () if "=" in text)
     environment = {"PATH": DEFAULT_PATH, "HOSTNAME": hostname, **own, **proxies(), **run.env}
     return environment | {"SSH_AUTH_SOCK": AGENT_SOCKET} if run.ssh_socket is not None else environment
+
+
+def _find_uplink() -> bytes:
+    found = shutil.which(_UPLINK) or shutil.which(_UPLINK, path="/usr/local/bin:/usr/bin:/bin")
+    if found is None:
+        message = f"{_UPLINK} is not found, by which a network that is `isolated` has a way out"
+        raise StapelError(message, hint=f"install the package {_UPLINK}")
+    return os.fsencode(found)
+
+
+def _resolver(text: str, network: str) -> str:
+    """The host's resolver configuration; an own network does not reach a resolver that is the host itself."""
+    if network != "isolated":
+        return text
+    lines = [line.split() for line in text.splitlines()]
+    if any(line[:1] == ["nameserver"] and line[1:] and not line[1].startswith(("127.", "::1")) for line in lines):
+        return text
+    kept = [line for line in text.splitlines() if line.split()[:1] != ["nameserver"]]
+    return "\n".join([*kept, f"nameserver {_UPLINK_NAMESERVER}", ""])
 
 
 def _read(path: str) -> str:

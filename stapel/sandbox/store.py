@@ -9,6 +9,8 @@
     blobs/sha256/<digest>        compressed layers of others, whose bytes nobody can make again
     compressed/<digest>          what a layer of ours, by its diff id, is when it is compressed
     filling/<run>-<n>            what is being made; of a run that is gone: rubbish
+    steps/<digest>.lock          held by who runs a step, `.result` what came of it, for those who wait
+    logs/<key>.log               what the commands of a step said last
     stubs/<digest>               mount points, the lowest layer under running commands
     pins/<run>                   the snapshots that a run uses or has made, a line each
     lock                         held by all who pin, and by one who removes
@@ -40,11 +42,11 @@ from stapel.oci.api import Descriptor
 from stapel.runs import is_alive
 
 EMPTY = "0"
-FORMAT = "1"
+FORMAT = "2"
 _ID_BYTES = 5
 _NO_REGISTRY = "docker.io/library/"  # of names without a host and without a slash
 _DIRECTORIES = (
-    *("chains", "images", "names", "blobs/sha256", "compressed", "filling", "stubs", "pins", "mnt"),
+    *("chains", "images", "names", "blobs/sha256", "compressed", "filling", "stubs", "pins", "steps", "logs", "mnt"),
     f"snapshots/{EMPTY}",
 )
 
@@ -85,12 +87,18 @@ class Store:
         """Have the directories. `OSError`."""
         if self._ready:
             return
-        if not (self.dir / "format").exists():
+        if self._format() != FORMAT:
             self.dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             for name in _DIRECTORIES:
                 (self.dir / name).mkdir(parents=True, exist_ok=True)
             (self.dir / "format").write_text(FORMAT)
         self._ready = True
+
+    def _format(self) -> str:
+        try:
+            return (self.dir / "format").read_text()
+        except FileNotFoundError:
+            return ""
 
     # -- making
 
@@ -109,7 +117,7 @@ class Store:
     ) -> Layer:
         """Make a snapshot of what was filled, on top of `below`."""
         path = self.absolute(filling)
-        (path / "layer.json").write_text(json.dumps(_layer_document(Layer("", diff_id, size_bytes, blob))))
+        (path / "layer.json").write_text(json.dumps(layer_document(Layer("", diff_id, size_bytes, blob))))
         while True:
             layer = Layer(_new_id(), diff_id, size_bytes, blob)
             self._pin([layer.snapshot])
@@ -138,7 +146,7 @@ class Store:
             document = json.loads((self.dir / "snapshots" / snapshot / "layer.json").read_bytes())
         except FileNotFoundError:
             return None
-        layer = _layer(snapshot, document)
+        layer = parse_layer(snapshot, document)
         return layer if self.pin([layer]) else None
 
     def stub(self, points: Sequence[tuple[str, bool]]) -> str:
@@ -252,7 +260,7 @@ class Store:
         digest = hashlib.sha256(config).hexdigest()
         document = {
             "config": config.decode(),
-            "layers": [{"snapshot": layer.snapshot, **_layer_document(layer)} for layer in layers],
+            "layers": [{"snapshot": layer.snapshot, **layer_document(layer)} for layer in layers],
         }
         self._write(self.dir / "images" / digest, json.dumps(document).encode())
         self._stored.update(layer.snapshot for layer in layers)
@@ -270,7 +278,7 @@ class Store:
         try:
             document = json.loads((self.dir / "images" / digest).read_bytes())
             config = document["config"].encode()
-            layers = tuple(_layer(item["snapshot"], item) for item in document["layers"])
+            layers = tuple(parse_layer(item["snapshot"], item) for item in document["layers"])
         except FileNotFoundError:
             raise NotFound(f"there is no image {image_id}") from None
         except (ValueError, KeyError, TypeError) as error:
@@ -345,14 +353,16 @@ class Store:
         temporary.rename(path)
 
 
-def _layer_document(layer: Layer) -> dict[str, Any]:
+def layer_document(layer: Layer) -> dict[str, Any]:
+    """What is written of a layer."""
     document: dict[str, Any] = {"diffId": layer.diff_id, "sizeBytes": layer.size_bytes}
     if layer.blob is not None:
         document["blob"] = _blob_document(layer.blob)
     return document
 
 
-def _layer(snapshot: str, document: Mapping[str, Any]) -> Layer:
+def parse_layer(snapshot: str, document: Mapping[str, Any]) -> Layer:
+    """A layer out of what is written of it."""
     blob = document.get("blob")
     return Layer(snapshot, document["diffId"], document["sizeBytes"], _descriptor(blob) if blob else None)
 

@@ -8,6 +8,7 @@ import tarfile
 import tempfile
 import threading
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -146,7 +147,7 @@ def docker_subject(home_dir, request):
 
 
 @contextlib.contextmanager
-def sandbox_subject(home_dir, request):
+def sandbox_subject(home_dir, request, runner="bubblewrap"):
     from stapel.sandbox.engine import SandboxEngine
 
     def left():
@@ -158,7 +159,7 @@ def sandbox_subject(home_dir, request):
 
     with open_run(home_dir) as run, tempfile.TemporaryDirectory(prefix="engine-") as tmp_dir:
         project = f"conveyor-conformance-{secrets.token_hex(4)}"
-        engine = SandboxEngine(project, run_id=run.id, home_dir=home_dir, tmp_dir=Path(tmp_dir))
+        engine = SandboxEngine(project, run_id=run.id, home_dir=home_dir, tmp_dir=Path(tmp_dir), runner=runner)
         base = busybox_of(engine, home_dir)
         subject = Subject(engine, base, home_dir, Path(tmp_dir), left, forget, contextlib.ExitStack())
         try:
@@ -186,6 +187,8 @@ ENGINES = {
     "docker": pytest.param(docker_subject, marks=pytest.mark.docker),
     "sandbox": pytest.param(sandbox_subject),
 }
+# Engines that differ in how they start commands, and in nothing else.
+RUNNERS = {f"sandbox-{name}": pytest.param(partial(sandbox_subject, runner=name)) for name in ("runc", "crun")}
 
 
 def file(path, text=b"", mode=0o644, **fields):

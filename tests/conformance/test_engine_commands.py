@@ -8,7 +8,14 @@ import pytest
 
 from stapel.api import Cancel, Lay, Mount, Run
 from stapel.errors import Cancelled, CommandFailed, StapelError
-from tests.conformance.engines import Said, file, lay, link, programs
+from tests.conformance.engines import ENGINES, RUNNERS, Said, file, lay, link, programs
+
+
+@pytest.fixture(params=[*ENGINES.values(), *RUNNERS.values()], ids=[*ENGINES, *RUNNERS])
+def subject(request, engine_home):
+    """Each engine with each way to start commands, with nothing left behind at the end of the test."""
+    with request.param(engine_home, request) as subject:
+        yield subject
 
 
 def test_commands_leave_their_files_in_one_layer(subject):

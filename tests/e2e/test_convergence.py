@@ -18,7 +18,7 @@ from tests.e2e.projects import REPORT, Project
 from tests.trace_points import Plan
 
 HOUR_MS = 3_600_000
-TIMEOUT_S = 120
+TIMEOUT_S = 300
 APP = """\
 image: app
 from: BUSYBOX
@@ -72,11 +72,12 @@ def start(project: Project, home: str, point: str, clock_ms: int, *arguments: st
         ("engine", "AA", "save.before-name", "save.before-lock", "A", 0),
         ("engine", "AB", "save.before-name", "save.after-name", "B", -HOUR_MS),
         ("registry", "AB", "save.after-list", "build.after-confirm", "B", HOUR_MS),
-        ("registry", "AB", "build.before-confirm", "save.before-look", "B", -HOUR_MS),
+        # A name is on its way until the other one is about to confirm what it has found.
+        ("registry", "AB", "manifest.before-name", "build.before-confirm", "A", HOUR_MS),
     ],
 )
 def test_two_builds_that_are_stopped_report_what_is_selected(
-    make_project, registry, stored_in, homes, first, second, ends_first, clock_ms
+    make_project, images, registry, stored_in, homes, first, second, ends_first, clock_ms
 ):
     project = make_project(APP)
     arguments = ["--repo", f"{registry.host}/converge-{secrets.token_hex(4)}"] if stored_in == "registry" else []
@@ -85,3 +86,7 @@ def test_two_builds_that_are_stopped_report_what_is_selected(
     reported = [builder.end() for builder in ((a, b) if ends_first == "A" else (b, a))]
     selected = project.build("--require-built-images", *arguments).names()
     assert reported == [selected] * 2
+    # What was discarded has left no image without a name.
+    left = images.client.images(filters={"dangling": ["true"], "label": ["dev.conveyor.stage"]})
+    facts = [json.loads(image["Labels"]["dev.conveyor.stage"]) for image in left if not image.get("RepoDigests")]
+    assert [one["stage"] for one in facts if one["project"] == project.name] == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 
 import pytest
@@ -182,6 +183,55 @@ def test_stages_of_a_pull_request_are_used_at_the_next_merge_of_it(request_for, 
     app.git("checkout", "-q", "main")
     app.git("merge", "--quiet", "--no-ff", "-m", "Merged by the button", "feature")
     assert app.build("--require-built-images").names() == third.names()
+
+
+def check_out(app, path, commit, ref, *options):
+    """A clone with a home of its own, as CI systems make it: the merge under a ref that is no branch, HEAD at it."""
+    other = copy.copy(app)
+    other.directory, other.env = path, {**app.env, "CONVEYOR_HOME_DIR": f"{path}-home"}
+    path.mkdir()
+    other.git("init", "--quiet")
+    other.git("remote", "add", "origin", f"file://{app.directory}")
+    other.git("fetch", "--quiet", "--no-recurse-submodules", *options, "origin", f"+{commit}:{ref}")
+    other.git("checkout", "--quiet", "--force", commit)
+    return other
+
+
+def test_checkouts_of_github_and_gitlab_use_the_stages_of_one_another(request_for, tmp_path, images):
+    app = request_for
+    merge_request(app, "As GitHub merges it")
+    head = app.git("rev-parse", "HEAD")
+    github = check_out(app, tmp_path / "github", head, "refs/remotes/pull/1/merge", "--depth=1", "--no-tags")
+    first = github.build()
+    assert first.built == {"app": ["install"]}
+
+    merge_request(app, "As GitLab merges it")
+    head = app.git("rev-parse", "HEAD")
+    gitlab = check_out(app, tmp_path / "gitlab", head, "refs/pipelines/77", "--depth=20")
+    assert gitlab.build("--require-built-images").names() == first.names()
+
+    app.git("checkout", "-q", "main")
+    app.change("src/other.txt", "the base moves on\n")
+    merge_request(app, "As it is merged upon the new base")
+    head = app.git("rev-parse", "HEAD")
+    moved = check_out(app, tmp_path / "moved", head, "refs/remotes/pull/1/merge", "--depth=1", "--no-tags").build()
+    assert moved.built == {"app": ["gitLatestPatch"]}
+    assert moved.names()[:-1] == first.names()
+    assert contents(images, moved)["other.txt"] == b"the base moves on\n"
+
+
+def test_ancestry_by_tree_uses_the_stages_of_a_branch_that_was_rebased(app):
+    app.build()
+    app.git("checkout", "-q", "-b", "feature")
+    app.change("src/packages.txt", "nuts\n")
+    app.change("src/main.txt", "two\n")
+    old = app.build()
+    app.git("checkout", "-q", "main")
+    app.change("docs/page", "what no image has\n")
+    app.git("checkout", "-q", "feature")
+    app.git("rebase", "--quiet", "main")
+    assert app.build("--ancestry", "same-tree").names() == old.names()
+    assert app.build().built == {"app": ["install"]}
 
 
 def test_a_merge_that_changes_more_is_a_commit_like_any_other(request_for, images):

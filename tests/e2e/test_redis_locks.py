@@ -9,14 +9,14 @@ import socket
 import subprocess
 import threading
 import time
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import pytest
 
 from locking.redis import RedisLocks
 from tests.conftest import absent
 from tests.e2e.projects import Run
-from tests.servers import redis_server
+from tests.servers import certificate, redis_server
 from tests.tcp_proxy import tcp_proxy
 
 # Five stages are saved after the one that takes its time, two images at once.
@@ -145,6 +145,36 @@ def test_a_build_whose_redis_goes_away_ends_well_with_one_warning(trouble, proje
     again = project.build("--require-built-images")
     assert again.built == {}
     assert project.docker("run", "--rm", again.reference("app")) == "one\n"
+
+
+def test_a_build_that_meets_a_replica_ends_well_with_one_warning(project, server, proxy):
+    """It fails over, and what stands behind the address has not become the primary yet."""
+    replica_of = ("--replicaof", "127.0.0.1", str(server.port))
+    with (
+        conveyor(project, "--synchronization", f"redis://127.0.0.1:{proxy.port}/0") as process,
+        redis_server(server.directory / "replica", *replica_of) as replica,
+    ):
+        wait_for_locks(server, 2)
+        proxy.behind = replica.port
+        proxy.cut()
+        run = ended(process)
+    assert run.status == 0, run.output
+    (warning,) = warnings(run)
+    assert "replica" in warning
+    assert project.build("--require-built-images").built == {}
+
+
+def test_locks_over_tls(project, tmp_path):
+    files = certificate(tmp_path / "tls")
+    with redis_server(tmp_path / "redis over tls", tls=files, user="ci", password="s3cret") as server:
+        trusting = project.build("--synchronization", f"{server.url}?ssl_ca_certs={quote(str(files[0]))}")
+        project.change("src/main.txt", "two\n")
+        doubting = project.build("--synchronization", server.url)  # no authority of the system has signed
+    assert warnings(trusting.run) == []
+    assert doubting.built == {"app": ["gitLatestPatch", "dockerInstructions"]}
+    (warning,) = warnings(doubting.run)
+    assert "certificate" in warning
+    assert "s3cret" not in trusting.run.output + doubting.run.output
 
 
 def test_a_build_does_not_notice_that_its_redis_is_started_again(project, server):

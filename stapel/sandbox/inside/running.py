@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import Any
 
 from stapel.sandbox.bubblewrap import options
-from stapel.sandbox.inside.network import enter_network
+from stapel.sandbox.inside.network import Uplink, enter_network
 from stapel.sandbox.inside.points import Points
 from stapel.sandbox.wire import Gone, receive
 
@@ -41,19 +41,29 @@ def run_commands(root: bytes, control: _socket.socket, files: Sequence[int], run
 
 
 def _run(root: bytes, control: _socket.socket, files: Sequence[int], run: Mapping[str, Any], home: bytes) -> int:
-    environment = {b"HOME": home, **run["env"]}
-    arguments = options(root, files[3], run["hostname"], environment, run["capabilities"])
-    if not run["has_terminal"]:
-        arguments.append(b"--new-session")
+    run = {**run, "env": {b"HOME": home, **run["env"]}}
+    uplink = Uplink() if run["network"] == "isolated" else None
     masked = os.umask(0o022)
     try:
-        pid = _start(run, arguments, files, root)
+        pid = _start_bubblewrap(run, files, root, uplink) if run["rules"] is None else _fork(run, None, files, root, uplink)
+        if uplink is not None:
+            try:
+                uplink.connect(pid, run["uplink"])
+            except OSError:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+                raise
+        return _wait(pid, control, uplink)
     finally:
         os.umask(masked)
-    return _wait(pid, control)
+        if uplink is not None:
+            uplink.close()
 
 
-def _start(run: Mapping[str, Any], arguments: Sequence[bytes], files: Sequence[int], root: bytes) -> int:
+def _start_bubblewrap(run: Mapping[str, Any], files: Sequence[int], root: bytes, uplink: Uplink | None) -> int:
+    arguments = options(root, files[3], run["hostname"], run["env"], run["capabilities"])
+    if not run["has_terminal"]:
+        arguments.append(b"--new-session")
     listed = os.memfd_create("arguments")
     try:
         os.write(listed, b"".join(argument + b"\0" for argument in arguments))
@@ -64,13 +74,18 @@ def _start(run: Mapping[str, Any], arguments: Sequence[bytes], files: Sequence[i
         if run["network"] == "host" and not run["has_terminal"]:
             actions = [(os.POSIX_SPAWN_DUP2, file, number) for number, file in enumerate(files[:3])]
             return os.posix_spawn(run["runner"], argv, {}, file_actions=actions)
-        return _fork(run, argv, files, root)
+        return _fork(run, argv, files, root, uplink)
     finally:
         os.close(listed)
 
 
-def _fork(run: Mapping[str, Any], argv: Sequence[bytes], files: Sequence[int], root: bytes) -> int:
-    """The runner with a terminal, or in a network namespace of its own, whose devices are seen in /sys."""
+def _fork(
+    run: Mapping[str, Any], argv: Sequence[bytes] | None, files: Sequence[int], root: bytes, uplink: Uplink | None
+) -> int:
+    """The runner with a terminal, or in a network namespace of its own, whose devices are seen in /sys.
+
+    Without arguments it is a runtime.
+    """
     pid = os.fork()
     if pid == 0:
         try:
@@ -81,6 +96,12 @@ def _fork(run: Mapping[str, Any], argv: Sequence[bytes], files: Sequence[int], r
                 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
             if run["network"] != "host":
                 enter_network(root + b"/sys")
+            if uplink is not None:
+                uplink.wait()
+            if argv is None:
+                from stapel.sandbox.inside.runtime import run_runtime
+
+                os._exit(run_runtime(run, root))
             os.execve(run["runner"], list(argv), {})
         except BaseException as error:
             with suppress(OSError):
@@ -90,7 +111,7 @@ def _fork(run: Mapping[str, Any], argv: Sequence[bytes], files: Sequence[int], r
     return pid
 
 
-def _wait(pid: int, control: _socket.socket) -> int:
+def _wait(pid: int, control: _socket.socket, uplink: Uplink | None) -> int:
     """The end of a process and of all its descendants. It is killed when somebody asks for it or the engine is gone."""
     watched = os.pidfd_open(pid)
     poll = select.poll()
@@ -111,6 +132,8 @@ def _wait(pid: int, control: _socket.socket) -> int:
         os.kill(pid, signal.SIGKILL)
     os.close(watched)
     _, raw = os.waitpid(pid, 0)
+    if uplink is not None:
+        uplink.close()
     with suppress(ChildProcessError):
         while True:
             os.waitpid(-1, 0)

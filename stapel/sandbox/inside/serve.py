@@ -23,6 +23,9 @@ Answer = tuple[Any, list[int]]  # a value, and descriptors that are closed once 
 
 def main(control_fd: int, store_dir: str) -> None:
     """Serve until the other end of the socket is closed."""
+    # Whoever started the engine may have left files open in it: none of them is a build container's.
+    os.set_inheritable(control_fd, False)
+    os.closerange(control_fd + 1, os.sysconf("SC_OPEN_MAX"))
     control = _socket.socket(fileno=control_fd)
     try:
         unshare(CLONE_NEWUSER | CLONE_NEWNS)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
 
 MS_RDONLY = 0x1
@@ -26,6 +28,7 @@ _MOVE_FROM_FD_TO_FD = 0x4 | 0x40
 _MOUNT_ATTR_RDONLY = 0x1
 _RESOLVE_NO_MAGICLINKS = 0x02
 _RESOLVE_IN_ROOT = 0x10
+_PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -67,6 +70,11 @@ def unmount(target: bytes, flags: int = 0) -> None:
 def adopt_orphans() -> None:
     """Become the parent of descendants whose parents end."""
     _check(_libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), b"prctl")
+
+
+def end_with_parent() -> None:
+    """Be killed when the parent ends."""
+    _check(_libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0), b"prctl")
 
 
 def open_inside(root_fd: int, path: bytes, flags: int) -> int:

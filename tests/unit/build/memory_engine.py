@@ -197,7 +197,7 @@ class MemoryEngine:
         self.trace("hold", image.descriptor.digest)
         return self._pin(MemoryHeld(self, image.descriptor.digest, image.config, image.files, image))
 
-    def build(self, on: MemoryHeld, steps: Sequence[Lay | Run], log: Log, cancel: Cancel) -> MemoryHeld:
+    def build(self, on: MemoryHeld, steps: Sequence[Lay | Run], log: Log, cancel: Cancel, key: str = "") -> MemoryHeld:
         with self._lock:
             self.running += 1
             self.most_running = max(self.most_running, self.running)

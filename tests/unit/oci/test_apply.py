@@ -5,10 +5,13 @@ import io
 import os
 import stat
 import tarfile
+import tempfile
 from pathlib import Path
 
 import pytest
 import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from stapel.oci.apply import Form, apply_layer
 from stapel.oci.archive import Limits, Member
@@ -369,6 +372,12 @@ def test_a_link_below_is_followed_and_not_replaced(root):
     assert (root / "usr").stat().st_mtime == 7
 
 
+def test_a_link_below_that_an_entry_replaces_leads_nowhere_any_more(root):
+    below = below_form(a=("directory", 0o755, b""), a__l=("symlink", 0o777, b"."))
+    with pytest.raises(BadLayer, match="/a/l/other leads through /a/l, which is no directory"):
+        apply(root, archive(("a/l/l", REG, ""), ("a/l/other", REG, "")), below)
+
+
 def test_whiteouts_of_what_is_not_below_are_left_out(root):
     below = below_form(d=("directory", 0o755, b""), d__f=("file", 0o644, b""))
     apply(root, layer(whiteout(b"d/f"), whiteout(b"d/g"), whiteout(b"h/i")), below)
@@ -648,6 +657,93 @@ def test_extended_headers_that_make_no_sense(root, record):
         apply(root, pax + layer(file(b"f")))
 
 
+def pax(**records):
+    """A tar with a file of these records, written as they are."""
+    body = b""
+    for key, value in records.items():
+        rest = b" " + key.replace("__", ".").encode() + b"=" + value + b"\n"
+        length = len(rest) + 1
+        while len(str(length)) + len(rest) != length:
+            length = len(str(length)) + len(rest)
+        body += b"%d" % length + rest
+    header = layer(file(b"PaxHeaders/x", body))
+    return _patched(header, 156, b"x")[: len(header) - 1024] + layer(file(b"f"))
+
+
+@pytest.mark.parametrize(
+    ("records", "word"),
+    [
+        ({"uid": b"-1"}, "no ids"),
+        ({"gid": b"4294967295"}, "no ids"),
+        ({"uid": b"99999999999999999999"}, "no ids"),
+        ({"uid": b"x"}, "no number"),
+        ({"mtime": b"9" * 40}, "time that makes no sense"),
+        ({"mtime": b"-" + b"9" * 30 + b".5"}, "time that makes no sense"),
+        ({"size": b"9223372036854775807"}, "size of"),
+        ({"size": b"-5"}, "size of"),
+        ({"GNU__sparse__map": b"0,0", "GNU__sparse__size": b"9999999999999999999"}, "map"),
+        ({"SCHILY__xattr__user__a\0b": b"x"}, "makes no sense"),
+        ({"SCHILY__xattr__user__" + "a" * 300: b"x"}, "cannot be made"),
+        ({"SCHILY__xattr__user__a": b"x" * 70_000}, "cannot be made"),
+    ],
+    ids=lambda value: None if isinstance(value, str) else str(value)[:40],
+)
+def test_numbers_and_attributes_that_no_system_takes(root, records, word):
+    with pytest.raises(BadLayer, match=word):
+        apply(root, pax(**records))
+
+
+def test_a_time_that_no_file_system_holds_is_the_nearest(root):
+    apply(root, pax(mtime=b"9999999999999"))
+    assert (root / "f").stat().st_mtime > 2**33
+
+
+def test_a_sparse_map_of_many_pieces(root):
+    sparse = b"200000\n" + b"0\n0\n" * 200_000
+    sparse += bytes(-len(sparse) % 512)
+    headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "f", "GNU.sparse.realsize": "1000"}
+    apply(root, archive(("f", REG, sparse.decode(), {"pax_headers": headers})))
+    assert (root / "f").read_bytes() == bytes(1000)
+
+
+ALL_KINDS = archive(
+    ("d", DIR, "", {"pax_headers": {"SCHILY.xattr.user.a": "1", "mtime": "1.5"}}),
+    ("d/" + "f" * 150, REG, "content" * 100),
+    ("l", SYM, "d"),
+    ("l/g", REG, "x", {"pax_headers": {"GNU.sparse.map": "0,1", "GNU.sparse.size": "9"}}),
+    ("h", LNK, "l/g"),
+    (".wh.x", REG, ""),
+    ("d/.wh..wh..opq", REG, ""),
+    ("c", CHR, "", {"devmajor": 1, "devminor": 3}),
+    ("p", FIFO, ""),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, len(ALL_KINDS) - 1), st.binary(min_size=1, max_size=12)), min_size=1, max_size=6),
+    st.booleans(),
+    st.sampled_from([PLAIN, UPPER]),
+)
+def test_changed_bytes_are_another_layer_or_a_clear_error(changes, repaired, form):
+    data = bytearray(ALL_KINDS)
+    for at, new in changes:
+        data[at : at + len(new)] = new
+    for block in range(0, len(data) - 511, 512) if repaired else ():
+        if data[block + 257 : block + 262] == b"ustar":  # so that more than the checksum is looked at
+            data[block + 148 : block + 156] = b" " * 8
+            data[block + 148 : block + 156] = b"%06o\0 " % sum(data[block : block + 512])
+    with tempfile.TemporaryDirectory() as made:
+        (inside := Path(made, "root")).mkdir()
+        try:
+            apply(inside, bytes(data), Form(overlay=form.overlay, owners=ROOT, devices="placeholder"))
+        except BadLayer as error:
+            assert str(error)
+        assert [path.name for path in Path(made).iterdir()] == ["root"]
+        for directory, _, _ in os.walk(inside):
+            Path(directory).chmod(0o700)  # so that everybody can remove them
+
+
 def test_an_extended_header_bomb(root):
     pax = _patched(layer(file(b"x", b"")), 124, b"77777777777\0")
     with pytest.raises(BadLayer, match="longer than any reader takes"):
@@ -689,5 +785,5 @@ def test_an_owner_that_there_is_not_here(root, tmp_path_factory):
     )
     if "unshare" in told.stderr:
         pytest.skip("no user namespace here")
-    assert "/f cannot be made for owner 5000:0 here" in told.stdout
+    assert "/f belongs to 5000:0, which there is not in this user namespace" in told.stdout
     assert "/etc/subuid" in told.stdout

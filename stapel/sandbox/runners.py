@@ -1,0 +1,32 @@
+"""The programs that start commands in a sandbox."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from stapel.errors import StapelError
+
+RunnerName: TypeAlias = Literal["bubblewrap", "runc", "crun"]
+
+_PROGRAMS: dict[RunnerName, str] = {"bubblewrap": "bwrap", "runc": "runc", "crun": "crun"}
+
+_ELSEWHERE = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"  # users have not all of them in PATH
+
+
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """A runner of this machine."""
+
+    name: RunnerName
+    path: str
+
+
+def find_runner(name: RunnerName) -> Runner:
+    """Where a runner is. `StapelError`."""
+    program = _PROGRAMS[name]
+    found = shutil.which(program) or shutil.which(program, path=_ELSEWHERE)
+    if found is None:
+        raise StapelError(f"{name} is not found (the program {program})", hint=f"install the package {name}")
+    return Runner(name, found)

@@ -1,0 +1,138 @@
+"""Steps of commands that several processes want at once: one runs it, the others follow its log and take its result.
+
+A step is a key (what the caller says the step is) on a chain of layers. Who holds its lock runs it; the lock is the
+kernel's, so it is free the moment its holder is gone, however it went. Who waits for it reads the log as it grows. With
+the lock comes the answer: a result that was not there before, which is taken, or none, and the step is run here.
+
+A result is for those alone who waited for it: whoever comes later may have a reason to run the step again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import secrets
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any, Literal
+
+from stapel.api import Cancel, Log
+from stapel.errors import CommandFailed
+from stapel.sandbox.store import Layer, Store, chain_digest, layer_document, parse_layer
+
+_LOOK_S = 0.05
+_PIECE_BYTES = 1 << 16
+
+
+class Step:
+    """A step that is this caller's: to be run, or, with `layer`, done by another."""
+
+    def __init__(
+        self, log: Log, layer: Layer | None = None, result_path: Path | None = None, log_file: int | None = None
+    ) -> None:
+        self.layer = layer
+        self._log = log
+        self._result_path = result_path
+        self._log_file = log_file
+
+    def log(self, stream: Literal["stdout", "stderr"], data: bytes) -> None:
+        """Takes the output: it goes to the step's file first."""
+        if self._log_file is not None:
+            _write(self._log_file, data)
+        self._log(stream, data)
+
+    def done(self, layer: Layer) -> None:
+        """The commands have left a layer."""
+        self._record({"status": 0, "snapshot": layer.snapshot, "layer": layer_document(layer)})
+
+    def failed(self, status: int) -> None:
+        """The commands have failed."""
+        self._record({"status": status})
+
+    def _record(self, result: dict[str, Any]) -> None:
+        if self._result_path is not None:
+            temporary = self._result_path.with_suffix(f".{secrets.token_hex(4)}")
+            temporary.write_text(json.dumps({"id": secrets.token_hex(8), **result}))
+            temporary.rename(self._result_path)
+
+
+class Steps:
+    """The steps of one store. Thread-safe."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @contextmanager
+    def take(self, key: str, on: Sequence[Layer], log: Log, cancel: Cancel) -> Iterator[Step]:
+        """The step of this key on these layers, kept from others until the context ends; without a key it has no others.
+
+        `CommandFailed` where it failed while this caller waited, `Cancelled`.
+        """
+        if not key:
+            yield Step(log)
+            return
+        name = hashlib.sha256(f"{key} {chain_digest(on)}".encode()).hexdigest()[:32]
+        lock_path, result_path = self._store.dir / "steps" / f"{name}.lock", self._store.dir / "steps" / f"{name}.result"
+        log_path = self._store.dir / "logs" / f"{key}.log"
+        with ExitStack() as resources:
+            lock = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            resources.callback(os.close, lock)
+            before = _read_result(result_path)
+            if not _lock(lock):
+                _follow(lock, log_path, log, cancel)
+                result = _read_result(result_path)
+                if result is not None and result != before:
+                    if result["status"]:
+                        raise CommandFailed(int(result["status"]))
+                    layer = parse_layer(result["snapshot"], result["layer"])
+                    if self._store.pin([layer]):
+                        yield Step(log, layer)
+                        return
+            result_path.unlink(missing_ok=True)
+            log_path.unlink(missing_ok=True)  # who reads the old one goes on reading it
+            file = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            resources.callback(os.close, file)
+            yield Step(log, None, result_path, file)
+
+
+def _follow(lock: int, log_path: Path, log: Log, cancel: Cancel) -> None:
+    """Wait for a lock, and pass on what is written to a log meanwhile."""
+    with ExitStack() as resources:
+        file: int | None = None
+        while True:
+            taken = _lock(lock)
+            if file is None:
+                with suppress(FileNotFoundError):
+                    file = os.open(log_path, os.O_RDONLY | os.O_CLOEXEC)
+                    resources.callback(os.close, file)
+            while file is not None and (data := os.read(file, _PIECE_BYTES)):
+                log("stdout", data)
+            if taken:
+                return
+            cancel.check()
+            time.sleep(_LOOK_S)
+
+
+def _lock(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _read_result(path: Path) -> dict[str, Any] | None:
+    try:
+        result: dict[str, Any] = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+    return result
+
+
+def _write(file: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(file, data) :]
