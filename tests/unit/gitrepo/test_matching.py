@@ -201,7 +201,7 @@ def oracle(glob, path):
         if not parts and text != glob:
             continue  # an empty alternative
         trimmed = list(parts)
-        while trimmed and trimmed[-1] in ("*", "**"):
+        while trimmed and not trimmed[-1].strip("*"):
             trimmed.pop()
         path_parts = path.split("/") if path else []
         if any(parts_match(form, path_parts) for form in (parts, trimmed, [*trimmed, "**", "*"])):
