@@ -36,13 +36,14 @@ docker: {ENV: {A: b}}
 # What a home, or a repository, has once.
 FIRST_TIME = ("toolchain.", "blob.", "manifest.before-put", "manifest.after-put")
 # With a registry only what is not the same without one.
-REGISTRY = ("save.before-name", "save.after-name", "push.", "blob.", "manifest.", "custom-tag.", "cache.")
+REGISTRY = ("save.before-name", "save.after-name", "push.", "blob.", "manifest.", "custom-tag.", "cache.", "final.")
 # Points that a build of APP in the engine does not come to, and the test that stops there.
 ELSEWHERE = {
     "push.": "test_a_build_over_a_registry_killed_anywhere_is_made_good_by_the_next",
     "blob.": "test_a_build_over_a_registry_killed_anywhere_is_made_good_by_the_next",
     "manifest.": "test_a_build_over_a_registry_killed_anywhere_is_made_good_by_the_next",
     "cache.": "test_a_build_over_a_registry_killed_anywhere_is_made_good_by_the_next",
+    "final.": "test_a_build_over_a_registry_killed_anywhere_is_made_good_by_the_next",
     "copy.": "test_copying_that_is_killed_is_begun_again",
     "mark.": "a name of the record image like any other: `record.`",
     "service-container.": "test_a_service_container_is_complete_or_has_no_name",
