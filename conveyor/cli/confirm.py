@@ -70,7 +70,7 @@ def confirm(arguments: Sequence[str]) -> bool:
 def describe_command(arguments: Sequence[str]) -> str:
     """A digest of all that this process was asked, for variables and arguments may hold passwords."""
     variables = {name: value for name, value in os.environ.items() if name in _VARIABLES or name.startswith(_VARIABLES_LIKE)}
-    versions = [FORMAT, __version__, KEY_VERSION]
+    versions = [FORMAT, __version__, KEY_VERSION, describe_file(__file__)]
     asked = [versions, os.getcwd(), list(arguments), variables, sys.stderr.isatty(), sys.stderr.encoding]
     return blake2b(json.dumps(asked, sort_keys=True).encode(), digest_size=32).hexdigest()
 
@@ -145,6 +145,8 @@ def _home_dir(arguments: Sequence[str]) -> str:
 def _is_confirmed(record: Mapping[str, Any]) -> bool:
     if os.path.realpath(record["given"]) != record["directory"] or describe_file(record["shallow"]) != record["history"]:
         return False
+    if _read_head(record["root"]) not in (record["head"], None):
+        return False
     # Git and the storage are asked at the same time.
     process, answer = _start_status(record["directory"], record["used"])
     try:
@@ -158,6 +160,23 @@ def _is_confirmed(record: Mapping[str, Any]) -> bool:
         os.close(answer)
         _, status = os.waitpid(process, 0)
     return status == 0 and _is_as_it_was(said.split(b"\0"), record)
+
+
+def _read_head(root: str) -> str | None:
+    """The commit of a work tree where two files tell it; None where it takes git to find out.
+
+    It saves a build of another commit a look at the whole work tree. What git says is believed, not this.
+    """
+    try:
+        git_dir = os.path.join(root, ".git")
+        with open(os.path.join(git_dir, "HEAD")) as file:
+            text = file.read().strip()
+        if text.startswith("ref: "):
+            with open(os.path.join(git_dir, text[5:])) as file:
+                text = file.read().strip()
+    except OSError:
+        return None
+    return text if len(text) in (40, 64) else None
 
 
 def _start_status(directory: str, used: Sequence[str]) -> tuple[int, int]:

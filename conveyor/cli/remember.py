@@ -85,6 +85,7 @@ def remember(opened: OpenProject, rooms: Rooms, asked: Asked, result: BuildResul
         "command": command,
         "given": str(asked.project.dir.absolute()),
         "directory": str(opened.directory),
+        "root": os.fsdecode(opened.repo.root),
         "head": opened.repo.head,
         "is_merge": len(opened.repo.parents(opened.repo.head)) > 1,
         "shallow": shallow,

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from conveyor.gitrepo.api import Selector
 from conveyor.gitrepo.matching import PathMatcher, compile_matcher
 from conveyor.gitrepo.objects import GITLINK, LINK, TREE
+from conveyor.gitrepo.plain_trees import PlainTrees
 from conveyor.gitrepo.trees import Node, Trees
 from conveyor.gitrepo.wildmatch import compile_pattern
 
@@ -52,8 +53,9 @@ class _Stack:
 class Attributes:
     """The attribute `filter` at a commit. Files of attributes are read once."""
 
-    def __init__(self, trees: Trees) -> None:
+    def __init__(self, trees: Trees, plain: PlainTrees) -> None:
         self._trees = trees
+        self._plain = plain
         self._below: dict[tuple[PathMatcher | None, bytes, str, str], bool] = {}
         self._stacks: dict[tuple[str, bytes], _Stack] = {}
 
@@ -78,6 +80,8 @@ class Attributes:
             return False
         if taken == "all":
             matcher = None
+        if node.store.name == "" and self._plain.has(node.oid):
+            return False
         key = (matcher, path if matcher is not None else b"", node.store.name, node.oid)
         known = self._below.get(key)
         if known is not None:
@@ -87,11 +91,17 @@ class Attributes:
             inner = path + b"/" + entry.name if path else entry.name
             if entry.mode in (TREE, GITLINK) and (matcher is None or matcher.directory(inner) != "none"):
                 below.append((entry, inner))
-        node.store.load_trees([entry.oid for entry, _ in below if entry.mode == TREE])
+        is_own = node.store.name == ""
+        unknown = [entry.oid for entry, _ in below if entry.mode == TREE and not (is_own and self._plain.has(entry.oid))]
+        node.store.load_trees(unknown)
         found = _gives_lfs(node) or any(
             self._gives_below(self._trees.enter(node, entry), inner, matcher) for entry, inner in below
         )
         self._below[key] = found
+        # A submodule's trees are not named by those above them, so these say nothing of what is in it.
+        is_known = all(entry.mode == TREE and self._plain.has(entry.oid) for entry, _ in below)
+        if matcher is None and not found and is_own and is_known:
+            self._plain.add(node.oid)
         return found
 
     def _stack(self, commit: str, directory: bytes) -> _Stack:

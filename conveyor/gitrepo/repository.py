@@ -17,6 +17,7 @@ from conveyor.gitrepo.invocation import git_environment
 from conveyor.gitrepo.matching import compile_matcher
 from conveyor.gitrepo.merges import Merges
 from conveyor.gitrepo.objects import LINK
+from conveyor.gitrepo.plain_trees import PlainTrees
 from conveyor.gitrepo.processes import run_git
 from conveyor.gitrepo.read_ahead import ReadAhead
 from conveyor.gitrepo.shallow import unshallow
@@ -64,7 +65,8 @@ class GitRepository:
                 self._submodules.close()
                 raise
         self._trees = Trees(self._submodules)
-        self._attributes = Attributes(self._trees)
+        self._plain_trees = PlainTrees(home_dir, found.common_dir)
+        self._attributes = Attributes(self._trees, self._plain_trees)
         self._merges = Merges(found, self._submodules.own, home_dir)
         self._head_commits: tuple[str, ...] = ()
         self._history = History(self._submodules.own, self._find_ancestors)
@@ -290,4 +292,5 @@ class GitRepository:
         """See `Repository`."""
         if self._status is not None:
             self._status.close()
+        self._plain_trees.save()
         self._submodules.close()

@@ -17,7 +17,7 @@ def read_names(project: str, *, home_dir: str, docker_config: str | None = None)
     if not _PLAIN.issuperset(project):
         return None
     names: dict[str, str] = {}
-    directory = os.path.join(home_dir, "sandbox", "names", f"docker.io%2Flibrary%2F{project}")
+    directory = os.path.join(home_dir, "sandbox", "names", project)
     for name in os.listdir(directory):
         if _PLAIN.issuperset(name) and not name.startswith("."):
             names[name] = os.readlink(os.path.join(directory, name))

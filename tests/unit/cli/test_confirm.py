@@ -102,7 +102,7 @@ def test_where_a_command_is_remembered(monkeypatch):
 
 
 def test_the_names_of_a_sandbox(tmp_path):
-    directory = tmp_path / "sandbox/names/docker.io%2Flibrary%2Fshop"
+    directory = tmp_path / "sandbox/names/shop"
     directory.mkdir(parents=True)
     (directory / "a").symlink_to("sha256:01")
     (directory / ".filling").write_text("")

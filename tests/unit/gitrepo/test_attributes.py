@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conveyor.gitrepo.api import Selector
+from conveyor.gitrepo.objects import Objects
 from conveyor.gitrepo.wildmatch import compile_pattern
 
 
@@ -217,3 +218,37 @@ def _leaves(paths):
 def test_a_pattern_that_cannot_be_read_matches_nothing():
     for pattern in (b"[a", b"a\\", b"[[:none:]]", b"[]"):
         assert not compile_pattern(pattern).fullmatch(pattern)
+
+
+def test_what_is_known_of_trees_is_kept_and_says_nothing_of_others(place, read_trees):
+    for number in range(30):
+        place.write(f"d{number}/e/f", f"{number}\n")
+    place.commit()
+    assert list_lfs(place) == ()
+    assert len(read_trees) == 61
+    assert list_lfs(place) == ()
+    assert len(read_trees) == 61 + 1  # the root, whose own attributes count for all
+    place.write("d7/e/g", "")
+    place.commit()
+    assert list_lfs(place) == ()
+    assert len(read_trees) == 62 + 3
+    place.write("d7/e/.gitattributes", "f filter=lfs\n")
+    place.commit()
+    assert list_lfs(place) == (b"d7/e/f",)
+
+
+def list_lfs(place):
+    repo = place.open()
+    try:
+        return repo.lfs_files(repo.head, Selector(b""))
+    finally:
+        repo.close()
+
+
+@pytest.fixture
+def read_trees(monkeypatch):
+    """The trees that are read."""
+    read = []
+    load = Objects._load
+    monkeypatch.setattr(Objects, "_load", lambda self, oids: read.extend(oids) or load(self, oids))
+    return read
