@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from stapel.api import Cancel, Held, Lay, Log, Run, Tree
-from stapel.errors import Broken, NotFound, StapelError
+from stapel.errors import Broken, NotFound, StapelError, Unreachable
 from stapel.image_config import child, empty_config, fits_platform
 from stapel.oci.api import Descriptor, ImageConfig, ImageStore, ImageView
 from stapel.sandbox.cell import CellError, Cells
@@ -94,6 +94,7 @@ class SandboxEngine:
 
     def expect_builds(self) -> None:
         """See `Engine`: the first worker."""
+        self._check()
         self._cells.start_early()
 
     def base(self, reference: str, platform: str, log: Log) -> SandboxHeld:
@@ -117,7 +118,7 @@ class SandboxEngine:
         from stapel.oci.reference import DEFAULT_TAG, parse_reference
         from stapel.sandbox.bringing import import_layer
 
-        self._store.open()
+        self._check()
         parsed = parse_reference(reference)
         layer = import_layer(self._store, self._cells, archive)
         config = empty_config(platform or self.platform()).with_(run=run)
@@ -181,6 +182,11 @@ class SandboxEngine:
             self._cells_made.close()
             self._store.unpin()
 
+    def _check(self) -> None:
+        why = self.obstacle()
+        if why:
+            raise Unreachable(f"the sandbox cannot run here: {why}", hint="`conveyor doctor` looks at what builds need")
+
     @property
     def _cells(self) -> Cells:
         with self._lock:
@@ -201,10 +207,18 @@ class SandboxEngine:
         with self._lock:
             if self._builds_made is None:
                 from stapel.sandbox.builds import Builds
+                from stapel.sandbox.probe import hides_proc
                 from stapel.sandbox.runners import find_runner
                 from stapel.sandbox.runs import Runs
 
-                runs = Runs(self._store, self._home_dir, self._tmp_dir, find_runner(self._runner))
+                outer_proc = hides_proc()
+                if outer_proc:
+                    self._on_warning(
+                        "this container hides parts of /proc, so build containers get no /proc of their own and see ours "
+                        "(Docker: --security-opt systempaths=unconfined)"
+                    )
+                runner = find_runner(self._runner)
+                runs = Runs(self._store, self._home_dir, self._tmp_dir, runner, outer_proc=outer_proc)
                 self._builds_made = Builds(self._store, cells, runs)
                 # What killed runs left goes, beside what comes next.
                 self._cleaner = threading.Thread(target=self._remove_leftovers, args=(self._builds_made,))
