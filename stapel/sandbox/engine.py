@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -16,7 +16,7 @@ from stapel.api import Cancel, Held, Lay, Log, Run, Tree
 from stapel.errors import Broken, NotFound, StapelError, Unreachable
 from stapel.image_config import child, empty_config, fits_platform
 from stapel.oci.api import Descriptor, ImageConfig, ImageStore, ImageView
-from stapel.sandbox.cell import CellError, Cells
+from stapel.sandbox.cell import Cells
 from stapel.sandbox.held import SandboxHeld
 from stapel.sandbox.identity import find_identity
 from stapel.sandbox.image import SandboxImage, parse_config
@@ -55,7 +55,6 @@ class SandboxEngine:
         self._lock = threading.Lock()
         self._cells_made: Cells | None = None
         self._builds_made: Builds | None = None
-        self._cleaner: threading.Thread | None = None
         self._images = SandboxImages(project, self._store, self._read_layer, self._bring, self._collect)
 
     @property
@@ -176,8 +175,8 @@ class SandboxEngine:
 
     def close(self) -> None:
         """See `Engine`."""
-        if self._cleaner is not None:
-            self._cleaner.join()
+        if self._builds_made is not None:
+            self._builds_made.close()
         if self._cells_made is not None:
             self._cells_made.close()
             self._store.unpin()
@@ -220,14 +219,8 @@ class SandboxEngine:
                 runner = find_runner(self._runner)
                 runs = Runs(self._store, self._home_dir, self._tmp_dir, runner, outer_proc=outer_proc)
                 self._builds_made = Builds(self._store, cells, runs)
-                # What killed runs left goes, beside what comes next.
-                self._cleaner = threading.Thread(target=self._remove_leftovers, args=(self._builds_made,))
-                self._cleaner.start()
+                self._builds_made.remove_leftovers()
             return self._builds_made
-
-    def _remove_leftovers(self, builds: Builds) -> None:
-        with suppress(StapelError, OSError):
-            builds.remove(self._store.take_out_leftovers())
 
     def _held(self, image: StoredImage) -> SandboxHeld:
         if not self._store.pin(image.layers):
@@ -269,8 +262,7 @@ class SandboxEngine:
         return self._builds.reading(layer, below)
 
     def _collect(self, layers: Sequence[Layer]) -> None:
-        with suppress(CellError):
-            self._builds.collect([layer.snapshot for layer in layers])
+        self._builds.collect([layer.snapshot for layer in layers])
 
 
 def _own(held: Held) -> SandboxHeld:

@@ -186,7 +186,7 @@ with open_run(home) as run:
     assert engine.obstacle() == ""
     held = engine.base({sandbox.base_reference!r}, engine.platform(), print)
     script = (
-        "cd /proc/self && pwd; ls /proc/acpi; ! touch /proc/sys/vm/drop_caches\\n"
+        "exec 2>&1; cd /proc/self && pwd; ls /proc/acpi; ! touch /proc/sys/vm/drop_caches\\n"
         "exec 2>/dev/null; cat /proc/1/environ || echo no"
     )
     engine.build(held, [Run(script)], lambda stream, data: print(data.decode(), end=""), Cancel()).close()
