@@ -18,6 +18,7 @@ from stapel.lay import LayPlan, plan_lays
 from stapel.oci.api import ImageConfig
 from stapel.oci.layer import Entry, LayerResult, write_layer
 from stapel.sandbox.cell import Cell, CellError, Cells
+from stapel.sandbox.cleaner import Cleaner
 from stapel.sandbox.filling import fill
 from stapel.sandbox.held import SandboxHeld
 from stapel.sandbox.runs import Runs
@@ -46,6 +47,7 @@ class Builds:
         self._cells = cells
         self._runs = runs
         self._steps = Steps(store)
+        self._cleaner = Cleaner(cells)
 
     def build(
         self, on: SandboxHeld, lays: Sequence[Lay], run: Run | None, log: Log, cancel: Cancel, key: str = ""
@@ -115,20 +117,23 @@ class Builds:
             cell.finish()
 
     def collect(self, snapshots: Sequence[str]) -> None:
-        """Remove the snapshots, of these, that nobody needs."""
-        self.remove(self._store.take_out(snapshots))
+        """Remove the snapshots, of these, that nobody needs: nobody finds them from now on, their files go later."""
+        taken = self._store.take_out(snapshots)
+        if taken:
+            self._cleaner.remove_later(lambda: taken)
 
-    def remove(self, paths: Sequence[str]) -> None:
-        """Remove directories whose owners are mapped."""
-        if paths:
-            with self._cells.take() as cell:
-                cell.ask("remove", paths=[os.fsencode(path) for path in paths])
+    def remove_leftovers(self) -> None:
+        """Remove what killed runs left, beside what comes next."""
+        self._cleaner.remove_later(self._store.take_out_leftovers)
+
+    def close(self) -> None:
+        """Wait until all is removed."""
+        self._cleaner.close()
 
     def _let_go(self, on: SandboxHeld, layer: Layer) -> None:
         """End of what was built on `on`: its files stay where an image has them."""
         if not self._store.is_stored(layer):
-            with suppress(CellError, Cancelled):
-                self.collect([layer.snapshot])
+            self.collect([layer.snapshot])
         on.close()
 
     def _fill(

@@ -71,11 +71,12 @@ class Prepared:
 class Runs:
     """Prepares build containers. Thread-safe."""
 
-    def __init__(self, store: Store, home_dir: Path, tmp_dir: Path, runner: Runner) -> None:
+    def __init__(self, store: Store, home_dir: Path, tmp_dir: Path, runner: Runner, *, outer_proc: bool = False) -> None:
         self._store = store
         self._home_dir = home_dir
         self._tmp_dir = tmp_dir
         self._runner = runner
+        self._outer_proc = outer_proc
         self._toolchain: Path | None = None
 
     def prepare(
@@ -121,6 +122,7 @@ class Runs:
             ],
             "hostname": hostname.encode(),
             "network": network,
+            "outer_proc": self._outer_proc,
             "uplink": _find_uplink() if network == "isolated" else b"",
             "env": {os.fsencode(name): os.fsencode(value) for name, value in environment.items()},
             "argv": [os.fsencode(text) for text in (ENTRYPOINT, *call.arguments)],
