@@ -98,10 +98,13 @@ def layers(draw, marks=True, depth=3):
     found = []
     files = []
 
-    def fill(parent, left):
-        kinds = ["file", "directory", "symlink", "fifo", "hardlink", "character", *(["whiteout"] if marks else [])]
+    def fill(parent, left, is_hidden=False):
         if marks and parent and draw(st.booleans()):
             found.append(opaque(parent))
+            is_hidden = True
+        # Where nothing below is seen, a whiteout removes nothing, and is not kept.
+        removals = ["whiteout"] if marks and not is_hidden else []
+        kinds = ["file", "directory", "symlink", "fifo", "hardlink", "character", *removals]
         for name in sorted(draw(st.sets(NAMES, max_size=4))):
             path = parent + b"/" + name if parent else name
             kind = draw(st.sampled_from(kinds))
@@ -110,7 +113,7 @@ def layers(draw, marks=True, depth=3):
             common |= {"uid": uid, "gid": gid}
             if kind == "directory" and left:
                 found.append(Entry(path, kind, xattrs=draw(XATTRS), **common))
-                fill(path, left - 1)
+                fill(path, left - 1, is_hidden)
             elif kind == "symlink":
                 link = draw(st.sampled_from([b"a", b"/etc/x", b"../" * 50, b"\xfe"]))
                 found.append(Entry(path, kind, 0o777, uid, gid, common["mtime_s"], link=link))
