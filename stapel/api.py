@@ -206,6 +206,12 @@ class Engine(Protocol):
     def platform(self) -> str:
         """The platform that it builds for, `linux/amd64`."""
 
+    def expect_builds(self) -> None:
+        """Builds will follow, probably: what takes a moment to start may be started beside what the caller does next.
+
+        `Unreachable` where it is found out at once that it cannot run here.
+        """
+
     def base(self, reference: str, platform: str, log: Log) -> Held:
         """An external base image: the engine's own where it has it, else pulled. `NotFound`, `Unreachable`."""
 

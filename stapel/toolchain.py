@@ -67,7 +67,13 @@ class Toolchain:
 
 
 def make_toolchain(home_dir: Path) -> Toolchain:
-    """The toolchain of this host, made once for each state of its tools and kept below `home_dir`.
+    """The toolchain of this host. See `make_tools`."""
+    directory = make_tools(home_dir)
+    return Toolchain(directory, _digest(directory))
+
+
+def make_tools(home_dir: Path) -> Path:
+    """The directory of the toolchain of this host, made once for each state of its tools and kept below `home_dir`.
 
     Filled aside and renamed: any number of processes may make it at once. `StapelError` where a tool or patchelf is missing
     or does not work.
@@ -90,7 +96,7 @@ def make_toolchain(home_dir: Path) -> Toolchain:
             except OSError:
                 if not directory.is_dir():
                     raise
-    return Toolchain(directory, _digest(directory))
+    return directory
 
 
 def _remove_left(parent: Path) -> None:

@@ -207,6 +207,8 @@ def open_rooms(
     with ExitStack() as resources:
         engine = make_engine(opened.project.name, places, storage, warn)
         resources.callback(engine.close)
+        if not build.require_built_images:
+            engine.expect_builds()
         primary, secondaries = make_storages(engine, storage, places.home_dir, warn)
         final = make_final(primary, storage, places.home_dir, warn)
         caches = make_caches(primary, storage, warn)

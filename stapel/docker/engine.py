@@ -95,6 +95,9 @@ class DockerEngine:
                 self._platform = f"{version.get('Os')}/{version.get('Arch')}"
             return self._platform
 
+    def expect_builds(self) -> None:
+        """See `Engine`. The Docker Engine runs already."""
+
     def base(self, reference: str, platform: str, log: Log) -> DockerHeld:
         """See `Engine`."""
         found = inspect_image(self._clients, reference)

@@ -13,10 +13,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import BinaryIO, cast
 
-from stapel.oci.apply import LowerTree
 from stapel.oci.directories import OpenDirectory
 from stapel.oci.layer import OPAQUE, WHITEOUT, Entry, Extents, LayerError, opaque, whiteout
-from stapel.oci.overlay import DEVICE_XATTR, KINDS, is_whiteout, kept_xattrs, overlay_mark, parse_device
+from stapel.oci.overlay import DEVICE_XATTR, KINDS, LowerTree, is_whiteout, kept_xattrs, overlay_mark, parse_device
 
 Owners = Callable[[int, int], tuple[int, int]]
 

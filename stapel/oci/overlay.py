@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterable, Mapping, Sequence
-from typing import BinaryIO, cast
+from typing import BinaryIO, Protocol, cast
 
 from stapel.oci.archive import Member
 from stapel.oci.directories import OpenDirectory
@@ -62,6 +62,19 @@ def parse_device(value: bytes) -> tuple[EntryKind, tuple[int, int]] | None:
     if letter not in (b"b", b"c") or not major.isdigit() or not minor.isdigit():
         return None
     return ("character" if letter == b"c" else "block"), (int(major), int(minor))
+
+
+class LowerTree(Protocol):
+    """The merged tree of the layers below an upper directory (`OverlayLayers`). No link in a parent is followed."""
+
+    def find(self, path: bytes) -> Member | None:
+        """What stands at a path, itself not followed; None: nothing."""
+
+    def names(self, path: bytes) -> Iterable[bytes]:
+        """The names in a directory."""
+
+    def open(self, path: bytes) -> BinaryIO:
+        """The content of a file."""
 
 
 class OverlayLayers:

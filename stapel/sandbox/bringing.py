@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import BinaryIO
 
 from stapel.errors import Broken
@@ -13,6 +12,7 @@ from stapel.oci.api import Descriptor, ImageView
 from stapel.oci.compress import decompressed
 from stapel.sandbox.builds import lowers
 from stapel.sandbox.cell import Cell, CellError, Cells
+from stapel.sandbox.filling import fill
 from stapel.sandbox.store import Layer, Store
 
 _PIECE_BYTES = 1 << 20
@@ -46,17 +46,15 @@ def _bring_layer(store: Store, cells: Cells, image: ImageView, blob: Descriptor,
     try:
         kept = _download(image, blob, path)
         with path.open("rb") as content:
-            layer = _apply_blob(store, cells, content, kept, below, diff_id)
-        path.rename(store.blob_path(kept.digest))
+            path.rename(store.blob_path(kept.digest))  # before anything refers to it
+            return _apply_blob(store, cells, content, kept, below, diff_id)
     finally:
         path.unlink(missing_ok=True)
-    return layer
 
 
 def import_layer(store: Store, cells: Cells, archive: BinaryIO) -> Layer:
     """A snapshot of a root filesystem, whose layer is written anew from the files. An equal one that is here is used."""
-    filling = store.new_filling()
-    with cells.take() as cell, _filling(store, cell, filling):
+    with fill(store, cells) as (cell, filling):
         _apply(cell, archive, [], filling, "")
         with open(os.devnull, "wb") as nowhere:
             written = cell.ask("read_layer", [nowhere.fileno()], snapshot=os.fsencode(filling) + b"/fs", below=b"")
@@ -65,21 +63,9 @@ def import_layer(store: Store, cells: Cells, archive: BinaryIO) -> Layer:
 
 
 def _apply_blob(store: Store, cells: Cells, content: BinaryIO, blob: Descriptor, below: list[Layer], diff_id: str) -> Layer:
-    filling = store.new_filling()
-    with cells.take() as cell, _filling(store, cell, filling):
+    with fill(store, cells) as (cell, filling):
         size_bytes = _apply(cell, content, below, filling, diff_id)
         return store.publish(filling, below, diff_id, size_bytes, blob)
-
-
-@contextmanager
-def _filling(store: Store, cell: Cell, filling: str) -> Iterator[None]:
-    """Remove what was not published."""
-    try:
-        yield
-    finally:
-        if store.absolute(filling).exists():
-            with suppress(CellError):
-                cell.ask("remove", paths=[os.fsencode(filling)])
 
 
 def _apply(cell: Cell, content: BinaryIO, below: list[Layer], filling: str, diff_id: str) -> int:

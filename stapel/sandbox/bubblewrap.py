@@ -13,13 +13,21 @@ _MASKED_DIRECTORIES = ("acpi", "asound", "scsi")
 
 
 def options(
-    root: bytes, seccomp_fd: int, hostname: bytes, environment: Mapping[bytes, bytes], capabilities: Sequence[bytes]
+    root: bytes,
+    seccomp_fd: int,
+    hostname: bytes,
+    environment: Mapping[bytes, bytes],
+    capabilities: Sequence[bytes],
+    *,
+    outer_proc: bool = False,
 ) -> list[bytes]:
-    """The arguments before the command."""
+    """The arguments before the command. `outer_proc`: there can be no /proc but ours."""
     arguments = [b"--unshare-pid", b"--unshare-ipc", b"--unshare-uts", b"--unshare-cgroup-try"]
     # The first process is the script itself: all others end with it.
     arguments += [b"--as-pid-1", b"--die-with-parent"]
-    arguments += [b"--hostname", hostname, b"--bind", root, b"/", b"--proc", b"/proc", b"--dev", b"/dev"]
+    arguments += [b"--hostname", hostname, b"--bind", root, b"/"]
+    arguments += [b"--bind", b"/proc", b"/proc"] if outer_proc else [b"--proc", b"/proc"]
+    arguments += [b"--dev", b"/dev"]
     arguments += [b"--perms", b"1777", b"--tmpfs", b"/dev/shm", b"--mqueue", b"/dev/mqueue"]
     for name in _READ_ONLY:
         if os.path.exists(f"/proc/{name}"):

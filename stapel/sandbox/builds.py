@@ -18,6 +18,8 @@ from stapel.lay import LayPlan, plan_lays
 from stapel.oci.api import ImageConfig
 from stapel.oci.layer import Entry, LayerResult, write_layer
 from stapel.sandbox.cell import Cell, CellError, Cells
+from stapel.sandbox.cleaner import Cleaner
+from stapel.sandbox.filling import fill
 from stapel.sandbox.held import SandboxHeld
 from stapel.sandbox.runs import Runs
 from stapel.sandbox.steps import Steps
@@ -45,6 +47,7 @@ class Builds:
         self._cells = cells
         self._runs = runs
         self._steps = Steps(store)
+        self._cleaner = Cleaner(cells)
 
     def build(
         self, on: SandboxHeld, lays: Sequence[Lay], run: Run | None, log: Log, cancel: Cancel, key: str = ""
@@ -53,7 +56,7 @@ class Builds:
         with self._steps.take(key if run is not None else "", on.layers, log, cancel) as step:
             layer = step.layer
             if layer is None:
-                with self._cells.take() as cell, self._filling(cell) as filling:
+                with fill(self._store, self._cells) as (cell, filling):
                     filled = self._fill(cell, filling, on, lays, run, step.log, cancel)
                     if filled.status:
                         step.failed(filled.status)
@@ -71,7 +74,7 @@ class Builds:
         """A shell on the user's terminal; its exit status. What it changes is thrown away."""
         from stapel.sandbox.shell import ShellTerminal
 
-        with self._cells.take() as cell, self._filling(cell) as filling, ExitStack() as resources:
+        with fill(self._store, self._cells) as (cell, filling), ExitStack() as resources:
             shell = ShellTerminal(resources)
             prepared = self._runs.prepare(on, run, self._store.absolute(filling), resources, shell)
             self._begin(cell, prepared.files, on, filling, prepared.request, has_layer=False)
@@ -82,7 +85,7 @@ class Builds:
 
     def shell_failed(self, on: SandboxHeld, lays: Sequence[Lay], run: Run) -> int:
         """Likewise in what the files and commands leave, whatever their status."""
-        with self._cells.take() as cell, self._filling(cell) as filling:
+        with fill(self._store, self._cells) as (cell, filling):
             self._fill(cell, filling, on, lays, run, lambda stream, data: None, Cancel())
             left = SandboxHeld(on.config, (*on.layers, Layer(filling, "", 0)))
             return self.shell(left, run)
@@ -114,20 +117,23 @@ class Builds:
             cell.finish()
 
     def collect(self, snapshots: Sequence[str]) -> None:
-        """Remove the snapshots, of these, that nobody needs."""
-        self.remove(self._store.take_out(snapshots))
+        """Remove the snapshots, of these, that nobody needs: nobody finds them from now on, their files go later."""
+        taken = self._store.take_out(snapshots)
+        if taken:
+            self._cleaner.remove_later(lambda: taken)
 
-    def remove(self, paths: Sequence[str]) -> None:
-        """Remove directories whose owners are mapped."""
-        if paths:
-            with self._cells.take() as cell:
-                cell.ask("remove", paths=[os.fsencode(path) for path in paths])
+    def remove_leftovers(self) -> None:
+        """Remove what killed runs left, beside what comes next."""
+        self._cleaner.remove_later(self._store.take_out_leftovers)
+
+    def close(self) -> None:
+        """Wait until all is removed."""
+        self._cleaner.close()
 
     def _let_go(self, on: SandboxHeld, layer: Layer) -> None:
         """End of what was built on `on`: its files stay where an image has them."""
         if not self._store.is_stored(layer):
-            with suppress(CellError, Cancelled):
-                self.collect([layer.snapshot])
+            self.collect([layer.snapshot])
         on.close()
 
     def _fill(
@@ -177,17 +183,6 @@ class Builds:
         below, place = lowers(on.layers), os.fsencode(filling)
         cell.begin("build", files, lowers=below, filling=place, has_layer=has_layer, foreign=False, run=run)
 
-    @contextmanager
-    def _filling(self, cell: Cell) -> Iterator[str]:
-        """A directory to fill; removed where it was not published."""
-        filling = self._store.new_filling()
-        try:
-            yield filling
-        finally:
-            if self._store.absolute(filling).exists():
-                with suppress(CellError):
-                    cell.ask("remove", paths=[os.fsencode(filling)])
-
 
 def lowers(layers: Sequence[Layer]) -> list[bytes]:
     """The directories of layers for a mount, the uppermost first."""
@@ -204,7 +199,7 @@ def _open_tree(cell: Cell, layers: Sequence[Layer]) -> Iterator[Tree]:
     try:
         yield SandboxTree(cell)
     finally:
-        if not cell.failed:
+        if cell.is_usable:
             cell.ask("close_tree")
 
 

@@ -90,6 +90,11 @@ class Cell:
             with self._lock:
                 self._running = False
 
+    @property
+    def is_usable(self) -> bool:
+        """Whether it lives and waits for a question."""
+        return not self.failed and not self._running
+
     def fileno(self) -> int:
         """Becomes readable with the answer."""
         return self._socket.fileno()
@@ -103,9 +108,13 @@ class Cell:
 
     def close(self) -> None:
         """End it and what it has started."""
-        self._socket.close()
+        self.hang_up()
         with suppress(ChildProcessError):
             os.waitpid(self._pid, 0)
+
+    def hang_up(self) -> None:
+        """Let it end; `close` waits for it."""
+        self._socket.close()
 
     def _answer(self) -> tuple[Any, list[int]]:
         try:
@@ -155,7 +164,7 @@ class Cells:
         finally:
             with self._lock:
                 self._busy.discard(cell)
-                keep = not self._closed and not cell.failed
+                keep = not self._closed and cell.is_usable
                 if keep:
                     self._idle.append(cell)
             if not keep:
@@ -169,6 +178,8 @@ class Cells:
         with self._lock:
             self._closed = True
             idle, self._idle = self._idle, []
+        for cell in idle:
+            cell.hang_up()
         for cell in idle:
             cell.close()
 

@@ -8,15 +8,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from stapel.api import Cancel, Held, Lay, Log, Run, Tree
-from stapel.errors import Broken, NotFound, StapelError
+from stapel.errors import Broken, NotFound, StapelError, Unreachable
 from stapel.image_config import child, empty_config, fits_platform
 from stapel.oci.api import Descriptor, ImageConfig, ImageStore, ImageView
-from stapel.sandbox.cell import CellError, Cells
+from stapel.sandbox.cell import Cells
 from stapel.sandbox.held import SandboxHeld
 from stapel.sandbox.identity import find_identity
 from stapel.sandbox.image import SandboxImage, parse_config
@@ -55,7 +55,6 @@ class SandboxEngine:
         self._lock = threading.Lock()
         self._cells_made: Cells | None = None
         self._builds_made: Builds | None = None
-        self._cleaner: threading.Thread | None = None
         self._images = SandboxImages(project, self._store, self._read_layer, self._bring, self._collect)
 
     @property
@@ -92,6 +91,11 @@ class SandboxEngine:
 
         return own_platform()
 
+    def expect_builds(self) -> None:
+        """See `Engine`: the first worker."""
+        self._check()
+        self._cells.start_early()
+
     def base(self, reference: str, platform: str, log: Log) -> SandboxHeld:
         """See `Engine`."""
         from stapel.oci.reference import DEFAULT_TAG, parse_reference
@@ -113,7 +117,7 @@ class SandboxEngine:
         from stapel.oci.reference import DEFAULT_TAG, parse_reference
         from stapel.sandbox.bringing import import_layer
 
-        self._store.open()
+        self._check()
         parsed = parse_reference(reference)
         layer = import_layer(self._store, self._cells, archive)
         config = empty_config(platform or self.platform()).with_(run=run)
@@ -171,11 +175,16 @@ class SandboxEngine:
 
     def close(self) -> None:
         """See `Engine`."""
-        if self._cleaner is not None:
-            self._cleaner.join()
+        if self._builds_made is not None:
+            self._builds_made.close()
         if self._cells_made is not None:
             self._cells_made.close()
             self._store.unpin()
+
+    def _check(self) -> None:
+        why = self.obstacle()
+        if why:
+            raise Unreachable(f"the sandbox cannot run here: {why}", hint="`conveyor doctor` looks at what builds need")
 
     @property
     def _cells(self) -> Cells:
@@ -197,19 +206,21 @@ class SandboxEngine:
         with self._lock:
             if self._builds_made is None:
                 from stapel.sandbox.builds import Builds
+                from stapel.sandbox.probe import hides_proc
                 from stapel.sandbox.runners import find_runner
                 from stapel.sandbox.runs import Runs
 
-                runs = Runs(self._store, self._home_dir, self._tmp_dir, find_runner(self._runner))
+                outer_proc = hides_proc()
+                if outer_proc:
+                    self._on_warning(
+                        "this container hides parts of /proc, so build containers get no /proc of their own and see ours "
+                        "(Docker: --security-opt systempaths=unconfined)"
+                    )
+                runner = find_runner(self._runner)
+                runs = Runs(self._store, self._home_dir, self._tmp_dir, runner, outer_proc=outer_proc)
                 self._builds_made = Builds(self._store, cells, runs)
-                # What killed runs left goes, beside what comes next.
-                self._cleaner = threading.Thread(target=self._remove_leftovers, args=(self._builds_made,))
-                self._cleaner.start()
+                self._builds_made.remove_leftovers()
             return self._builds_made
-
-    def _remove_leftovers(self, builds: Builds) -> None:
-        with suppress(StapelError, OSError):
-            builds.remove(self._store.take_out_leftovers())
 
     def _held(self, image: StoredImage) -> SandboxHeld:
         if not self._store.pin(image.layers):
@@ -251,8 +262,7 @@ class SandboxEngine:
         return self._builds.reading(layer, below)
 
     def _collect(self, layers: Sequence[Layer]) -> None:
-        with suppress(CellError):
-            self._builds.collect([layer.snapshot for layer in layers])
+        self._builds.collect([layer.snapshot for layer in layers])
 
 
 def _own(held: Held) -> SandboxHeld:

@@ -49,11 +49,19 @@ def note_can_run(store: Store, runner: RunnerName) -> None:
     (store.dir / "probed").write_text(_machine(runner))
 
 
+def hides_proc() -> bool:
+    """Whether something is mounted over parts of /proc, as in a container: then the kernel lets nobody mount another one."""
+    with open("/proc/self/mountinfo") as file:
+        points = [line.split()[4] for line in file]
+    return any(point.startswith("/proc/") and point != "/proc/sys/fs/binfmt_misc" for point in points)
+
+
 def _machine(name: RunnerName) -> str:
     """What the answer depends on, as far as it can be told at once."""
     runner = Path(find_runner(name).path).stat()
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return f"{boot} {os.geteuid()} {name} {runner.st_size} {runner.st_mtime_ns}"
+    where = [str(Path(f"/proc/self/ns/{kind}").readlink()) for kind in ("user", "mnt")]
+    return f"{boot} {os.geteuid()} {name} {runner.st_size} {runner.st_mtime_ns} {' '.join(where)}"
 
 
 def _explain(error: CellError) -> str:

@@ -22,7 +22,7 @@ from stapel.sandbox.runners import Runner
 from stapel.sandbox.seccomp import compile_rules, runtime_rules
 from stapel.sandbox.store import Store
 from stapel.script import ENTRYPOINT, ROOT, ScriptCall, entrypoint_arguments
-from stapel.toolchain import make_toolchain
+from stapel.toolchain import make_tools
 
 if TYPE_CHECKING:
     from stapel.sandbox.shell import ShellTerminal
@@ -71,11 +71,12 @@ class Prepared:
 class Runs:
     """Prepares build containers. Thread-safe."""
 
-    def __init__(self, store: Store, home_dir: Path, tmp_dir: Path, runner: Runner) -> None:
+    def __init__(self, store: Store, home_dir: Path, tmp_dir: Path, runner: Runner, *, outer_proc: bool = False) -> None:
         self._store = store
         self._home_dir = home_dir
         self._tmp_dir = tmp_dir
         self._runner = runner
+        self._outer_proc = outer_proc
         self._toolchain: Path | None = None
 
     def prepare(
@@ -92,7 +93,7 @@ class Runs:
                 hint="`default` and `host` are the host's, `none` has `lo` alone, `isolated` has a way out besides",
             )
         if self._toolchain is None:
-            self._toolchain = make_toolchain(self._home_dir).directory
+            self._toolchain = make_tools(self._home_dir)
         hostname = secrets.token_hex(6)
         mounts = [(str(self._toolchain), ROOT, True), *self._name_files(filling, hostname, network)]
         points = [("proc", True), ("dev", True), ("sys", True), *((f"etc/{name}", False) for name in _NAMES), (ROOT, True)]
@@ -121,6 +122,7 @@ class Runs:
             ],
             "hostname": hostname.encode(),
             "network": network,
+            "outer_proc": self._outer_proc,
             "uplink": _find_uplink() if network == "isolated" else b"",
             "env": {os.fsencode(name): os.fsencode(value) for name, value in environment.items()},
             "argv": [os.fsencode(text) for text in (ENTRYPOINT, *call.arguments)],

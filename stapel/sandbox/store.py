@@ -167,6 +167,9 @@ class Store:
             except OSError:
                 if not path.is_dir():
                     raise
+                import shutil
+
+                shutil.rmtree(filling)
         return f"../stubs/{name}"
 
     # -- keeping and removing

@@ -36,12 +36,16 @@ docker: {ENV: {A: b}}
 # What a home, or a repository, has once.
 FIRST_TIME = ("toolchain.", "blob.", "manifest.before-put", "manifest.after-put")
 # With a registry only what is not the same without one.
-REGISTRY = ("save.", "record.", "push.", "blob.", "manifest.", "custom-tag.")
+REGISTRY = ("save.before-name", "save.after-name", "push.", "blob.", "manifest.", "custom-tag.", "cache.", "final.")
 # Points that a build of APP in the engine does not come to, and the test that stops there.
 ELSEWHERE = {
     "push.": "test_a_build_over_a_registry_killed_anywhere_is_made_good_by_the_next",
     "blob.": "test_a_build_over_a_registry_killed_anywhere_is_made_good_by_the_next",
     "manifest.": "test_a_build_over_a_registry_killed_anywhere_is_made_good_by_the_next",
+    "cache.": "test_a_build_over_a_registry_killed_anywhere_is_made_good_by_the_next",
+    "final.": "test_a_build_over_a_registry_killed_anywhere_is_made_good_by_the_next",
+    "copy.": "test_copying_that_is_killed_is_begun_again",
+    "mark.": "a name of the record image like any other: `record.`",
     "service-container.": "test_a_service_container_is_complete_or_has_no_name",
     "dev-commit.": "test_a_build_of_a_work_tree_is_killed",
     "memory.before-rename": "tests/unit/storage/test_memory.py",
@@ -69,8 +73,7 @@ class Killed:
 
     @property
     def arguments(self) -> list[str]:
-        repo = ["--repo", f"{self.registry.host}/{self.repository}"] if self.registry else []
-        return [
+        options = [
             "--save-build-report",
             "--add-custom-tag",
             "v-%image%",
@@ -78,8 +81,17 @@ class Killed:
             str(self.tmp),
             "--ssh-key",
             str(self.key),
-            *repo,
         ]
+        if self.registry is None:
+            return options
+        others = f"{self.registry.host}/{self.repositories}"
+        return [*options, "--repo", self.address, "--cache-repo", f"{others}/cache", "--final-repo", f"{others}/final"]
+
+    @property
+    def address(self) -> str:
+        """The primary, in the registry."""
+        assert self.registry is not None
+        return f"{self.registry.host}/{self.repository}"
 
     def start(self, plan: Plan, *options: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -190,9 +202,11 @@ class Killed:
     def check_storage(self) -> None:
         """No name without a complete image, whatever has been killed. (In the engine a name is one of an image's.)"""
         if self.registry is not None:
-            for name, digest in registry_names(self.registry.storage, self.repository).items():
-                for blob in registry_blobs(self.registry.storage, self.repository, digest):
-                    assert blob.is_file(), f"{name} names an image without {blob}"
+            for path in self.registry.storage.glob(f"docker/registry/v2/repositories/{self.repositories}/*"):
+                repository = f"{self.repositories}/{path.name}"
+                for name, digest in registry_names(self.registry.storage, repository).items():
+                    for blob in registry_blobs(self.registry.storage, repository, digest):
+                        assert blob.is_file(), f"{name} names an image without {blob}"
 
     def stages(self) -> list[str]:
         """The names of all stored stages."""
@@ -263,6 +277,25 @@ def test_a_build_over_a_registry_killed_anywhere_is_made_good_by_the_next(make_k
             killed.stop_at(point, "kill")
             killed.check_storage()
     killed.build_three_times()
+
+
+def test_copying_that_is_killed_is_begun_again(make_killed, registry):
+    killed = make_killed(registry)
+    project = killed.project
+    project.build(*killed.arguments)
+    copied = f"{killed.repositories}/copied"
+    options = ["stages", "copy", "--from", killed.address, "--to", f"{registry.host}/{copied}"]
+    for point in ("copy.before-name", "copy.after-name"):
+        plan = killed.plan((point, 1, "kill"))
+        ran = subprocess.run(plan.command(*options), cwd=project.directory, env={**project.env, **plan.env()})
+        assert ran.returncode == -signal.SIGKILL
+        killed.check_storage()
+    run = project.conveyor(*options)
+    assert run.status == 0, run.output
+    killed.check_storage()
+    stages = set(killed.stages())
+    assert stages
+    assert stages <= set(registry_names(registry.storage, copied))
 
 
 SIGNALS = {

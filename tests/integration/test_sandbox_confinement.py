@@ -172,6 +172,54 @@ with open_run(home) as run:
     assert list((sandbox.home_dir / "sandbox/filling").iterdir()) == []
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root hides parts of /proc")
+def test_where_proc_is_hidden_in_part_commands_see_the_outer_one(sandbox, tmp_path):
+    program = f"""
+from pathlib import Path
+from stapel.api import Cancel, Run
+from stapel.runs import open_run
+from stapel.sandbox.engine import SandboxEngine
+home = Path({str(sandbox.home_dir)!r})
+with open_run(home) as run:
+    tmp_dir, warn = Path({str(tmp_path)!r}), lambda text: print("warned", text)
+    engine = SandboxEngine("hidden", run_id=run.id, home_dir=home, tmp_dir=tmp_dir, on_warning=warn)
+    assert engine.obstacle() == ""
+    held = engine.base({sandbox.base_reference!r}, engine.platform(), print)
+    script = (
+        "exec 2>&1; cd /proc/self && pwd; ls /proc/acpi; ! touch /proc/sys/vm/drop_caches\\n"
+        "exec 2>/dev/null; cat /proc/1/environ || echo no"
+    )
+    engine.build(held, [Run(script)], lambda stream, data: print(data.decode(), end=""), Cancel()).close()
+    engine.close()
+"""
+    hide = 'mount -t tmpfs none /proc/acpi && exec "$@"'
+    command = ["unshare", "--mount", "sh", "-c", hide, "-", sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("warned this container hides parts of /proc")
+    assert done.stdout.splitlines()[1:] == ["/proc/self", "touch: /proc/sys/vm/drop_caches: Read-only file system", "no"]
+
+
+def test_a_killed_worker_is_an_error_and_the_next_step_has_another(sandbox):
+    def kill(stream, data):
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                words = path.read_bytes().split(b"\0")
+                parent = int(path.with_name("stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue
+            if parent == os.getpid() and any(b"stapel.sandbox.inside" in word for word in words):
+                os.kill(int(path.parent.name), signal.SIGKILL)
+
+    mark = str(random.randrange(10**7, 10**8))
+    with pytest.raises(StapelError) as caught:
+        sandbox.engine.build(sandbox.base(), [Run(f"mkdir -m 0 /d; echo up; sleep {mark}")], kill, Cancel())
+    assert "worker" in str(caught.value)
+    wait_for(lambda: not running(mark))
+    assert sandbox.left() == []
+    assert sandbox.run(sandbox.base(), "echo again") == "again\n"
+
+
 def wait_for(condition):
     deadline_s = time.monotonic() + 30
     while not condition():

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import _socket
 import os
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -39,13 +38,17 @@ def main(control_fd: int, store_dir: str) -> None:
         os.chdir(os.path.join(store_dir, "snapshots"))
         worker = _Worker(control, os.fsencode(store_dir))
         send(control, ("ready", None))
+        # While nobody has asked for anything yet: what the first request would wait for.
+        import stapel.sandbox.inside.building
+        import stapel.sandbox.inside.running  # noqa: F401
+
         while True:
             worker.serve()
     except Gone:
-        sys.exit(0)
+        os._exit(0)  # nothing is left to be done, and somebody waits for it
     except OSError as error:
         send(control, ("failed", (error.errno or 0, str(error))))
-        sys.exit(1)
+        os._exit(1)
 
 
 class _Worker:

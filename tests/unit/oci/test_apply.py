@@ -393,6 +393,11 @@ def test_an_opaque_root_hides_each_name_below(root):
     assert stat.S_IMODE((root / "e").stat().st_mode) == 0o755, "nothing is taken from what is hidden"
 
 
+def test_an_opaque_root_is_not_taken_where_nothing_is_known_of_what_is_below(root):
+    with pytest.raises(BadLayer, match="empties the root"):
+        apply(root, layer(opaque(b"")), UPPER)
+
+
 def test_a_hard_link_to_a_file_below_brings_it_up(root):
     form = below_form(f=("file", 0o640, b""))
     form.below.contents[b"f"] = b"from below"

@@ -76,6 +76,7 @@ class Chains:
 
     def _store(self, rooms: Rooms, task: Task, looked: Looked) -> Chosen:
         git = looked.decision.git
+        parent = task.parent
         facts = Facts(
             project=rooms.project.name,
             image=task.image.name,
@@ -85,7 +86,7 @@ class Chains:
             commit=rooms.repo.head,
             git=git,
             parent="",
-            parents=(),
+            parents=(*parent.facts.parents, str(parent.name)) if parent is not None else (),
             sources=(),
             parts=looked.key.part_digests(),
         )
