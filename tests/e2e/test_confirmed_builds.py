@@ -158,3 +158,16 @@ def test_many_commands_are_not_remembered_for_ever(make_project):
         (place / f"{number}.json").write_text("{")
     project.build("app")
     assert len(list(place.iterdir())) == 64
+
+
+def test_stages_in_the_sandbox(make_project):
+    project = make_project("image: app\nfrom: scratch\ngit: [{add: /src, to: /app}]\n", FILES)
+    sandbox = {"CONVEYOR_ENGINE": "sandbox"}
+    project.build(env=sandbox)
+    assert confirm(project, "build", "--save-build-report", env=sandbox) is not None
+    assert confirm(project, "build", "--save-build-report") is None
+    names = project.home / "conveyor/sandbox/names" / project.name
+    stored = sorted(names.iterdir())
+    assert len(stored) == 2
+    stored[0].unlink()
+    assert confirm(project, "build", "--save-build-report", env=sandbox) is None
