@@ -13,7 +13,12 @@ _MASKED_DIRECTORIES = ("acpi", "asound", "scsi")
 
 
 def options(
-    root: bytes, seccomp_fd: int, hostname: bytes, environment: Mapping[bytes, bytes], capabilities: Sequence[bytes]
+    root: bytes,
+    seccomp_fd: int,
+    hostname: bytes,
+    directory: bytes,
+    environment: Mapping[bytes, bytes],
+    capabilities: Sequence[bytes],
 ) -> list[bytes]:
     """The arguments before the command."""
     arguments = [b"--unshare-pid", b"--unshare-ipc", b"--unshare-uts", b"--unshare-cgroup-try"]
@@ -37,4 +42,4 @@ def options(
     arguments.append(b"--clearenv")
     for name_, value in environment.items():
         arguments += [b"--setenv", name_, value]
-    return [*arguments, b"--chdir", b"/", b"--seccomp", b"%d" % seccomp_fd]
+    return [*arguments, b"--chdir", directory, b"--seccomp", b"%d" % seccomp_fd]

@@ -61,7 +61,7 @@ def _run(root: bytes, control: _socket.socket, files: Sequence[int], run: Mappin
 
 
 def _start_bubblewrap(run: Mapping[str, Any], files: Sequence[int], root: bytes, uplink: Uplink | None) -> int:
-    arguments = options(root, files[3], run["hostname"], run["env"], run["capabilities"])
+    arguments = options(root, files[3], run["hostname"], run["directory"], run["env"], run["capabilities"])
     if not run["has_terminal"]:
         arguments.append(b"--new-session")
     listed = os.memfd_create("arguments")
