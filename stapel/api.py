@@ -233,6 +233,11 @@ class Engine(Protocol):
     def put(self, image: Held, config: ImageConfig, into: ImageStore, cancel: Cancel) -> Descriptor:
         """Store the files of `image` with this configuration (its rootfs and history are ours to fill), without a name."""
 
+    def run(self, image: Held, command: Sequence[str]) -> int:
+        """The image as its own configuration says, `command` (where there is one) in the place of its CMD, on the user's
+        terminal; the exit status. What it changes is thrown away. `StapelError` where it has nothing to run.
+        """
+
     def shell(self, image: Held, run: Run) -> int:
         """Introspection: bash of the toolchain on the user's terminal in a build container; its exit status."""
 

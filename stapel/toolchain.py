@@ -44,6 +44,7 @@ TOOLS: tuple[Tool, ...] = (
     Tool("rm", "removes what a delta removes", "rm -rf -- /.conveyor/tmp/proof"),
     Tool("rmdir", "removes directories that are left empty", "rmdir --ignore-fail-on-non-empty -- /.conveyor/tmp/proof"),
     Tool("mkdir", "makes what the proofs need", "mkdir -p -- /.conveyor/tmp/proof"),
+    Tool("chroot", "becomes the user of an image that is run", f"chroot --skip-chdir / {ROOT}/bin/true"),
     Tool("true", "stands for no command", f"{ROOT}/bin/true"),  # bash has one of its own
 )
 
@@ -143,7 +144,7 @@ def proof_script() -> str:
 
 
 def _find(name: str) -> Path:
-    found = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/bin:/bin")
+    found = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/bin:/bin:/usr/sbin:/sbin")
     if found is None:
         raise StapelError(f"the host has no {name}, which build containers need", hint="install bash and coreutils")
     return Path(found).resolve()

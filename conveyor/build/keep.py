@@ -11,6 +11,7 @@ from conveyor.build.task import Looked, Made, Ran, Task
 from conveyor.build.use import make_saving, writing_refused
 from conveyor.events.api import Warned
 from conveyor.storage.copying import put_copy
+from conveyor.storage.names import stage_name
 from conveyor.storage.saving import Saved, Saving, save
 from conveyor.storage.selection import Chosen
 from stapel.errors import Broken, NotFound, Refused, Unreachable
@@ -28,6 +29,8 @@ def keep(rooms: Rooms, task: Task, looked: Looked, ran: Ran, made: Made) -> Save
         saved = save(rooms.primary, looked.digest, made.descriptor, suitable, _saving(rooms, task), again=again)
     except Refused as error:
         raise writing_refused(rooms.primary, error) from error
+    if saved.chosen.stage.name.suffix != stage_name(looked.digest, 0, made.descriptor.digest).suffix:
+        ran.log.discard()  # another's stage is used, and not an equal one
     if rooms.caches is not None and not saved.discarded:
         rooms.caches.fill(saved.chosen.stage)
     return saved

@@ -8,8 +8,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal
 
+from conveyor.build.logs import begin_log
 from conveyor.build.rooms import Rooms
-from conveyor.build.task import Looked, Made, Ran, StageGone, Task
+from conveyor.build.task import Looked, Made, Ran, Task
 from conveyor.build.use import check_stored, hold_stage, writing_refused
 from conveyor.config.models import USER_STAGES, Image
 from conveyor.config.naming import display_name
@@ -34,8 +35,10 @@ def run(rooms: Rooms, task: Task, looked: Looked, cancel: Cancel, ahead_of: Ran 
     """
     started = time.monotonic()
     tail = Tail()
+    kept = begin_log(rooms.home_dir, looked.digest)
 
     def log(stream: Literal["stdout", "stderr"], data: bytes) -> None:
+        kept.write(data)
         tail.feed(data)
         rooms.reporter(StageLog(task.image.name, task.kind.name, stream, data))
 
@@ -45,16 +48,21 @@ def run(rooms: Rooms, task: Task, looked: Looked, cancel: Cancel, ahead_of: Ran 
             if ahead_of is None:
                 resources.callback(on.close)
             steps = looked.decision.steps(_workshop(rooms, task.image, resources))
+            if any(isinstance(step, Run) for step in steps):
+                kept.open()
             made = _build(rooms, task, looked, on, steps, log, cancel)
             try:
                 looked.decision.check()
             except BaseException:
                 made.close()
                 raise
-            return Ran(made, on.id, on.config, time.monotonic() - started)
-    except (ConveyorError, StageGone, Cancelled, Unreachable):
-        raise
-    except StapelError as error:
+            return Ran(made, on.id, on.config, time.monotonic() - started, kept)
+    except BaseException as error:
+        # What was cancelled, or could not begin, has nothing to say.
+        if not isinstance(error, StapelError) or isinstance(error, Cancelled | Unreachable):
+            kept.discard()
+            raise
+        kept.keep_failed()
         raise _failure(error, task, tail) from error
 
 
@@ -68,6 +76,7 @@ def store(rooms: Rooms, task: Task, looked: Looked, ran: Ran) -> Made:
         config = _configure(rooms, task, looked, ran)
         descriptor = rooms.engine.put(ran.held, config, rooms.primary.store, rooms.cancel)
         check_stored(rooms, descriptor)
+        ran.log.keep(descriptor.digest)
     except Refused as error:
         raise writing_refused(rooms.primary, error) from error
     except (ConveyorError, Cancelled, Unreachable):

@@ -80,7 +80,7 @@ def _drop(ahead: _Ahead | None, in_work: set[str]) -> None:
     if ahead is not None:
         in_work.discard(ahead.looked.digest)
         if ahead.ran is not None:
-            ahead.ran.held.close()
+            ahead.ran.drop()
 
 
 class _NotStarted(Exception):
@@ -208,7 +208,7 @@ class Schedule:
             priority=(position - progress.height, progress.order),
             started=lambda: self._rooms.reporter(started),
             refuse=refuse,
-            lost=lambda late: late.held.close(),
+            lost=lambda late: late.drop(),
         )
         return ran
 
@@ -225,6 +225,7 @@ class Schedule:
             forget()
             ran.held.close()
             if storing.saved is None:
+                ran.log.discard()
                 _drop(ahead, self._in_work)
         if storing.error is not None:
             raise storing.error

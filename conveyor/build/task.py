@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from conveyor.build.logs import StepLog
 from conveyor.build.results import StageResult, StageSource, Why
 from conveyor.build.rooms import Rooms
 from conveyor.config.models import Image
@@ -83,6 +84,12 @@ class Ran:
     base_id: str  # what it was built on, as the engine names it
     base_config: ImageConfig  # the configuration to go on from
     seconds: float
+    log: StepLog
+
+    def drop(self) -> None:
+        """It will not be stored."""
+        self.held.close()
+        self.log.discard()
 
 
 @dataclass(frozen=True, slots=True)

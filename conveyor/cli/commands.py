@@ -14,7 +14,10 @@ _COMMANDS = {
     "build": "conveyor.cli.build",
     "config": "conveyor.cli.config",
     "doctor": "conveyor.cli.doctor",
+    "export": "conveyor.cli.export",
     "image": "conveyor.cli.image",
+    "logs": "conveyor.cli.logs",
+    "run": "conveyor.cli.run",
     "stages": "conveyor.cli.stages",
     "version": "conveyor.cli.version",
 }

@@ -22,6 +22,7 @@ from stapel.oci.api import ImageStore
 from stapel.runs import Run, open_run, open_run_directory
 
 if TYPE_CHECKING:
+    from conveyor.storage.exporting import Target
     from stapel.oci.registry import RegistryStore
     from stapel.sandbox.engine import SandboxEngine
 
@@ -103,6 +104,21 @@ def open_sandbox(project: ProjectOptions, storage: StorageOptions, warn: Callabl
             yield engine
         finally:
             engine.close()
+
+
+@contextmanager
+def open_store(target: Target, storage: StorageOptions, warn: Callable[[str], None]) -> Iterator[ImageStore | None]:
+    """The store that an image is to be exported to; None: a file."""
+    if target.place == "docker":
+        yield make_registry(target.repository, storage, (storage.repo,) if storage.repo else (), warn)
+    elif target.place == "docker-daemon":
+        from stapel.docker.engine import open_images
+
+        docker_config = str(storage.docker_config) if storage.docker_config is not None else None
+        with open_images(target.repository, docker_config) as images:
+            yield images
+    else:
+        yield None
 
 
 def make_registry(

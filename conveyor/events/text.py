@@ -225,7 +225,7 @@ def _summary(result: BuildResult, look: Look) -> list[str]:
     lines = ["", f"Build summary: {counts} ({seconds_text(result.seconds)})"]
     for image in result.images:
         lines += [f"  {image_label(image.name)}: tagged {tag}" for tag in image.custom_tags]
-    lines += _run_lines(result.images)
+    lines += _run_lines(result)
     lost = [_lost_line(image) for image in result.images if image.last is None]
     if lost:
         lines.append(look.red(f"{_count(len(lost), 'image')} of {len(result.images)} not built:"))
@@ -233,9 +233,15 @@ def _summary(result: BuildResult, look: Look) -> list[str]:
     return lines
 
 
-def _run_lines(images: tuple[ImageResult, ...]) -> list[str]:
-    shown = [(image_label(image.name), image.shown) for image in images if image.final and not image.artifact]
-    return [f"  {name}: docker run --rm {last.reference}" for name, last in shown if last]
+def _run_lines(result: BuildResult) -> list[str]:
+    lines = []
+    for image in result.images:
+        if image.final and not image.artifact and image.shown is not None:
+            # What is in the sandbox's own store is there for nobody else.
+            is_own = result.engine == "sandbox" and not result.repository and image.published is None
+            command = f"conveyor run {image.name}".rstrip() if is_own else f"docker run --rm {image.shown.reference}"
+            lines.append(f"  {image_label(image.name)}: {command}")
+    return lines
 
 
 def _lost_line(image: ImageResult) -> str:

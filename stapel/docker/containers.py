@@ -94,6 +94,21 @@ class Containers:
         }
         return self._create(config, "conveyor.build")
 
+    def create_to_run(self, image_id: str, command: Sequence[str], *, tty: bool) -> str:
+        """A container of an image as its configuration says, `command` (where there is one) in the place of its CMD."""
+        config: dict[str, Any] = {
+            "Image": image_id,
+            "Labels": self.labels(),
+            "AttachStdin": True,
+            "OpenStdin": True,
+            "StdinOnce": True,
+            "AttachStdout": True,
+            "AttachStderr": True,
+            "Tty": tty,
+            "HostConfig": {"LogConfig": {"Type": "none"}},
+        }
+        return self._create(config | ({"Cmd": list(command)} if command else {}), "conveyor.run")
+
     def put_archive(self, container: str, archive: BinaryIO) -> None:
         """Unpack a tar at the root of a container that is not started; owners are kept."""
 

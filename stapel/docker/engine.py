@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -177,6 +177,18 @@ class DockerEngine:
             return self._images.get(image_id).descriptor
         return self._pushes.put(image_id, into, cancel)
 
+    def run(self, image: Held, command: Sequence[str]) -> int:
+        """See `Engine`."""
+        from stapel.docker.terminal import attach_terminal
+        from stapel.terminal import has_terminal
+
+        self._remove_leftovers()
+        container = self._containers.create_to_run(_own(image).id, command, tty=has_terminal())
+        try:
+            return attach_terminal(self._clients.make(), container)
+        finally:
+            self._containers.remove_later(container)
+
     def shell(self, image: Held, run: Run) -> int:
         """See `Engine`."""
         from stapel.docker.terminal import attach_terminal
@@ -243,6 +255,16 @@ class DockerEngine:
 
                 self._scratch = load_image(self._clients, config)
             return DockerHeld(self._scratch, config)
+
+
+@contextmanager
+def open_images(repository: str, docker_config: str | None = None) -> Iterator[DockerImages]:
+    """A repository of the engine, for who builds nothing there."""
+    clients = Clients(docker_config)
+    try:
+        yield DockerImages(repository, clients)
+    finally:
+        clients.close()
 
 
 def _own(held: Held) -> DockerHeld:

@@ -39,6 +39,7 @@ class DockerImage:
         self._clients = clients
         self._inspected = inspected
         self._config: ImageConfig | None = None
+        self._saved: BinaryIO | None = None
 
     @property
     def descriptor(self) -> Descriptor:
@@ -59,9 +60,10 @@ class DockerImage:
         return tuple(Descriptor(LAYER_MEDIA_TYPE, diff_id, -1) for diff_id in config_of(self._inspected).diff_ids)
 
     def open(self, blob: Descriptor) -> BinaryIO:
-        """The uncompressed tar of a layer. The whole image is saved by the engine to get at it."""
+        """The uncompressed tar of a layer. The whole image is saved by the engine to get at it, once for all layers."""
         index = [layer.digest for layer in self.layers()].index(blob.digest)
-        with tempfile.TemporaryFile() as spool:
+        if self._saved is None:
+            spool = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 -- it goes with the view
 
             def save(client: Any) -> None:  # noqa: ANN401 -- the SDK has no types
                 spool.seek(0)
@@ -70,8 +72,9 @@ class DockerImage:
                     spool.write(chunk)
 
             self._clients.ask(f"saving image {self.descriptor.digest}", save)
-            spool.seek(0)
-            return _extract_layer(spool, index, blob.digest)
+            self._saved = spool
+        self._saved.seek(0)
+        return _extract_layer(self._saved, index, blob.digest)
 
 
 class DockerImages:

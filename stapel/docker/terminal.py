@@ -24,7 +24,7 @@ _NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 def attach_terminal(client: APIClient, container: str) -> int:
     """Start a container made with stdin (and a tty where there is a terminal) and stay until it ends; its exit status."""
-    with engine_errors("opening a shell"):
+    with engine_errors("running a container on this terminal"):
         attached: Any = client.attach_socket(
             container, params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1, "logs": 0}
         )

@@ -16,6 +16,7 @@ def options(
     root: bytes,
     seccomp_fd: int,
     hostname: bytes,
+    directory: bytes,
     environment: Mapping[bytes, bytes],
     capabilities: Sequence[bytes],
     *,
@@ -45,4 +46,4 @@ def options(
     arguments.append(b"--clearenv")
     for name_, value in environment.items():
         arguments += [b"--setenv", name_, value]
-    return [*arguments, b"--chdir", b"/", b"--seccomp", b"%d" % seccomp_fd]
+    return [*arguments, b"--chdir", directory, b"--seccomp", b"%d" % seccomp_fd]

@@ -10,13 +10,14 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from stapel.api import Cancel, Lay, Log, Run, Tree
 from stapel.errors import Cancelled, CommandFailed, StapelError
 from stapel.lay import LayPlan, plan_lays
 from stapel.oci.api import ImageConfig
 from stapel.oci.layer import Entry, LayerResult, write_layer
+from stapel.places import Places
 from stapel.sandbox.cell import Cell, CellError, Cells
 from stapel.sandbox.cleaner import Cleaner
 from stapel.sandbox.filling import fill
@@ -25,6 +26,9 @@ from stapel.sandbox.runs import Runs
 from stapel.sandbox.steps import Steps
 from stapel.sandbox.store import Layer, Store
 from stapel.sandbox.tree import SandboxTree
+
+if TYPE_CHECKING:
+    from stapel.sandbox.program import Program
 
 _PIPE_BYTES = 1 << 20
 
@@ -70,18 +74,39 @@ class Builds:
         below = on.again()  # must stay as long as what stands on it
         return SandboxHeld(config, (*on.layers, layer), on_close=lambda: self._let_go(below, layer))
 
-    def shell(self, on: SandboxHeld, run: Run) -> int:
-        """A shell on the user's terminal; its exit status. What it changes is thrown away."""
+    def shell(self, on: SandboxHeld, run: Run, program: Program | None = None) -> int:
+        """A shell, or a program, on the user's terminal; its exit status. What it changes is thrown away."""
         from stapel.sandbox.shell import ShellTerminal
 
         with fill(self._store, self._cells) as (cell, filling), ExitStack() as resources:
             shell = ShellTerminal(resources)
-            prepared = self._runs.prepare(on, run, self._store.absolute(filling), resources, shell)
+            prepared = self._runs.prepare(on, run, self._store.absolute(filling), resources, shell, program)
             self._begin(cell, prepared.files, on, filling, prepared.request, has_layer=False)
-            shell.begin()
-            shell.pass_on(cell)
-            answer, _ = cell.finish()
+            try:
+                shell.begin()
+                shell.pass_on(cell)
+                answer, _ = cell.finish()
+            except KeyboardInterrupt:
+                cell.cancel()
+                cell.finish()
+                raise
             return int(answer["status"])
+
+    def run(self, on: SandboxHeld, command: Sequence[str]) -> int:
+        """The image's own program on the user's terminal; its exit status. What it changes is thrown away."""
+        from stapel.sandbox.program import find_program
+
+        with self.tree(on) as tree:
+            program = find_program(on.config, command, tree)
+            directory = Places(tree).directory(program.directory.strip("/").encode())
+            is_there = not directory or tree.stat(directory) is not None
+        if is_there:
+            return self.shell(on, Run(""), program)
+        made = self.build(on, [Lay(lambda: iter(()), empty=[directory])], None, lambda stream, data: None, Cancel())
+        try:
+            return self.shell(made, Run(""), program)
+        finally:
+            made.close()
 
     def shell_failed(self, on: SandboxHeld, lays: Sequence[Lay], run: Run) -> int:
         """Likewise in what the files and commands leave, whatever their status."""

@@ -163,6 +163,10 @@ class SandboxEngine:
         stored = self._images.get(image_id)
         return stored.descriptor if into is self._images else into.put(stored)
 
+    def run(self, image: Held, command: Sequence[str]) -> int:
+        """See `Engine`."""
+        return self._builds.run(_own(image), command)
+
     def shell(self, image: Held, run: Run) -> int:
         """See `Engine`."""
         return self._builds.shell(_own(image), run)

@@ -25,6 +25,7 @@ from stapel.script import ENTRYPOINT, ROOT, ScriptCall, entrypoint_arguments
 from stapel.toolchain import make_tools
 
 if TYPE_CHECKING:
+    from stapel.sandbox.program import Program
     from stapel.sandbox.shell import ShellTerminal
 
 _PIECE_BYTES = 1 << 16
@@ -80,9 +81,15 @@ class Runs:
         self._toolchain: Path | None = None
 
     def prepare(
-        self, on: SandboxHeld, run: Run, filling: Path, resources: ExitStack, shell: ShellTerminal | None = None
+        self,
+        on: SandboxHeld,
+        run: Run,
+        filling: Path,
+        resources: ExitStack,
+        shell: ShellTerminal | None = None,
+        program: Program | None = None,
     ) -> Prepared:
-        """A request for a run, or for a shell instead of its script. `StapelError`.
+        """A request for a run, or on `shell` for a shell or a program instead of its script. `StapelError`.
 
         What it needs is closed with `resources`.
         """
@@ -95,9 +102,12 @@ class Runs:
         if self._toolchain is None:
             self._toolchain = make_tools(self._home_dir)
         hostname = secrets.token_hex(6)
-        mounts = [(str(self._toolchain), ROOT, True), *self._name_files(filling, hostname, network)]
-        points = [("proc", True), ("dev", True), ("sys", True), *((f"etc/{name}", False) for name in _NAMES), (ROOT, True)]
-        environment = _environment(on, run, hostname)
+        mounts = self._name_files(filling, hostname, network)
+        points = [("proc", True), ("dev", True), ("sys", True), *((f"etc/{name}", False) for name in _NAMES)]
+        if program is None or program.needs_tools:
+            mounts.append((str(self._toolchain), ROOT, True))
+            points.append((ROOT, True))
+        environment = _environment(on, run, hostname) if program is None else {"HOSTNAME": hostname, **program.environment}
         for mount in run.mounts:
             if not mount.source.exists():
                 raise StapelError(f"{mount.source} is to be mounted at {mount.target}, and is not there")
@@ -112,6 +122,7 @@ class Runs:
         if shell is not None and shell.is_own:
             environment = {"TERM": "xterm", **environment}
         call = entrypoint_arguments(run.script) if shell is None else ScriptCall(())
+        argv = (ENTRYPOINT, *call.arguments) if program is None else program.arguments
         request = {
             "runner": self._runner.path,
             "rules": None if self._runner.name == "bubblewrap" else runtime_rules(),
@@ -125,7 +136,8 @@ class Runs:
             "outer_proc": self._outer_proc,
             "uplink": _find_uplink() if network == "isolated" else b"",
             "env": {os.fsencode(name): os.fsencode(value) for name, value in environment.items()},
-            "argv": [os.fsencode(text) for text in (ENTRYPOINT, *call.arguments)],
+            "argv": [os.fsencode(text) for text in argv],
+            "directory": os.fsencode(program.directory if program is not None else "/"),
             "script": call.archive,
             "has_terminal": shell is not None and shell.is_own,
             "wants_layer": shell is None,

@@ -61,8 +61,8 @@ def _run(root: bytes, control: _socket.socket, files: Sequence[int], run: Mappin
 
 
 def _start_bubblewrap(run: Mapping[str, Any], files: Sequence[int], root: bytes, uplink: Uplink | None) -> int:
-    outer_proc = run["outer_proc"]
-    arguments = options(root, files[3], run["hostname"], run["env"], run["capabilities"], outer_proc=outer_proc)
+    fixed = (root, files[3], run["hostname"], run["directory"], run["env"], run["capabilities"])
+    arguments = options(*fixed, outer_proc=run["outer_proc"])
     if not run["has_terminal"]:
         arguments.append(b"--new-session")
     listed = os.memfd_create("arguments")

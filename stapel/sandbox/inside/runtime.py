@@ -93,7 +93,7 @@ def describe_container(run: Mapping[str, Any], root: bytes) -> dict[str, Any]:
         "process": {
             "terminal": run["has_terminal"],
             "user": {"uid": 0, "gid": 0},
-            "cwd": "/",
+            "cwd": os.fsdecode(run["directory"]),
             "args": [os.fsdecode(argument) for argument in run["argv"]],
             "env": [f"{os.fsdecode(name)}={os.fsdecode(value)}" for name, value in run["env"].items()],
             "capabilities": dict.fromkeys(("bounding", "effective", "permitted"), capabilities),
