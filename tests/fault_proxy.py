@@ -93,13 +93,13 @@ class Lists:
     """A rule: lists of tags lag so many seconds behind what is written through this front, unsorted and with duplicates."""
 
     lag_s: float = 0.0
-    _written_s: dict[str, float] = field(default_factory=dict)
+    written_s: dict[str, float] = field(default_factory=dict)
 
     def __call__(self, request: Request, forward: Callable[[], Reply]) -> Reply | None:
         path = request.path.partition("?")[0]
         if request.method == "PUT" and "/manifests/" in path and "/manifests/sha256:" not in path:
             reply = forward()
-            self._written_s.setdefault(path.rpartition("/")[2], time.monotonic())
+            self.written_s.setdefault(path.rpartition("/")[2], time.monotonic())
             return reply
         if request.method != "GET" or not path.endswith("/tags/list"):
             return None
@@ -109,7 +109,7 @@ class Lists:
         if reply.status != 200:
             return reply
         document = json.loads(reply.body)
-        tags = [tag for tag in document["tags"] or () if self._written_s.get(tag, 0.0) <= seen_s]
+        tags = [tag for tag in document["tags"] or () if self.written_s.get(tag, 0.0) <= seen_s]
         tags += random.sample(tags, len(tags) // 2)
         random.shuffle(tags)
         return replace(reply, headers=_without_length(reply), body=json.dumps({**document, "tags": tags}).encode())

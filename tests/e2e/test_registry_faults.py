@@ -122,7 +122,8 @@ def tag(name):
 
 def test_builders_over_a_list_that_lags_agree(make_project, registry, front, path):
     """Without a common lock, each names its own before it can see the other's."""
-    front.rules.append(Lists(lag_s=2.0))
+    lists = Lists(lag_s=2.0)
+    front.rules.append(lists)
     project = make_project(RANDOM, {"src/a": "a"})
     started = []
     for number in range(3):
@@ -143,7 +144,8 @@ def test_builders_over_a_list_that_lags_agree(make_project, registry, front, pat
         reported.append([tag(stage["DockerImageName"]) for stage in image["Stages"]])
     again = project.build("--repo", f"{registry.host}/{path}", "--require-built-images")
     selected = [tag(name) for name in again.names()]
-    assert reported == [selected] * 3, "\n".join(said)
+    # Where they differ: when each name had arrived, and what each builder said.
+    assert reported == [selected] * 3, "\n".join([str(sorted(lists.written_s.items())), *said])
     assert any("lags behind" in text for text in said)
     digests = [name.partition("-")[0] for name in names_in(registry.storage, path) if name.count("-") == 2]
     assert max(digests.count(digest) for digest in digests) > 1, "nobody was shown a list that lagged"
