@@ -2,6 +2,7 @@
 
     make_base.py busybox conveyor-sample/busybox:latest
     make_base.py debian conveyor-sample/debian:12
+    make_base.py busybox --archive busybox.tar      # for `conveyor image import`
 
 `busybox` is made of the static busybox of this machine, in a second. `debian` is a minimal Debian 12 from Debian's mirror,
 by debootstrap, as root, in about a minute; its archive is kept in `$XDG_CACHE_HOME/conveyor-samples`. An image that is there
@@ -43,8 +44,15 @@ def main() -> None:
     """Make one base image."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("kind", choices=["busybox", "debian"])
-    arguments.add_argument("reference", help="the name of the image, with its tag")
+    target = arguments.add_mutually_exclusive_group(required=True)
+    target.add_argument("reference", nargs="?", help="the name of an image in the Docker Engine, with its tag")
+    target.add_argument("--archive", type=Path, help="a file for the root file system, instead of an image")
     chosen = arguments.parse_args()
+    if chosen.archive is not None:
+        shutil.copyfile(debian_archive(), chosen.archive) if chosen.kind == "debian" else chosen.archive.write_bytes(
+            busybox_archive(find_busybox())
+        )
+        return
     import docker
 
     client = docker.APIClient(timeout=600)

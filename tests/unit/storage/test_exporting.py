@@ -34,7 +34,16 @@ def test_places(text, target):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "shop:2", "docker-daemon:", "oci:", "oci-archive::2", "docker:shop", "docker-daemon:SHOP", f"docker://a/b@{DIGEST}"],
+    [
+        "",
+        "shop:2",
+        "docker-daemon:",
+        "oci:",
+        "oci-archive::2",
+        "docker:shop",
+        "docker-daemon:SHOP",
+        f"docker://a/b@{DIGEST}",
+    ],
 )
 def test_what_is_no_place(text):
     with pytest.raises(UsageError):
