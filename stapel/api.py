@@ -16,7 +16,7 @@ Errors are those of `stapel.errors`.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -189,6 +189,47 @@ class ReadNames(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class KeptImage:
+    """An image of an engine's own store, for who must choose what a machine keeps. Images share parts."""
+
+    id: str
+    names: tuple[str, ...]  # REPOSITORY:NAME
+    chain: tuple[str, ...]  # what names its layers, the lowest first: an image whose chain begins with it stands on it
+    parts: Mapping[str, int]  # what it needs on the disk, and the size of each in bytes
+    used_s: float  # when it was used last, to the hour
+    is_pinned: bool  # a living run uses it
+    is_record: bool  # its names are what it is for
+    is_fetched: bool  # all of it came from another store
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something of a store that is not as it should be. `is_mended`: it was removed, with what stands on it."""
+
+    what: str
+    is_mended: bool = False
+
+
+class Upkeep(Protocol):
+    """The store of an engine that has no other keeper: what is there, and its removal. Safe beside builds, and to kill."""
+
+    def images(self) -> tuple[KeptImage, ...]:
+        """All images, records included."""
+
+    def remove_images(self, unused_since: Mapping[str, float]) -> tuple[str, ...]:
+        """Remove images, and what only they need, unless they were used after the time given or a living run uses them."""
+
+    def remove_unneeded(self, younger_s: float) -> int:
+        """Remove what no image needs, but what was made in the last `younger_s`; how many things it was."""
+
+    def check(self, *, mend: bool) -> Iterator[Fault]:
+        """Look at everything: names, images, the files of every layer, the bytes that came from other stores."""
+
+    def purge(self, directories: Sequence[Path]) -> None:
+        """Remove the whole store, and directories with files of build containers. Nobody may be using them."""
+
+
 class Engine(Protocol):
     """Synchronous, thread-safe, safe to kill: what was being made is complete or absent."""
 
@@ -236,6 +277,12 @@ class Engine(Protocol):
     def run(self, image: Held, command: Sequence[str]) -> int:
         """The image as its own configuration says, `command` (where there is one) in the place of its CMD, on the user's
         terminal; the exit status. What it changes is thrown away. `StapelError` where it has nothing to run.
+        """
+
+    def note_used(self, image_ids: Iterable[str]) -> None:
+        """Images of its own store were used, though not held: who keeps the store in bounds takes others first.
+
+        An engine whose store somebody else keeps has nothing to note.
         """
 
     def shell(self, image: Held, run: Run) -> int:

@@ -102,6 +102,12 @@ def is_alive(home_dir: Path, run_id: str) -> bool:
         os.close(handle)
 
 
+def living_runs(home_dir: Path, but: str) -> list[str]:
+    """The other runs of this home that live."""
+    names = [path.name.removesuffix(".lock") for path in _directory(home_dir).glob("*.lock")]
+    return sorted(name for name in names if name != but and is_alive(home_dir, name))
+
+
 def home_label(home_dir: Path) -> str:
     """What tells the runs of this home from those of another one: a name of the directory on this machine."""
     import hashlib

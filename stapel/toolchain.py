@@ -14,7 +14,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -80,10 +80,7 @@ def make_tools(home_dir: Path) -> Path:
     or does not work.
     """
     sources = {tool.name: _find(tool.name) for tool in TOOLS}
-    key = hashlib.sha256(
-        repr([FORMAT, [(name, str(path), _stamp(path)) for name, path in sources.items()]]).encode()
-    ).hexdigest()
-    directory = home_dir / "toolchain" / key[:16]
+    directory = _place(home_dir, sources)
     _remove_left(directory.parent)
     if not directory.is_dir():
         directory.parent.mkdir(parents=True, exist_ok=True)
@@ -98,6 +95,25 @@ def make_tools(home_dir: Path) -> Path:
                 if not directory.is_dir():
                     raise
     return directory
+
+
+def remove_other_tools(home_dir: Path) -> None:
+    """Remove the toolchains of other states of this host. No other run may be using the home."""
+    try:
+        current = _place(home_dir, {tool.name: _find(tool.name) for tool in TOOLS})
+    except StapelError:
+        return
+    for path in current.parent.iterdir() if current.parent.is_dir() else ():
+        if path != current and not path.name.startswith("."):
+            path.rename(path.with_name(f".filling-{path.name}"))
+    _remove_left(current.parent)
+
+
+def _place(home_dir: Path, sources: Mapping[str, Path]) -> Path:
+    key = hashlib.sha256(
+        repr([FORMAT, [(name, str(path), _stamp(path)) for name, path in sources.items()]]).encode()
+    ).hexdigest()
+    return home_dir / "toolchain" / key[:16]
 
 
 def _remove_left(parent: Path) -> None:

@@ -30,6 +30,7 @@ def build_images(
     results = _resolve(rooms, images, limits)
     if all(result.last is not None for result in results):
         results = publish(rooms, results, tags)
+    rooms.engine.note_used({stage.image_id for image in results for stage in image.stages})
     if rooms.caches is not None:
         rooms.caches.finish()
     result = BuildResult(

@@ -15,6 +15,7 @@ _COMMANDS = {
     "config": "conveyor.cli.config",
     "doctor": "conveyor.cli.doctor",
     "export": "conveyor.cli.export",
+    "host": "conveyor.cli.host",
     "image": "conveyor.cli.image",
     "logs": "conveyor.cli.logs",
     "run": "conveyor.cli.run",

@@ -40,6 +40,7 @@ _VARIABLES = ("CI", "HOME", "NO_COLOR", "TERM")
 _VARIABLES_LIKE = ("CONVEYOR_", "DOCKER_", "GIT_", "WERF_")
 _MOST_PATHS = 32  # git compares every file with each of them
 _SIGKILL = 9
+_NOTE_AGAIN_S = 3600
 _STAGE_CHARACTERS = 56 + 1 + 13 + 1 + 8
 
 
@@ -55,6 +56,7 @@ def confirm(arguments: Sequence[str]) -> bool:
             record = json.load(file)
         if record["command"] != command or was_killed(home_dir) or not _is_confirmed(record):
             return False
+        _note_use(record_path(home_dir, command))
         seconds = f"{time.monotonic() - started_s:.2f}"
         if record["report"] is not None:
             from conveyor.build.replacing import replace_file
@@ -65,6 +67,12 @@ def confirm(arguments: Sequence[str]) -> bool:
         return False
     _tell(seconds.join(record["text"]))
     return True
+
+
+def _note_use(path: str) -> None:
+    """What keeps the store in bounds sees by the record's time when its images were used last."""
+    if os.stat(path).st_mtime < time.time() - _NOTE_AGAIN_S:
+        os.utime(path)
 
 
 def describe_command(arguments: Sequence[str]) -> str:

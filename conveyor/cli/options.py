@@ -320,6 +320,20 @@ def _log(values: dict[str, Any]) -> LogOptions:
     )
 
 
+def _home(**attributes: Any) -> Decorator:  # noqa: ANN401 - whatever click.option takes
+    return _value(
+        "--home-dir",
+        "Directory for caches, locks and the local store's records.",
+        default=DEFAULT_HOME,
+        twins=(PREFIX + "HOME",),
+        metavar="DIR",
+        **attributes,
+    )
+
+
+home_option = _home(callback=lambda ctx, parameter, value: _path(value).resolve())
+"""Hands `home_dir: Path` to a command that is about no project."""
+
 project_options = _group(
     "project",
     [
@@ -328,13 +342,7 @@ project_options = _group(
         _value("--env", "Name of the environment, `.Env` in the configuration.", metavar="NAME"),
         _flag("--dev", "Build uncommitted and untracked changes too, from a commit made for them."),
         _flag("--loose-giterminism", "Read the configuration from the disk and allow what giterminism forbids."),
-        _value(
-            "--home-dir",
-            "Directory for caches, locks and the local store's records.",
-            default=DEFAULT_HOME,
-            twins=(PREFIX + "HOME",),
-            metavar="DIR",
-        ),
+        _home(),
         _value("--tmp-dir", "Directory for what lives as long as one run; default: the system's.", metavar="DIR"),
     ],
     _project,

@@ -17,7 +17,7 @@ from conveyor.events.api import Reporter, Warned
 from conveyor.storage.caches import Caches
 from conveyor.storage.storage import Role, Storage
 from locking.api import Locks
-from stapel.api import Cancel, Engine
+from stapel.api import Cancel, Engine, Upkeep
 from stapel.oci.api import ImageStore
 from stapel.runs import Run, open_run, open_run_directory
 
@@ -119,6 +119,36 @@ def open_store(target: Target, storage: StorageOptions, warn: Callable[[str], No
             yield images
     else:
         yield None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenUpkeep:
+    """The upkeep of a home's store, and the other runs that use the home."""
+
+    upkeep: Upkeep
+    others: tuple[str, ...]
+
+
+@contextmanager
+def open_upkeep(home_dir: Path, warn: Callable[[str], None]) -> Iterator[OpenUpkeep]:
+    """The store of a home, for who keeps it in bounds."""
+    import tempfile
+
+    from stapel.runs import living_runs
+    from stapel.sandbox.engine import SandboxEngine
+
+    try:
+        home_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot make {error.filename}: {error.strerror}", hint="--home-dir") from error
+    with open_run(home_dir) as run:
+        others = tuple(living_runs(home_dir, run.id))
+        tmp_dir = Path(tempfile.gettempdir())
+        engine = SandboxEngine("conveyor", run_id=run.id, home_dir=home_dir, tmp_dir=tmp_dir, on_warning=warn)
+        try:
+            yield OpenUpkeep(engine.upkeep, others)
+        finally:
+            engine.close()
 
 
 def make_registry(

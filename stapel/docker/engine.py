@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -188,6 +188,9 @@ class DockerEngine:
             return attach_terminal(self._clients.make(), container)
         finally:
             self._containers.remove_later(container)
+
+    def note_used(self, image_ids: Iterable[str]) -> None:
+        """See `Engine`: the images of the Docker Engine are its own to keep."""
 
     def shell(self, image: Held, run: Run) -> int:
         """See `Engine`."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import BinaryIO
 
 from stapel.errors import Broken
@@ -62,13 +63,26 @@ def import_layer(store: Store, cells: Cells, archive: BinaryIO) -> Layer:
         return store.find_chain([diff_id]) or store.publish(filling, (), diff_id, int(written["size_bytes"]))
 
 
+@contextmanager
+def unpack_again(
+    store: Store, cells: Cells, blob: BinaryIO, below: Sequence[Layer], diff_id: str
+) -> Iterator[str]:
+    """The files of a layer, unpacked aside from the bytes that it came as; where they are, relative to the snapshots.
+
+    `Broken` where the bytes are of another layer.
+    """
+    with fill(store, cells) as (cell, filling):
+        _apply(cell, blob, below, filling, diff_id)
+        yield filling
+
+
 def _apply_blob(store: Store, cells: Cells, content: BinaryIO, blob: Descriptor, below: list[Layer], diff_id: str) -> Layer:
     with fill(store, cells) as (cell, filling):
         size_bytes = _apply(cell, content, below, filling, diff_id)
         return store.publish(filling, below, diff_id, size_bytes, blob)
 
 
-def _apply(cell: Cell, content: BinaryIO, below: list[Layer], filling: str, diff_id: str) -> int:
+def _apply(cell: Cell, content: BinaryIO, below: Sequence[Layer], filling: str, diff_id: str) -> int:
     """Have a worker apply a layer, compressed or not; the size of its tar. `Broken` where it has not the diff id given."""
     digest, size_bytes = hashlib.sha256(), 0
     reading, writing = os.pipe2(os.O_CLOEXEC)

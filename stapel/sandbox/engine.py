@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from stapel.oci.registry import RegistryStore
     from stapel.sandbox.builds import Builds
     from stapel.sandbox.runners import RunnerName
+    from stapel.sandbox.upkeep import SandboxUpkeep
 
 
 class SandboxEngine:
@@ -48,7 +49,7 @@ class SandboxEngine:
         on_warning: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._store = Store(home_dir, run_id)
-        self._home_dir, self._tmp_dir = home_dir, tmp_dir
+        self._home_dir, self._tmp_dir, self._run_id = home_dir, tmp_dir, run_id
         self._open_registry = open_registry or _open_registry
         self._on_warning = on_warning
         self._runner = runner
@@ -167,6 +168,18 @@ class SandboxEngine:
         """See `Engine`."""
         return self._builds.run(_own(image), command)
 
+    def note_used(self, image_ids: Iterable[str]) -> None:
+        """See `Engine`."""
+        for image_id in image_ids:
+            self._store.touch(image_id)
+
+    @property
+    def upkeep(self) -> SandboxUpkeep:
+        """Of the store."""
+        from stapel.sandbox.upkeep import SandboxUpkeep
+
+        return SandboxUpkeep(self._store, lambda: self._cells, self._home_dir, self._run_id)
+
     def shell(self, image: Held, run: Run) -> int:
         """See `Engine`."""
         return self._builds.shell(_own(image), run)
@@ -228,7 +241,9 @@ class SandboxEngine:
 
     def _held(self, image: StoredImage) -> SandboxHeld:
         if not self._store.pin(image.layers):
+            self._store.image(image.id)  # `NotFound` where it was removed as a whole
             raise Broken(f"image {image.id} is not complete: a snapshot of it is gone from {self._store.dir}")
+        self._store.touch(image.id)
         return SandboxHeld(_config(image), image.layers, image.id)
 
     def _named(self, repository: str, name: str) -> StoredImage | None:

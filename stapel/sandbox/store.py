@@ -30,6 +30,7 @@ import json
 import os
 import secrets
 import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -44,6 +45,7 @@ from stapel.runs import is_alive
 EMPTY = "0"
 FORMAT = "2"
 _ID_BYTES = 5
+_TOUCH_S = 3600.0
 _NO_REGISTRY = "docker.io/library/"  # of names without a host and without a slash
 _DIRECTORIES = (
     *("chains", "images", "names", "blobs/sha256", "compressed", "filling", "stubs", "pins", "steps", "logs", "mnt"),
@@ -93,6 +95,10 @@ class Store:
                 (self.dir / name).mkdir(parents=True, exist_ok=True)
             (self.dir / "format").write_text(FORMAT)
         self._ready = True
+
+    def forget_open(self) -> None:
+        """The directories are gone: have them again with the next `open`."""
+        self._ready = False
 
     def _format(self) -> str:
         try:
@@ -149,6 +155,13 @@ class Store:
         layer = parse_layer(snapshot, document)
         return layer if self.pin([layer]) else None
 
+    def forget_chains(self, snapshot: str) -> None:
+        """Let no chain of layers lead to a snapshot."""
+        for link in (self.dir / "chains").iterdir():
+            with suppress(OSError):
+                if str(link.readlink()) == snapshot:
+                    link.unlink()
+
     def stub(self, points: Sequence[tuple[str, bool]]) -> str:
         """A directory with these mount points (path, whether it is a directory); its path relative to the snapshots."""
         name = hashlib.sha256(repr(sorted(points)).encode()).hexdigest()[:16]
@@ -195,8 +208,31 @@ class Store:
     def take_out(self, snapshots: Iterable[str]) -> list[str]:
         """Take those that nobody needs out of sight; where they are now, relative to the snapshots, to be removed."""
         with self._locked(fcntl.LOCK_EX):
-            used = {layer.snapshot for image in self.images() for layer in image.layers} | self._pins_of_others()
-            return [self._take_out(snapshot) for snapshot in snapshots if snapshot not in used]
+            return self._take_out_unused(snapshots)
+
+    def _take_out_unused(self, snapshots: Iterable[str]) -> list[str]:
+        used = {layer.snapshot for image in self.images() for layer in image.layers} | self._pins_of_others()
+        return [self._take_out(snapshot) for snapshot in snapshots if snapshot not in used]
+
+    def take_out_images(self, unused_since: Mapping[str, float]) -> tuple[tuple[str, ...], list[str]]:
+        """Forget images that were not used since, with their names, and take out the snapshots that only they have.
+
+        The images that are gone, and where their snapshots are now. What a living run has pinned stays.
+        """
+        removed: list[str] = []
+        snapshots: set[str] = set()
+        with self._locked(fcntl.LOCK_EX):
+            pinned = self.pins()
+            names = self._links_of_names()
+            for image_id, since_s in unused_since.items():
+                with suppress(FileNotFoundError, NotFound, Broken):
+                    own = {layer.snapshot for layer in self.image(image_id).layers}
+                    if self.used_s(image_id) <= since_s and pinned.isdisjoint(own):
+                        # Before the snapshots: who finds one of them gone finds that the image is.
+                        self._forget_image(image_id, names)
+                        snapshots |= own
+                        removed.append(image_id)
+            return tuple(removed), self._take_out_unused(sorted(snapshots))
 
     def take_out_leftovers(self) -> list[str]:
         """Likewise what runs that are gone were filling, and what they had made and no image has."""
@@ -205,14 +241,21 @@ class Store:
         taken = self.take_out(sorted(snapshot for snapshot in pinned if (self.dir / "snapshots" / snapshot).exists()))
         for path in gone:
             path.unlink(missing_ok=True)
-        fillings = [path.name for path in (self.dir / "filling").iterdir()]
-        return taken + [f"../filling/{name}" for name in fillings if not self._lives(name.partition("-")[0])]
+        return taken + [f"../filling/{path.name}" for path in self.leftovers()]
+
+    def leftovers(self) -> list[Path]:
+        """What runs that are gone were filling."""
+        return [path for path in (self.dir / "filling").iterdir() if not self._lives(path.name.partition("-")[0])]
 
     def _take_out(self, snapshot: str) -> str:
         name = f"{self._run_id}-{next(self._count)}"
         with suppress(FileNotFoundError):
             (self.dir / "snapshots" / snapshot).rename(self.dir / "filling" / name)
         return f"../filling/{name}"
+
+    def pins(self) -> frozenset[str]:
+        """The snapshots that other living runs use."""
+        return frozenset(self._pins_of_others())
 
     def _pins_of_others(self) -> set[str]:
         files = [path for path in (self.dir / "pins").iterdir() if path.name != self._run_id and self._lives(path.name)]
@@ -285,25 +328,82 @@ class Store:
         except FileNotFoundError:
             raise NotFound(f"there is no image {image_id}") from None
         except (ValueError, KeyError, TypeError) as error:
-            raise Broken(f"image {image_id} in {self.dir} cannot be read: {error}") from error
+            raise Broken(
+                f"image {image_id} in {self.dir} cannot be read: {error}", hint="`conveyor host fsck --repair` removes it"
+            ) from error
         return StoredImage(image_id, config, layers)
 
     def remove_image(self, image_id: str) -> tuple[Layer, ...]:
         """Forget an image and all its names; the layers that it had."""
         gone = self.image(image_id)
-        for path in (self.dir / "names").glob("*/*"):
+        self._forget_image(image_id, self._links_of_names())
+        return gone.layers
+
+    def forget_unreadable(self, image_id: str) -> None:
+        """Forget an image whose record cannot be read, and its names."""
+        self._forget_image(image_id, self._links_of_names())
+
+    def _forget_image(self, image_id: str, names: Mapping[str, Sequence[Path]]) -> None:
+        for path in names.get(image_id, ()):
             with suppress(OSError):
                 if str(path.readlink()) == image_id:
                     path.unlink()
         (self.dir / "images" / image_id.partition(":")[2]).unlink(missing_ok=True)
-        return gone.layers
 
-    def images(self) -> Iterator[StoredImage]:
-        """All images."""
-        for path in (self.dir / "images").iterdir():
-            if not path.name.startswith("."):
-                with suppress(NotFound):
-                    yield self.image(f"sha256:{path.name}")
+    def images(self, *, readable: bool = False) -> Iterator[StoredImage]:
+        """All images. `Broken` for one that cannot be read, unless `readable` leaves it out."""
+        for image_id in self.image_ids():
+            try:
+                yield self.image(image_id)
+            except NotFound:
+                continue
+            except Broken:
+                if not readable:
+                    raise
+
+    def image_ids(self) -> list[str]:
+        """The ids of all images."""
+        names = sorted(path.name for path in (self.dir / "images").iterdir())
+        return [f"sha256:{name}" for name in names if not name.startswith(".")]
+
+    def used_s(self, image_id: str) -> float:
+        """When an image was used last. `FileNotFoundError`."""
+        return (self.dir / "images" / image_id.partition(":")[2]).stat().st_mtime
+
+    def touch(self, image_id: str) -> None:
+        """Note that an image is used; one that is not here is none of ours. It costs a question but once in an hour."""
+        with suppress(OSError):
+            if self.used_s(image_id) < time.time() - _TOUCH_S:
+                os.utime(self.dir / "images" / image_id.partition(":")[2])
+
+    def snapshots(self) -> list[str]:
+        """All published snapshots."""
+        return sorted(path.name for path in (self.dir / "snapshots").iterdir() if path.name != EMPTY)
+
+    def blobs_in_use(self) -> frozenset[str]:
+        """The digests of the blobs that a layer came as."""
+        found = {layer.blob.digest for image in self.images() for layer in image.layers if layer.blob is not None}
+        for path in (self.dir / "snapshots").glob("*/layer.json"):
+            with suppress(FileNotFoundError, ValueError):
+                blob = parse_layer("", json.loads(path.read_bytes())).blob
+                if blob is not None:
+                    found.add(blob.digest)
+        return frozenset(found)
+
+    def names_of_images(self) -> dict[str, list[str]]:
+        """The names of each image, REPOSITORY:NAME."""
+        return {
+            image_id: sorted(f"{unquote(path.parent.name)}:{unquote(path.name)}" for path in paths)
+            for image_id, paths in self._links_of_names().items()
+        }
+
+    def _links_of_names(self) -> dict[str, list[Path]]:
+        found: dict[str, list[Path]] = {}
+        for path in (self.dir / "names").glob("*/*"):
+            with suppress(OSError):
+                if not path.name.startswith("."):
+                    found.setdefault(str(path.readlink()), []).append(path)
+        return found
 
     # -- names
 

@@ -16,7 +16,7 @@ import io
 import itertools
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -172,6 +172,7 @@ class MemoryEngine:
     ran: list[str] = field(default_factory=list)
     held: set[MemoryHeld] = field(default_factory=set)
     gates: defaultdict[str, threading.Event] = field(default_factory=lambda: defaultdict(threading.Event))
+    used: set[str] = field(default_factory=set)
     running: int = 0
     most_running: int = 0
     _lock: threading.RLock = field(default_factory=threading.RLock)
@@ -273,6 +274,9 @@ class MemoryEngine:
     def run(self, image: MemoryHeld, command: Sequence[str]) -> int:
         del image, command
         raise NotImplementedError("tests of a build run no images")
+
+    def note_used(self, image_ids: Iterable[str]) -> None:
+        self.used.update(image_ids)
 
     def shell(self, image: MemoryHeld, run: Run) -> int:
         self._check(image)

@@ -1,0 +1,182 @@
+"""Keeping the store in bounds: what is in it, and the removal of what somebody has chosen and of what nobody needs.
+
+What is to be removed is taken out of sight by renames, under the store's lock, and removed afterwards by a worker, for its
+owners are mapped. Whoever is killed in between leaves rubbish that the next run removes.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from stapel.api import Fault, KeptImage
+from stapel.errors import Broken
+from stapel.runs import living_runs
+from stapel.sandbox.cell import CellError, Cells
+from stapel.sandbox.image import parse_config
+from stapel.sandbox.images import RECORD_LABEL
+from stapel.sandbox.store import Store, StoredImage
+from stapel.toolchain import remove_other_tools
+
+_PURGED = "purged-"
+
+
+class SandboxUpkeep:
+    """The `Upkeep` of a store."""
+
+    def __init__(self, store: Store, cells: Callable[[], Cells], home_dir: Path, run_id: str) -> None:
+        self._store = store
+        self._cells = cells
+        self._home_dir = home_dir
+        self._run_id = run_id
+
+    def images(self) -> tuple[KeptImage, ...]:
+        """See `Upkeep`."""
+        self._store.open()
+        names = self._store.names_of_images()
+        pinned = self._store.pins()
+        found = []
+        for image in self._store.images(readable=True):
+            with suppress(FileNotFoundError, Broken):
+                found.append(self._describe(image, names.get(image.id, ()), pinned))
+        return tuple(found)
+
+    def remove_images(self, unused_since: Mapping[str, float]) -> tuple[str, ...]:
+        """See `Upkeep`."""
+        removed, rubbish = self._store.take_out_images(unused_since)
+        self.remove(rubbish)
+        return removed
+
+    def remove_unneeded(self, younger_s: float) -> int:
+        """See `Upkeep`."""
+        self._store.open()
+        rubbish = self._store.take_out_leftovers()
+        rubbish += self._store.take_out(self._store.snapshots())
+        blobs = self._take_out_blobs(time.time() - younger_s)
+        self._forget_traces(time.time() - younger_s)
+        if not living_runs(self._home_dir, self._run_id):
+            remove_other_tools(self._home_dir)
+        self.remove(rubbish)
+        for path in blobs:
+            path.unlink(missing_ok=True)
+        return len(rubbish) + len(blobs)
+
+    def check(self, *, mend: bool) -> Iterator[Fault]:
+        """See `Upkeep`."""
+        from stapel.sandbox.checking import check_store
+
+        if self._store.dir.is_dir():
+            self._store.open()
+            yield from check_store(self._store, self._cells(), self.remove, mend=mend)
+
+    def purge(self, directories: Sequence[Path]) -> None:
+        """See `Upkeep`. What cannot be removed is left out of sight of every build, for the next purge."""
+        for number, directory in enumerate((self._store.dir, *directories)):
+            if directory.is_dir():
+                directory.rename(self._home_dir / f"{_PURGED}{self._run_id}-{number}")
+        self._store.forget_open()
+        for left in sorted(self._home_dir.glob(f"{_PURGED}*")):
+            # A worker works below a store: what goes is brought into an empty one.
+            self._store.open()
+            filling = self._store.new_filling()
+            left.rename(self._store.absolute(filling) / "purged")
+            self.remove([filling])
+        if self._store.dir.is_dir():
+            shutil.rmtree(self._store.dir)
+        self._store.forget_open()
+
+    def remove(self, paths: Sequence[str]) -> None:
+        """Remove directories whose owners are mapped, relative to the snapshots."""
+        if not paths:
+            return
+        try:
+            with self._cells().take() as cell:
+                cell.ask("remove", paths=[os.fsencode(path) for path in paths])
+        except CellError:
+            if os.geteuid() != 0:
+                raise
+            from stapel.sandbox.inside.building import remove
+
+            for path in paths:  # root can where no worker runs
+                remove(os.fsencode(self._store.absolute(path)))
+
+    def _describe(self, image: StoredImage, names: Sequence[str], pinned: frozenset[str]) -> KeptImage:
+        parts = {layer.snapshot: layer.size_bytes for layer in image.layers}
+        parts |= {layer.blob.digest: layer.blob.size_bytes for layer in image.layers if layer.blob is not None}
+        return KeptImage(
+            id=image.id,
+            names=tuple(names),
+            chain=tuple(layer.snapshot for layer in image.layers),
+            parts=parts,
+            used_s=self._store.used_s(image.id),
+            is_pinned=not pinned.isdisjoint(layer.snapshot for layer in image.layers),
+            is_record=RECORD_LABEL in parse_config(image.config, image.id).labels,
+            is_fetched=bool(image.layers) and all(layer.blob is not None for layer in image.layers),
+        )
+
+    def _take_out_blobs(self, before_s: float) -> list[Path]:
+        """Blobs that no layer came as. A young one may be of a layer that is not there yet."""
+        directory = self._store.dir / "blobs/sha256"
+        old = [path for path in directory.iterdir() if path.lstat().st_mtime < before_s]
+        used = self._store.blobs_in_use()
+        taken = []
+        for path in old:
+            if f"sha256:{path.name}" in used:
+                continue
+            aside = self._store.temporary_blob()
+            with suppress(FileNotFoundError):
+                path.rename(aside)
+                if aside.stat().st_mtime >= before_s:  # somebody has brought it again, a moment ago
+                    aside.rename(path)
+                    continue
+                taken.append(aside)
+        return taken
+
+    def _forget_traces(self, before_s: float) -> None:
+        """Links to snapshots that are gone, what is known of layers that are gone, ends of steps, places to mount at."""
+        snapshots = set(self._store.snapshots())
+        for path in (self._store.dir / "chains").iterdir():
+            with suppress(OSError):
+                if str(path.readlink()) not in snapshots:
+                    path.unlink()
+        diff_ids = {layer.diff_id.partition(":")[2] for image in self._store.images(readable=True) for layer in image.layers}
+        for path in (self._store.dir / "compressed").iterdir():
+            if path.name not in diff_ids and _is_older(path, before_s):
+                path.unlink(missing_ok=True)
+        for path in (self._store.dir / "logs").iterdir():  # for those who wait for a step that runs
+            if _is_older(path, before_s):
+                path.unlink(missing_ok=True)
+        for path in (self._store.dir / "steps").iterdir():
+            if _is_older(path, before_s) and not _is_locked(path.with_suffix(".lock")):
+                path.unlink(missing_ok=True)
+        if not living_runs(self._home_dir, self._run_id):
+            for path in (self._store.dir / "stubs").iterdir():
+                if _is_older(path, before_s):
+                    shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_older(path: Path, before_s: float) -> bool:
+    try:
+        return path.lstat().st_mtime < before_s
+    except FileNotFoundError:
+        return False
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(handle)
