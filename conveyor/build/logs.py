@@ -54,7 +54,7 @@ class StepLog:
 
     def keep(self, image_digest: str) -> None:
         """The stage is an image of this digest from now on."""
-        self._move(_log_name(stage_name(self._digest, 0, image_digest)))
+        self._move(log_name(stage_name(self._digest, 0, image_digest)))
 
     def keep_failed(self) -> None:
         """The stage has failed."""
@@ -92,7 +92,7 @@ def logs_dir(home_dir: Path) -> Path:
 
 def find_log(home_dir: Path, stage: StageName) -> Path | None:
     """The log of a stored stage; None where it was not built here, or its log was removed."""
-    path = logs_dir(home_dir) / _log_name(stage)
+    path = logs_dir(home_dir) / log_name(stage)
     return path if path.is_file() else None
 
 
@@ -108,7 +108,8 @@ def find_running_log(home_dir: Path, digest: str) -> Path | None:
     return found[0] if found else None
 
 
-def _log_name(stage: StageName) -> str:
+def log_name(stage: StageName) -> str:
+    """The file of a stage's log."""
     return f"{stage.digest}-{stage.suffix}"
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from conveyor.build.logs import logs_dir
+from conveyor.build.logs import log_name, logs_dir
 from conveyor.cleanup.choosing import Item
 from conveyor.storage.names import parse_stage_name
 from stapel.api import KeptImage
@@ -48,14 +48,20 @@ def remembered_uses(home_dir: Path) -> dict[str, float]:
     return uses
 
 
-def home_items(home_dir: Path) -> list[Item]:
-    """What may go beside images. A log that is being written is none of it."""
+def home_items(home_dir: Path, images: Iterable[Item]) -> list[Item]:
+    """What may go beside images. A log is used with its stage; one that is being written is none of these."""
+    stage_uses: dict[str, float] = {}
+    for image in images:
+        stage = parse_stage_name(image.name.rpartition(":")[2])
+        if stage is not None:
+            stage_uses[log_name(stage)] = image.used_s
     items = []
     for kind, directory in (("log", logs_dir(home_dir)), ("remembered build", home_dir / "remembered")):
         for path in _files(directory):
             with suppress(FileNotFoundError):
                 status = path.stat()
-                items.append(Item(kind, str(path), path.name, {str(path): status.st_size}, status.st_mtime))
+                used_s = max(status.st_mtime, stage_uses.get(path.name, 0.0))
+                items.append(Item(kind, str(path), path.name, {str(path): status.st_size}, used_s))
     for kind, directory in (("objects of git", home_dir / "dev"), ("memory of stages", home_dir / "stages")):
         for path in sorted(directory.iterdir()) if directory.is_dir() else ():
             size, used_s = _measure(path)
@@ -70,7 +76,8 @@ def remove(home_dir: Path, path: Path) -> None:
         return
     aside = home_dir / f"{_RUBBISH}{secrets.token_hex(6)}"
     path.rename(aside)
-    shutil.rmtree(aside)
+    with suppress(FileNotFoundError):  # another one removes rubbish at the same time
+        shutil.rmtree(aside)
 
 
 def remove_rubbish(home_dir: Path) -> None:

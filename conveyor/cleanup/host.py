@@ -27,7 +27,8 @@ class Limits:
 
 def decide(home_dir: Path, upkeep: Upkeep, limits: Limits) -> list[Verdict]:
     """What would become of each thing at this moment. Changes nothing."""
-    items = [*image_items(upkeep.images(), remembered_uses(home_dir)), *home_items(home_dir)]
+    images = image_items(upkeep.images(), remembered_uses(home_dir))
+    items = [*images, *home_items(home_dir, images)]
     to_free = bytes_to_free(volume_of(home_dir), _size_of(items), allowed=limits.allowed, min_free=limits.min_free)
     return choose(items, now_s=time.time(), to_free_bytes=to_free, keep_for_s=limits.keep_for_s)
 

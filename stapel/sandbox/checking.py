@@ -22,12 +22,13 @@ from stapel.sandbox.store import Layer, Store, StoredImage
 
 def check_store(store: Store, cells: Cells, remove: Callable[[Sequence[str]], None], *, mend: bool) -> Iterator[Fault]:
     """See `Upkeep.check`."""
-    remove(store.take_out_leftovers())
     yield from _check_records(store, mend=mend)
+    with suppress(Broken):  # who cannot read all records does not know what is left over
+        remove(store.take_out_leftovers())
     yield from _check_names(store, mend=mend)
     blobs = _find_broken_blobs(store)
     yield from _check_layers(store, cells, blobs, remove, mend=mend)
-    used = store.blobs_in_use()
+    used = store.blobs_in_use() if mend else frozenset()
     for digest in sorted(blobs):
         if mend and digest not in used:
             store.blob_path(digest).unlink(missing_ok=True)

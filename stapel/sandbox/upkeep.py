@@ -16,7 +16,7 @@ from pathlib import Path
 
 from stapel.api import Fault, KeptImage
 from stapel.errors import Broken
-from stapel.runs import living_runs
+from stapel.runs import is_alive, living_runs
 from stapel.sandbox.cell import CellError, Cells
 from stapel.sandbox.image import parse_config
 from stapel.sandbox.images import RECORD_LABEL
@@ -55,6 +55,7 @@ class SandboxUpkeep:
     def remove_unneeded(self, younger_s: float) -> int:
         """See `Upkeep`."""
         self._store.open()
+        self._remove_purged()
         rubbish = self._store.take_out_leftovers()
         rubbish += self._store.take_out(self._store.snapshots())
         blobs = self._take_out_blobs(time.time() - younger_s)
@@ -80,15 +81,21 @@ class SandboxUpkeep:
             if directory.is_dir():
                 directory.rename(self._home_dir / f"{_PURGED}{self._run_id}-{number}")
         self._store.forget_open()
-        for left in sorted(self._home_dir.glob(f"{_PURGED}*")):
-            # A worker works below a store: what goes is brought into an empty one.
-            self._store.open()
-            filling = self._store.new_filling()
-            left.rename(self._store.absolute(filling) / "purged")
-            self.remove([filling])
+        self._remove_purged()
         if self._store.dir.is_dir():
             shutil.rmtree(self._store.dir)
         self._store.forget_open()
+
+    def _remove_purged(self) -> None:
+        """What this run, or one that was killed, has purged."""
+        for left in sorted(self._home_dir.glob(f"{_PURGED}*")):
+            run_id = left.name.removeprefix(_PURGED).partition("-")[0]
+            if run_id == self._run_id or not is_alive(self._home_dir, run_id):
+                # A worker works below a store, so what goes is brought into it.
+                self._store.open()
+                filling = self._store.new_filling()
+                left.rename(self._store.absolute(filling) / "purged")
+                self.remove([filling])
 
     def remove(self, paths: Sequence[str]) -> None:
         """Remove directories whose owners are mapped, relative to the snapshots."""
