@@ -16,7 +16,7 @@ from conveyor.storage.names import parse_stage_name
 from stapel.api import KeptImage
 
 # Everything but the engine's store, the mounts, whose files have other owners, and the runs, which are of those that live.
-PLACES = ("dev", "locks", "logs", "remembered", "stages", "toolchain")
+PLACES = ("dev", "locks", "logs", "plain-trees", "remembered", "stages", "toolchain")
 _RUBBISH = ".rubbish-"
 
 
@@ -56,7 +56,9 @@ def home_items(home_dir: Path, images: Iterable[Item]) -> list[Item]:
         if stage is not None:
             stage_uses[log_name(stage)] = image.used_s
     items = []
-    for kind, directory in (("log", logs_dir(home_dir)), ("remembered build", home_dir / "remembered")):
+    remembered, trees = home_dir / "remembered", home_dir / "plain-trees"
+    places = (("log", logs_dir(home_dir)), ("remembered build", remembered), ("memory of git", trees))
+    for kind, directory in places:
         for path in _files(directory):
             with suppress(FileNotFoundError):
                 status = path.stat()

@@ -101,16 +101,18 @@ class SandboxUpkeep:
         """Remove directories whose owners are mapped, relative to the snapshots."""
         if not paths:
             return
+        # From the root: a worker may stand in a store that was purged.
+        places = [os.fsencode(os.path.normpath(self._store.absolute(path))) for path in paths]
         try:
             with self._cells().take() as cell:
-                cell.ask("remove", paths=[os.fsencode(path) for path in paths])
+                cell.ask("remove", paths=places)
         except CellError:
             if os.geteuid() != 0:
                 raise
             from stapel.sandbox.inside.building import remove
 
-            for path in paths:  # root can where no worker runs
-                remove(os.fsencode(self._store.absolute(path)))
+            for place in places:  # root can where no worker runs
+                remove(place)
 
     def _describe(self, image: StoredImage, names: Sequence[str], pinned: frozenset[str]) -> KeptImage:
         parts = {layer.snapshot: layer.size_bytes for layer in image.layers}

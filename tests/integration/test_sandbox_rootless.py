@@ -57,6 +57,19 @@ print(len(image.layers()) == 3)
 laid.close(); made.close()
 """
 
+UPKEEP = """
+import time
+made = build(held, Run("mkdir -p /d/e; echo >/d/e/f; chown -R 33:100 /d; chmod 000 /d/e/f /d/e /d"))
+image_id = engine.put(made, made.config, engine.images, Cancel()).digest
+made.close()
+print(len(list(engine.upkeep.check(mend=False))), len(list((home / "sandbox/snapshots").iterdir())))
+print(engine.upkeep.remove_images({image_id: time.time()}) == (image_id,), len(list((home / "sandbox/snapshots").iterdir())))
+made = build(held, Run("mkdir -p /d/e; echo >/d/e/f; chown -R 33:100 /d; chmod 000 /d/e/f /d/e /d"))
+engine.put(made, made.config, engine.images, Cancel())
+engine.upkeep.purge([])
+print(sorted(path.name for path in home.iterdir()))
+"""
+
 
 @pytest.fixture
 def user(tmp_path_factory):
@@ -117,6 +130,10 @@ def test_owners_are_true_and_layers_are_those_of_root(user, sandbox):
     stored = user.directory / "home/sandbox"
     assert list((stored / "filling").iterdir()) == []
     assert {path.stat().st_uid for path in stored.iterdir()} == {user.uid}
+
+
+def test_a_user_removes_what_belongs_to_others(user):
+    assert user.sandbox(UPKEEP).splitlines() == ["0 3", "True 2", "['runs', 'toolchain']", ""]
 
 
 def test_a_user_without_a_range_is_told_what_will_not_work(user):
