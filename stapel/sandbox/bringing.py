@@ -64,9 +64,7 @@ def import_layer(store: Store, cells: Cells, archive: BinaryIO) -> Layer:
 
 
 @contextmanager
-def unpack_again(
-    store: Store, cells: Cells, blob: BinaryIO, below: Sequence[Layer], diff_id: str
-) -> Iterator[str]:
+def unpack_again(store: Store, cells: Cells, blob: BinaryIO, below: Sequence[Layer], diff_id: str) -> Iterator[str]:
     """The files of a layer, unpacked aside from the bytes that it came as; where they are, relative to the snapshots.
 
     `Broken` where the bytes are of another layer.

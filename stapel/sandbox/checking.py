@@ -154,4 +154,3 @@ def _write_foreign(store: Store, cells: Cells, layers: Sequence[Layer], blob: De
         raise Broken(f"the blob {blob.digest} that it came as is gone")
     with path.open("rb") as content, unpack_again(store, cells, content, layers[:-1], layers[-1].diff_id) as filling:
         return _write_again(cells, filling, layers[:-1])
-
