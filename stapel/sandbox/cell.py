@@ -15,6 +15,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from sys import audit as trace
 from typing import Any
 
 from stapel.errors import Cancelled, StapelError
@@ -205,6 +206,7 @@ def _spawn(store_dir: Path) -> tuple[_socket.socket, int]:
     actions = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0), (os.POSIX_SPAWN_DUP2, theirs, _CONTROL)]
     try:
         # A session of its own: an interrupt from the terminal is for us, who cancel in order.
+        trace("worker.before-start")
         pid = os.posix_spawn(sys.executable, argv, {"PATH": "/usr/bin:/bin"}, file_actions=actions, setsid=True)
     except OSError:
         ours.close()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -192,6 +192,9 @@ class SandboxEngine:
 
     def close(self) -> None:
         """See `Engine`."""
+        if self._builds_made is None and self._store.has_leftovers():
+            with suppress(StapelError, OSError):  # what is left now is left for the next run
+                _ = self._builds  # which removes it
         if self._builds_made is not None:
             self._builds_made.close()
         if self._cells_made is not None:

@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from sys import audit as trace
 from typing import Any, Literal
 
 from stapel.api import Cancel, Log
@@ -55,9 +56,11 @@ class Step:
 
     def _record(self, result: dict[str, Any]) -> None:
         if self._result_path is not None:
-            temporary = self._result_path.with_suffix(f".{secrets.token_hex(4)}")
+            temporary = self._result_path.with_suffix(".filling")  # whoever has the lock is the only one who writes
             temporary.write_text(json.dumps({"id": secrets.token_hex(8), **result}))
+            trace("step-result.before-rename")
             temporary.rename(self._result_path)
+            trace("step-result.after-rename")
 
 
 class Steps:

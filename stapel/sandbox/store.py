@@ -35,6 +35,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from sys import audit as trace
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -47,6 +48,7 @@ FORMAT = "2"
 _ID_BYTES = 5
 _TOUCH_S = 3600.0
 _NO_REGISTRY = "docker.io/library/"  # of names without a host and without a slash
+_NAMED_LATER = ("images/.*-*", "compressed/.*-*", "blobs/sha256/.*-*", "names/*/.*-*")
 _DIRECTORIES = (
     *("chains", "images", "names", "blobs/sha256", "compressed", "filling", "stubs", "pins", "steps", "logs", "mnt"),
     f"snapshots/{EMPTY}",
@@ -111,7 +113,9 @@ class Store:
     def new_filling(self) -> str:
         """A new directory to fill; its path relative to the snapshots."""
         name = f"{self._run_id}-{next(self._count)}"
+        trace("filling.before-make")
         (self.dir / "filling" / name).mkdir(mode=0o755)
+        trace("filling.after-make")
         return f"../filling/{name}"
 
     def absolute(self, filling: str) -> Path:
@@ -128,7 +132,9 @@ class Store:
             layer = Layer(_new_id(), diff_id, size_bytes, blob)
             self._pin([layer.snapshot])
             try:
+                trace("snapshot.before-rename")
                 path.rename(self.dir / "snapshots" / layer.snapshot)
+                trace("snapshot.after-rename")
             except OSError:
                 if not (self.dir / "snapshots" / layer.snapshot).exists():
                     raise
@@ -176,6 +182,7 @@ class Store:
                     place.parent.mkdir(parents=True, exist_ok=True)
                     place.touch()
             try:
+                trace("stub.before-rename")
                 filling.rename(path)
             except OSError:
                 if not path.is_dir():
@@ -239,9 +246,23 @@ class Store:
         gone = [path for path in (self.dir / "pins").iterdir() if not self._lives(path.name)]
         pinned = {line for path in gone for line in path.read_text().split()}
         taken = self.take_out(sorted(snapshot for snapshot in pinned if (self.dir / "snapshots" / snapshot).exists()))
-        for path in gone:
+        for path in (*gone, *self._unfinished()):
             path.unlink(missing_ok=True)
         return taken + [f"../filling/{path.name}" for path in self.leftovers()]
+
+    def has_leftovers(self) -> bool:
+        """Whether runs that are gone have left something here."""
+        if not (self.dir / "pins").is_dir():
+            return False
+        pins = (path for path in (self.dir / "pins").iterdir() if not self._lives(path.name))
+        return any(True for _ in itertools.chain(pins, self.leftovers(), self._unfinished()))
+
+    def _unfinished(self) -> Iterator[Path]:
+        """Files of runs that are gone, which have no name yet."""
+        for pattern in _NAMED_LATER:
+            for path in self.dir.glob(pattern):
+                if not self._lives(path.name[1:].partition("-")[0]):
+                    yield path
 
     def leftovers(self) -> list[Path]:
         """What runs that are gone were filling."""
@@ -430,7 +451,9 @@ class Store:
         path = self._name_path(repository, name)
         path.parent.mkdir(exist_ok=True)
         try:
+            trace("name.before-link")
             path.symlink_to(image_id)
+            trace("name.after-link")
         except FileExistsError:
             temporary = path.parent / f".{self._run_id}-{next(self._count)}"
             temporary.symlink_to(image_id)
@@ -453,7 +476,9 @@ class Store:
     def _write(self, path: Path, data: bytes) -> None:
         temporary = path.parent / f".{self._run_id}-{next(self._count)}"
         temporary.write_bytes(data)
+        trace("image-record.before-rename")
         temporary.rename(path)
+        trace("image-record.after-rename")
 
 
 def layer_document(layer: Layer) -> dict[str, Any]:

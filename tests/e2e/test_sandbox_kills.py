@@ -1,0 +1,89 @@
+"""Builds in the sandbox that are killed at every point of its store: the next one makes good what is left."""
+
+import os
+import secrets
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from samples.make_base import busybox_archive, find_busybox
+from tests.trace_points import Plan, trace_points
+
+APP = """\
+image: app
+from: test/busybox:1
+git:
+- add: /src
+  to: /app
+  stageDependencies: {setup: "*"}
+shell:
+  beforeInstall: echo one >/one
+  setup: cat /app/a >/two
+"""
+# Not on the way of a build in a home where the first one is behind it: these are of an engine's start.
+ONCE = {"seccomp.before-rename", "stub.before-rename"}
+
+
+def own_points():
+    points = trace_points()
+    return [point for point, modules in points.items() if all("/sandbox/" in module for module in modules)]
+
+
+@pytest.fixture
+def project(make_project, tmp_path):
+    project = make_project(APP, {"src/a": "0"})
+    project.env["CONVEYOR_ENGINE"] = "sandbox"
+    archive = tmp_path / "busybox.tar"
+    archive.write_bytes(busybox_archive(find_busybox()))
+    assert project.conveyor("image", "import", "test/busybox:1", str(archive)).status == 0
+    return project
+
+
+def build(project, tmp_path, *at, log=False):
+    directory = tmp_path / f"plan-{secrets.token_hex(4)}"
+    directory.mkdir()
+    plan = Plan(directory, at, log=log)
+    command = plan.command("build", "--save-build-report")
+    env = {**project.env, **plan.env()}
+    ran = subprocess.run(command, cwd=project.directory, env=env, capture_output=True, text=True, timeout=120, check=False)
+    return ran, plan.points()
+
+
+def processes_of(home):
+    """Command lines that name a home."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                line = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if os.fsencode(home) in line:
+                found.append(line)
+    return found
+
+
+def test_a_build_killed_anywhere_is_made_good_by_the_next(project, tmp_path):
+    home = Path(project.env["CONVEYOR_HOME_DIR"])
+    first, reached = build(project, tmp_path, log=True)
+    assert first.returncode == 0, first.stderr
+    points = [point for point in dict.fromkeys(reached) if point in own_points()]
+    assert set(own_points()) - set(points) <= ONCE
+    for number, point in enumerate(points):
+        if point in ONCE:
+            continue
+        project.change("src/a", f"change {number}")
+        killed, _ = build(project, tmp_path, (point, 1, "kill"))
+        assert killed.returncode == -signal.SIGKILL, (point, killed.stderr)
+        project.build()
+        assert processes_of(home) == [], point
+        assert list((home / "sandbox/filling").iterdir()) == [], point
+        assert list((home / "sandbox/pins").iterdir()) == [], point
+        assert list((home / "runs").iterdir()) == [], point
+    names = project.build().names()
+    assert [project.build("--require-built-images").names() for _ in range(3)] == [names] * 3
+    assert project.conveyor("host", "fsck").status == 0
+    left = [path for path in (home / "sandbox").glob("*/*") if path.name.startswith(".") and path.name != ".lock"]
+    assert left == []
