@@ -18,6 +18,17 @@ if TYPE_CHECKING:
 MakeProject = Callable[..., Project]
 
 
+@pytest.fixture(autouse=True)
+def _forget_registry(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What the engine has under names of the test's registry goes with the test: every build lists the engine's images."""
+    if not {"registry", "images"} <= set(request.fixturenames):
+        yield
+        return
+    images, registry = request.getfixturevalue("images"), request.getfixturevalue("registry")
+    yield
+    images.remove_host(registry.host)
+
+
 @pytest.fixture
 def images(docker_engine: docker.APIClient) -> Images:
     """What the engine has."""

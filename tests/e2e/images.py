@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import stat
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -95,9 +95,17 @@ class Images:
 
     def remove_repository(self, repository: str) -> None:
         """Remove all names of a repository, and what has no other name."""
+        self._remove(self.names(repository))
+
+    def remove_host(self, host: str) -> None:
+        """Likewise of all repositories of a registry."""
+        names = {name for image in self.client.images() for name in image["RepoTags"] or ()}
+        self._remove({name for name in names if name.startswith(f"{host}/")})
+
+    def _remove(self, names: Iterable[str]) -> None:
         import docker.errors
 
-        for name in self.names(repository):
+        for name in names:
             try:
                 self.client.remove_image(name, force=True)
             except docker.errors.ImageNotFound:
