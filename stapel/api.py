@@ -220,8 +220,11 @@ class Upkeep(Protocol):
     def remove_images(self, unused_since: Mapping[str, float]) -> tuple[str, ...]:
         """Remove images, and what only they need, unless they were used after the time given or a living run uses them."""
 
-    def remove_unneeded(self, younger_s: float) -> int:
-        """Remove what no image needs, but what was made in the last `younger_s`; how many things it was."""
+    def unneeded(self, younger_s: float) -> tuple[str, ...]:
+        """What no image needs and no run uses, but what was made in the last `younger_s`; each by its kind and name."""
+
+    def remove_unneeded(self, younger_s: float) -> None:
+        """Remove it, with all that is known of it."""
 
     def check(self, *, mend: bool) -> Iterator[Fault]:
         """Look at everything: names, images, the files of every layer, the bytes that came from other stores."""

@@ -99,14 +99,19 @@ def make_tools(home_dir: Path) -> Path:
 
 def remove_other_tools(home_dir: Path) -> None:
     """Remove the toolchains of other states of this host. No other run may be using the home."""
+    for path in other_tools(home_dir):
+        path.rename(path.with_name(f".filling-{path.name}"))
+    _remove_left(home_dir / "toolchain")
+
+
+def other_tools(home_dir: Path) -> list[Path]:
+    """The toolchains of other states of this host; none where its tools cannot be found."""
     try:
         current = _place(home_dir, {tool.name: _find(tool.name) for tool in TOOLS})
     except StapelError:
-        return
-    for path in current.parent.iterdir() if current.parent.is_dir() else ():
-        if path != current and not path.name.startswith("."):
-            path.rename(path.with_name(f".filling-{path.name}"))
-    _remove_left(current.parent)
+        return []
+    there = sorted(current.parent.iterdir()) if current.parent.is_dir() else []
+    return [path for path in there if path != current and not path.name.startswith(".")]
 
 
 def _place(home_dir: Path, sources: Mapping[str, Path]) -> Path:

@@ -33,6 +33,11 @@ def decide(home_dir: Path, upkeep: Upkeep, limits: Limits) -> list[Verdict]:
     return choose(items, now_s=time.time(), to_free_bytes=to_free, keep_for_s=limits.keep_for_s)
 
 
+def unneeded(upkeep: Upkeep) -> tuple[str, ...]:
+    """What nobody needs, whatever the limits."""
+    return upkeep.unneeded(PROTECTED_S)
+
+
 def clean(home_dir: Path, upkeep: Upkeep, limits: Limits, on_removed: Callable[[Verdict], None]) -> None:
     """Remove what nobody needs, then what has to go; again, where the disk has got back less than was thought."""
     remove_rubbish(home_dir)

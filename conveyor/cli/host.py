@@ -47,7 +47,7 @@ _dry_run = click.option(
 @home_option
 def clean_up(allowed_size: str, min_free: str, keep_for: str, dry_run: bool, home_dir: Path) -> None:
     """Remove what nobody needs, and then what was not used for longest, until the home is within its limits."""
-    from conveyor.cleanup.host import Limits, clean, decide, volume_of
+    from conveyor.cleanup.host import Limits, clean, decide, unneeded, volume_of
     from conveyor.cleanup.limits import parse_duration
     from conveyor.events.text import size_text
 
@@ -57,6 +57,8 @@ def clean_up(allowed_size: str, min_free: str, keep_for: str, dry_run: bool, hom
         _read("--keep-for", keep_for, parse_duration) if keep_for else None,
     )
     with _open(home_dir) as upkeep:
+        for what in unneeded(upkeep):
+            click.echo(f"remove  {what}  (nobody needs it)")
         if dry_run:
             for verdict in decide(home_dir, upkeep, limits):
                 click.echo(_line(verdict))

@@ -7,6 +7,7 @@ from collections import deque
 from conveyor.events.lines import LineBuffer, strip_control
 
 LINE_LIMIT = 4096
+LINES = 20
 
 
 class Tail:
@@ -17,7 +18,7 @@ class Tail:
 
     __slots__ = ("_buffer", "_lines")
 
-    def __init__(self, lines: int = 20) -> None:
+    def __init__(self, lines: int = LINES) -> None:
         self._lines: deque[str] = deque(maxlen=lines)
         self._buffer = LineBuffer(LINE_LIMIT, "cut")
 

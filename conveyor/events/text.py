@@ -19,6 +19,7 @@ from conveyor.events.api import (
     Warned,
 )
 from conveyor.events.lines import strip_control
+from conveyor.events.tail import LINES
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 _KEY_WIDTH = 9
@@ -180,7 +181,10 @@ def _failed(failure: Failure, look: Look) -> list[str]:
     lines = [look.red(f"Failed {stage_label(failure.image, failure.stage)}") + f": {first}"]
     lines += ["  " + line for line in rest]
     if failure.tail:
-        lines.append(f"  Last {_count(len(failure.tail), 'line')} of its log:")
+        # The nameless image needs no name, and a shell would take its sign for the home directory.
+        target = f"{failure.image}/{failure.stage}" if failure.image else ""
+        more = f" (`conveyor logs {target}".rstrip() + "` shows all of it)" if len(failure.tail) >= LINES else ""
+        lines.append(f"  Last {_count(len(failure.tail), 'line')} of its log{more}:")
         lines += ["  | " + strip_control(line) for line in failure.tail]
     where = f"image {image}" + (f", stage {failure.stage}" if failure.stage else "")
     lines.append(f"  exit status {failure.status}, {where}" if failure.status else f"  {where}")

@@ -64,7 +64,7 @@ def _find_lie(store: Store, image_id: str) -> str:
 
 def _check_names(store: Store, *, mend: bool) -> Iterator[Fault]:
     there = set(store.image_ids())
-    for image_id, names in store.names_of_images().items():
+    for image_id, names in store.names.of_images().items():
         if image_id in there or _is_there(store, image_id):
             continue
         if mend:

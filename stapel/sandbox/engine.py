@@ -124,7 +124,7 @@ class SandboxEngine:
         config = empty_config(platform or self.platform()).with_(run=run)
         final = child(config, diff_ids=(layer.diff_id,), created_ms=time.time_ns() // 1_000_000)
         image_id = self._store.put_image(final.to_bytes(), (layer,))
-        self._store.set_name(parsed.repository_text, parsed.tag or DEFAULT_TAG, image_id)
+        self._store.names.set(parsed.repository_text, parsed.tag or DEFAULT_TAG, image_id)
         return image_id
 
     def hold(self, image: ImageView | None) -> SandboxHeld:
@@ -250,7 +250,7 @@ class SandboxEngine:
         return SandboxHeld(_config(image), image.layers, image.id)
 
     def _named(self, repository: str, name: str) -> StoredImage | None:
-        image_id = self._store.named(repository, name)
+        image_id = self._store.names.get(repository, name)
         if image_id is None:
             return None
         try:
@@ -271,7 +271,7 @@ class SandboxEngine:
                 hint="name an image, or a digest, of this platform",
             )
         image_id = self._bring(view)
-        self._store.set_name(repository, name, image_id)
+        self._store.names.set(repository, name, image_id)
         return self._store.image(image_id)
 
     def _bring(self, image: ImageView) -> str:

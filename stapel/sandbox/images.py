@@ -52,7 +52,7 @@ class SandboxImages:
         """The names; a list is always fresh."""
         del fresh
         self._store.open()
-        return iter([name for name in self._store.names(self.repository) if name.startswith(prefix) and ":" not in name])
+        return iter([name for name in self._store.names.of(self.repository) if name.startswith(prefix) and ":" not in name])
 
     def describe(self, name: str) -> Description:
         """See `ImageStore`."""
@@ -87,13 +87,13 @@ class SandboxImages:
         config = ImageConfig({"architecture": "amd64", "os": "linux", "config": {"Labels": {RECORD_LABEL: "1"}}})
         self._store.open()
         image_id = self._store.put_image(config.with_(rootfs={"type": "layers", "diff_ids": []}).to_bytes(), ())
-        self._store.set_name(self.repository, name, image_id)
+        self._store.names.set(self.repository, name, image_id)
 
     def name(self, name: str, image: Descriptor) -> None:
         """Name an image."""
         self._store.open()
         self._store.image(image.digest)
-        self._store.set_name(self.repository, name, image.digest)
+        self._store.names.set(self.repository, name, image.digest)
 
     def delete(self, image: Descriptor) -> None:
         """Remove an image, its names, and what nothing else needs of it."""
@@ -103,11 +103,11 @@ class SandboxImages:
     def unname(self, name: str) -> None:
         """Remove one name."""
         self._store.open()
-        self._store.remove_name(self.repository, name)
+        self._store.names.remove(self.repository, name)
 
     def _named(self, name: str) -> StoredImage:
         self._store.open()
-        image_id = self._store.named(self.repository, name)
+        image_id = self._store.names.get(self.repository, name)
         if image_id is None:
             raise NotFound(f"there is no image {self.reference(name)}")
         return self._store.image(image_id)

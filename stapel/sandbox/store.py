@@ -37,17 +37,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from sys import audit as trace
 from typing import Any
-from urllib.parse import quote, unquote
 
 from stapel.errors import Broken, NotFound
 from stapel.oci.api import Descriptor
 from stapel.runs import is_alive
+from stapel.sandbox.naming import Names
 
 EMPTY = "0"
 FORMAT = "2"
 _ID_BYTES = 5
 _TOUCH_S = 3600.0
-_NO_REGISTRY = "docker.io/library/"  # of names without a host and without a slash
 _NAMED_LATER = ("images/.*-*", "compressed/.*-*", "blobs/sha256/.*-*", "names/*/.*-*")
 _DIRECTORIES = (
     *("chains", "images", "names", "blobs/sha256", "compressed", "filling", "stubs", "pins", "steps", "logs", "mnt"),
@@ -82,6 +81,7 @@ class Store:
         self._home_dir = home_dir
         self._run_id = run_id
         self._count = itertools.count(1)
+        self.names = Names(self.dir / "names", lambda: f".{run_id}-{next(self._count)}")
         self._ready = False
         self._pinning = threading.Lock()
         self._pinned: set[str] = set()
@@ -218,8 +218,17 @@ class Store:
             return self._take_out_unused(snapshots)
 
     def _take_out_unused(self, snapshots: Iterable[str]) -> list[str]:
-        used = {layer.snapshot for image in self.images() for layer in image.layers} | self._pins_of_others()
+        used = self._used_snapshots()
         return [self._take_out(snapshot) for snapshot in snapshots if snapshot not in used]
+
+    def _used_snapshots(self) -> set[str]:
+        return {layer.snapshot for image in self.images() for layer in image.layers} | self._pins_of_others()
+
+    def unused_snapshots(self) -> list[str]:
+        """The snapshots that nobody needs at this moment."""
+        there = self.snapshots()
+        used = self._used_snapshots()
+        return [snapshot for snapshot in there if snapshot not in used]
 
     def take_out_images(self, unused_since: Mapping[str, float]) -> tuple[tuple[str, ...], list[str]]:
         """Forget images that were not used since, with their names, and take out the snapshots that only they have.
@@ -230,7 +239,7 @@ class Store:
         snapshots: set[str] = set()
         with self._locked(fcntl.LOCK_EX):
             pinned = self.pins()
-            names = self._links_of_names()
+            names = self.names.links()
             for image_id, since_s in unused_since.items():
                 with suppress(FileNotFoundError, NotFound, Broken):
                     own = {layer.snapshot for layer in self.image(image_id).layers}
@@ -357,18 +366,15 @@ class Store:
     def remove_image(self, image_id: str) -> tuple[Layer, ...]:
         """Forget an image and all its names; the layers that it had."""
         gone = self.image(image_id)
-        self._forget_image(image_id, self._links_of_names())
+        self._forget_image(image_id, self.names.links())
         return gone.layers
 
     def forget_unreadable(self, image_id: str) -> None:
         """Forget an image whose record cannot be read, and its names."""
-        self._forget_image(image_id, self._links_of_names())
+        self._forget_image(image_id, self.names.links())
 
     def _forget_image(self, image_id: str, names: Mapping[str, Sequence[Path]]) -> None:
-        for path in names.get(image_id, ()):
-            with suppress(OSError):
-                if str(path.readlink()) == image_id:
-                    path.unlink()
+        self.names.forget(image_id, names)
         (self.dir / "images" / image_id.partition(":")[2]).unlink(missing_ok=True)
 
     def images(self, *, readable: bool = False) -> Iterator[StoredImage]:
@@ -410,68 +416,6 @@ class Store:
                 if blob is not None:
                     found.add(blob.digest)
         return frozenset(found)
-
-    def names_of_images(self) -> dict[str, list[str]]:
-        """The names of each image, REPOSITORY:NAME."""
-        return {
-            image_id: sorted(f"{unquote(path.parent.name)}:{unquote(path.name)}" for path in paths)
-            for image_id, paths in self._links_of_names().items()
-        }
-
-    def _links_of_names(self) -> dict[str, list[Path]]:
-        found: dict[str, list[Path]] = {}
-        for path in (self.dir / "names").glob("*/*"):
-            with suppress(OSError):
-                if not path.name.startswith("."):
-                    found.setdefault(str(path.readlink()), []).append(path)
-        return found
-
-    # -- names
-
-    def names(self, repository: str) -> dict[str, str]:
-        """The names of a repository and their images' ids."""
-        directory = self._names_dir(repository)
-        found = {}
-        with suppress(FileNotFoundError):
-            for path in directory.iterdir():
-                if not path.name.startswith("."):
-                    with suppress(OSError):
-                        found[unquote(path.name)] = str(path.readlink())
-        return found
-
-    def named(self, repository: str, name: str) -> str | None:
-        """The id of the image of a name."""
-        try:
-            return str(self._name_path(repository, name).readlink())
-        except FileNotFoundError:
-            return None
-
-    def set_name(self, repository: str, name: str, image_id: str) -> None:
-        """Give a name to an image, or let it mean another one, in one step."""
-        path = self._name_path(repository, name)
-        path.parent.mkdir(exist_ok=True)
-        try:
-            trace("name.before-link")
-            path.symlink_to(image_id)
-            trace("name.after-link")
-        except FileExistsError:
-            temporary = path.parent / f".{self._run_id}-{next(self._count)}"
-            temporary.symlink_to(image_id)
-            temporary.rename(path)
-
-    def remove_name(self, repository: str, name: str) -> None:
-        """Remove a name. `NotFound`."""
-        try:
-            self._name_path(repository, name).unlink()
-        except FileNotFoundError:
-            raise NotFound(f"there is no name {name} in {repository}") from None
-
-    def _name_path(self, repository: str, name: str) -> Path:
-        return self._names_dir(repository) / quote(name, safe="")
-
-    def _names_dir(self, repository: str) -> Path:
-        # The names of a project stand in a directory of its name: `stapel.sandbox.names` reads it.
-        return self.dir / "names" / quote(repository.removeprefix(_NO_REGISTRY), safe="")
 
     def _write(self, path: Path, data: bytes) -> None:
         temporary = path.parent / f".{self._run_id}-{next(self._count)}"

@@ -21,7 +21,7 @@ from stapel.sandbox.cell import CellError, Cells
 from stapel.sandbox.image import parse_config
 from stapel.sandbox.images import RECORD_LABEL
 from stapel.sandbox.store import Store, StoredImage
-from stapel.toolchain import remove_other_tools
+from stapel.toolchain import other_tools, remove_other_tools
 
 _PURGED = "purged-"
 
@@ -38,7 +38,7 @@ class SandboxUpkeep:
     def images(self) -> tuple[KeptImage, ...]:
         """See `Upkeep`."""
         self._store.open()
-        names = self._store.names_of_images()
+        names = self._store.names.of_images()
         pinned = self._store.pins()
         found = []
         for image in self._store.images(readable=True):
@@ -52,7 +52,18 @@ class SandboxUpkeep:
         self.remove(rubbish)
         return removed
 
-    def remove_unneeded(self, younger_s: float) -> int:
+    def unneeded(self, younger_s: float) -> tuple[str, ...]:
+        """See `Upkeep`."""
+        self._store.open()
+        found = [f"snapshot {name}" for name in self._store.unused_snapshots()]
+        found += [f"blob sha256:{path.name}" for path in self._unused_blobs(time.time() - younger_s)]
+        found += [f"half a snapshot {path.name}" for path in self._store.leftovers()]
+        found += [f"purged store {path.name}" for path in self._purged_before()]
+        if not living_runs(self._home_dir, self._run_id):
+            found += [f"toolchain {path.name}" for path in other_tools(self._home_dir)]
+        return tuple(found)
+
+    def remove_unneeded(self, younger_s: float) -> None:
         """See `Upkeep`."""
         self._store.open()
         self._remove_purged()
@@ -65,7 +76,6 @@ class SandboxUpkeep:
         self.remove(rubbish)
         for path in blobs:
             path.unlink(missing_ok=True)
-        return len(rubbish) + len(blobs)
 
     def check(self, *, mend: bool) -> Iterator[Fault]:
         """See `Upkeep`."""
@@ -87,15 +97,21 @@ class SandboxUpkeep:
         self._store.forget_open()
 
     def _remove_purged(self) -> None:
+        for left in self._purged_before():
+            # A worker works below a store, so what goes is brought into it.
+            self._store.open()
+            filling = self._store.new_filling()
+            left.rename(self._store.absolute(filling) / "purged")
+            self.remove([filling])
+
+    def _purged_before(self) -> list[Path]:
         """What this run, or one that was killed, has purged."""
+        found = []
         for left in sorted(self._home_dir.glob(f"{_PURGED}*")):
             run_id = left.name.removeprefix(_PURGED).partition("-")[0]
             if run_id == self._run_id or not is_alive(self._home_dir, run_id):
-                # A worker works below a store, so what goes is brought into it.
-                self._store.open()
-                filling = self._store.new_filling()
-                left.rename(self._store.absolute(filling) / "purged")
-                self.remove([filling])
+                found.append(left)
+        return found
 
     def remove(self, paths: Sequence[str]) -> None:
         """Remove directories whose owners are mapped, relative to the snapshots."""
@@ -128,15 +144,15 @@ class SandboxUpkeep:
             is_fetched=bool(image.layers) and all(layer.blob is not None for layer in image.layers),
         )
 
-    def _take_out_blobs(self, before_s: float) -> list[Path]:
+    def _unused_blobs(self, before_s: float) -> list[Path]:
         """Blobs that no layer came as. A young one may be of a layer that is not there yet."""
-        directory = self._store.dir / "blobs/sha256"
-        old = [path for path in directory.iterdir() if path.lstat().st_mtime < before_s]
+        old = [path for path in (self._store.dir / "blobs/sha256").iterdir() if _is_older(path, before_s)]
         used = self._store.blobs_in_use()
+        return [path for path in old if f"sha256:{path.name}" not in used]
+
+    def _take_out_blobs(self, before_s: float) -> list[Path]:
         taken = []
-        for path in old:
-            if f"sha256:{path.name}" in used:
-                continue
+        for path in self._unused_blobs(before_s):
             aside = self._store.temporary_blob()
             with suppress(FileNotFoundError):
                 path.rename(aside)

@@ -78,6 +78,12 @@ def test_the_log_of_a_stage_that_failed(project):
     project.build(status=1)
     shown = project.conveyor("logs", "app")
     assert shown.stdout.endswith("==> app/setup\nsetting up\n")
+    project.configure(TEXT.replace("FAIL", "seq 1 100; exit 7"))
+    project.commit()
+    failed = project.build(status=1).run.stderr
+    assert "Last 20 lines of its log (`conveyor logs app/setup` shows all of it):" in failed
+    shown = project.conveyor("logs", "app/setup")
+    assert shown.stdout.startswith("setting up1\n2\n")
     assert "its last build here, which failed" in shown.stderr
     project.configure(TEXT.replace("FAIL", "true"))
     project.commit()
@@ -135,6 +141,24 @@ def test_an_image_is_exported(project, tmp_path):
     assert kept.status == 0, kept.stderr
     index = json.loads((tmp_path / "layout/index.json").read_text())
     assert [item["annotations"]["org.opencontainers.image.ref.name"] for item in index["manifests"]] == ["latest"]
+
+
+def test_an_image_of_a_registry(project, registry, tmp_path):
+    repo = ["--repo", f"{registry.host}/of-a-registry-{project.env['CONVEYOR_ENGINE']}", "--insecure-registry"]
+    project.build(*repo)
+    assert "setting up" in project.conveyor("logs", "app/setup", *repo).stdout
+    other = {"CONVEYOR_HOME_DIR": str(tmp_path / "other-home")}
+    ran = project.conveyor("run", *repo, env=other)
+    assert (ran.status, ran.stdout) == (5, "100\n55\n/made\nby the image\n"), ran.stderr
+    exported = project.conveyor("export", "--keep-labels", *repo, "--to", f"oci-archive:{tmp_path}/image.tar:1", env=other)
+    assert exported.status == 0, exported.stderr
+    with open_archive(tmp_path / "image.tar") as archive:
+        stage = RegistryStore(f"{registry.host}/{repo[1].partition('/')[2]}", insecure=True)
+        exported = archive.get("1").descriptor
+        assert any(stage.get(name).descriptor == exported for name in stage.names())  # byte for byte as it is stored
+    unknown = project.conveyor("logs", "app/setup", *repo, env=other)
+    assert unknown.status == 1
+    assert "the log is on the machine that built it" in unknown.stderr
 
 
 @pytest.mark.docker

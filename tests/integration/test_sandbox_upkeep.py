@@ -129,7 +129,15 @@ def test_what_nobody_needs_goes(home):
         os.utime(store / "blobs/sha256/old", (OLD_S, OLD_S))
         os.utime(store / "compressed/of-none", (OLD_S, OLD_S))
         (home / "toolchain/0000000000000000").mkdir(parents=True)
-        assert engine.upkeep.remove_unneeded(DAY_S) == 3
+        assert sorted(engine.upkeep.unneeded(DAY_S)) == [
+            "blob sha256:old",
+            "half a snapshot 0123456789ab-1",
+            "snapshot orphan",
+            "toolchain 0000000000000000",
+        ]
+        assert snapshots(home) == needed | {"orphan"}
+        engine.upkeep.remove_unneeded(DAY_S)
+        assert engine.upkeep.unneeded(DAY_S) == ()
         assert snapshots(home) == needed
         assert [path.name for path in (store / "blobs/sha256").iterdir()] == [young]
         assert not (store / "chains/dangling").is_symlink()
@@ -147,7 +155,7 @@ def test_a_removal_that_was_killed_is_ended_by_the_next(home):
         assert len(removed) == len(rubbish) == 1
     assert len(list((home / "sandbox/filling").iterdir())) == 1
     with opened(home) as engine:
-        assert engine.upkeep.remove_unneeded(DAY_S) == 1
+        engine.upkeep.remove_unneeded(DAY_S)
         assert list((home / "sandbox/filling").iterdir()) == []
 
 

@@ -134,6 +134,18 @@ def test_a_shell_on_a_terminal(home, where):
         assert person.status() == 7
 
 
+def test_an_image_is_run_on_a_terminal(home, where):
+    """By its own command, or another one, and not by the toolchain's shell."""
+    script = "test -e /.conveyor/stapel || echo own; read line; stty size; echo got $line; exit 6"
+    with terminal(home, where, f"engine.run(held, ('/bin/sh', '-c', {script!r}))") as person:
+        person.expect(rb"own\r\n")
+        person.type(b"this\r")
+        person.expect(rb"33 101\r\ngot this\r\n")
+        assert person.status() == 6
+    ran = piped(home, where, "engine.run(held, ('cat',))", b"x" * 100_000)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, b"x" * 100_000, b"")
+
+
 def test_the_end_of_what_is_typed_ends_the_shell(home, where):
     with terminal(home, where, SHELL) as person:
         person.expect(rb"[#$] $")

@@ -1,0 +1,89 @@
+"""The names of images: links, a directory a repository. A name is given, or changed, in one step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from sys import audit as trace
+from urllib.parse import quote, unquote
+
+from stapel.errors import NotFound
+
+_NO_REGISTRY = "docker.io/library/"  # of names without a host and without a slash
+
+
+class Names:
+    """The names in a directory. `new_temporary` gives names of files that are to be renamed. Thread-safe."""
+
+    def __init__(self, directory: Path, new_temporary: Callable[[], str]) -> None:
+        self._dir = directory
+        self._new_temporary = new_temporary
+
+    def of(self, repository: str) -> dict[str, str]:
+        """The names of a repository and their images' ids."""
+        directory = self._directory(repository)
+        found = {}
+        with suppress(FileNotFoundError):
+            for path in directory.iterdir():
+                if not path.name.startswith("."):
+                    with suppress(OSError):
+                        found[unquote(path.name)] = str(path.readlink())
+        return found
+
+    def get(self, repository: str, name: str) -> str | None:
+        """The id of the image of a name."""
+        try:
+            return str(self._path(repository, name).readlink())
+        except FileNotFoundError:
+            return None
+
+    def set(self, repository: str, name: str, image_id: str) -> None:
+        """Give a name to an image, or let it mean another one, in one step."""
+        path = self._path(repository, name)
+        path.parent.mkdir(exist_ok=True)
+        try:
+            trace("name.before-link")
+            path.symlink_to(image_id)
+            trace("name.after-link")
+        except FileExistsError:
+            temporary = path.parent / self._new_temporary()
+            temporary.symlink_to(image_id)
+            temporary.rename(path)
+
+    def remove(self, repository: str, name: str) -> None:
+        """Remove a name. `NotFound`."""
+        try:
+            self._path(repository, name).unlink()
+        except FileNotFoundError:
+            raise NotFound(f"there is no name {name} in {repository}") from None
+
+    def of_images(self) -> dict[str, list[str]]:
+        """The names of each image, REPOSITORY:NAME."""
+        return {
+            image_id: sorted(f"{unquote(path.parent.name)}:{unquote(path.name)}" for path in paths)
+            for image_id, paths in self.links().items()
+        }
+
+    def links(self) -> dict[str, list[Path]]:
+        """The links to each image."""
+        found: dict[str, list[Path]] = {}
+        for path in self._dir.glob("*/*"):
+            with suppress(OSError):
+                if not path.name.startswith("."):
+                    found.setdefault(str(path.readlink()), []).append(path)
+        return found
+
+    def forget(self, image_id: str, links: Mapping[str, Sequence[Path]]) -> None:
+        """Remove those of these links that still lead to an image."""
+        for path in links.get(image_id, ()):
+            with suppress(OSError):
+                if str(path.readlink()) == image_id:
+                    path.unlink()
+
+    def _path(self, repository: str, name: str) -> Path:
+        return self._directory(repository) / quote(name, safe="")
+
+    def _directory(self, repository: str) -> Path:
+        # The names of a project stand in a directory of its name: `stapel.sandbox.names` reads it.
+        return self._dir / quote(repository.removeprefix(_NO_REGISTRY), safe="")
