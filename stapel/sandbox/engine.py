@@ -57,6 +57,7 @@ class SandboxEngine:
         self._runner = runner
         self._driver = driver
         self._lock = threading.Lock()
+        self._converting = threading.Lock()
         self._cells_made: Cells | None = None
         self._builds_made: Builds | None = None
         self._images = SandboxImages(project, self._store, self._read_layer, self._bring, self._collect)
@@ -262,10 +263,19 @@ class SandboxEngine:
         self._store.touch(image.id)
         driver = self._cells.driver
         if any(layer.driver != driver for layer in image.layers):
-            from stapel.sandbox.converting import convert
-
-            image = convert(self._store, self._cells, image, self._read_layer)
+            image = self._convert(image)
         return SandboxHeld(_config(image), image.layers, image.id)
+
+    def _convert(self, image: StoredImage) -> StoredImage:
+        from stapel.sandbox.converting import convert
+
+        with self._converting:  # of several threads that hold it the first does it
+            before = self._store.image(image.id)
+            if not self._store.pin(before.layers):
+                raise Broken(f"image {image.id} is not complete: a snapshot of it is gone from {self._store.dir}")
+            after = convert(self._store, self._cells, before, self._read_layer)
+            self._collect([layer for layer in before.layers if layer not in after.layers])
+            return after
 
     def _named(self, repository: str, name: str) -> StoredImage | None:
         image_id = self._store.named(repository, name)

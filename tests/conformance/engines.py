@@ -191,6 +191,11 @@ ENGINES = {
 }
 # Engines that differ in how they start commands, and in nothing else.
 RUNNERS = {f"sandbox-{name}": pytest.param(partial(sandbox_subject, runner=name)) for name in ("runc", "crun")}
+# Engines that differ in how they keep files, and in nothing else.
+DRIVERS = {
+    "sandbox-copy": pytest.param(partial(sandbox_subject, driver="copy")),
+    "sandbox-btrfs": pytest.param(partial(sandbox_subject, driver="btrfs")),
+}
 
 
 def file(path, text=b"", mode=0o644, **fields):
