@@ -12,10 +12,9 @@ import struct
 from collections.abc import Sequence
 
 from stapel.oci.layer import LayerResult
-from stapel.sandbox.inside.drivers import EMPTY
+from stapel.sandbox.inside.drivers import EMPTY, VOLUME
 from stapel.sandbox.inside.wholes import Wholes
 
-VOLUME = b"/volume"  # beside `fs`, which is a link into it
 _ROOT_INODE = 256
 _SUBVOL_CREATE = 0x5000940E
 _SNAP_CREATE_V2 = 0x50009417

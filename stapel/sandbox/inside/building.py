@@ -6,15 +6,15 @@ import _socket
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stapel.oci.directories import remove_tree
-from stapel.oci.layer import LayerResult
-from stapel.sandbox.inside.btrfs import remove_subvolume
-from stapel.sandbox.inside.drivers import EMPTY, Driver
+from stapel.sandbox.inside.drivers import EMPTY, LIST, VOLUME, Driver
 from stapel.sandbox.inside.points import NoMountPoint
-from stapel.sandbox.inside.wholes import LIST
 from stapel.sandbox.wire import receive
+
+if TYPE_CHECKING:
+    from stapel.oci.layer import LayerResult
 
 OWN = b".conveyor"  # the place of our own mount points
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -93,7 +93,10 @@ def _told(written: LayerResult) -> dict[str, Any]:
 
 def remove_snapshot(path: bytes) -> None:
     """Remove a snapshot, or what was filled to become one."""
-    remove_subvolume(path)
+    if os.path.lexists(path + VOLUME):
+        from stapel.sandbox.inside.btrfs import remove_subvolume
+
+        remove_subvolume(path)
     remove(path)
 
 

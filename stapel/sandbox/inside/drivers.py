@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from stapel.oci.layer import LayerResult
 
 EMPTY = b"0"  # a snapshot without files
+LIST = b"/entries"  # beside `fs`: the list of the layer of a whole tree
+VOLUME = b"/volume"  # beside `fs`: a subvolume of btrfs
 AUTO = ("overlay", "btrfs", "copy")  # the first that works is used
 
 

@@ -14,12 +14,11 @@ from typing import BinaryIO
 from stapel.oci.archive import Member
 from stapel.oci.diff import diff_trees
 from stapel.oci.layer import Entry, LayerResult, write_layer
-from stapel.sandbox.inside.drivers import EMPTY
+from stapel.sandbox.inside.drivers import EMPTY, LIST
 from stapel.sandbox.inside.listing import listed as listed_entries
 from stapel.sandbox.inside.listing import put_entry
 from stapel.sandbox.inside.syscalls import MNT_DETACH, MS_BIND, mount, unmount
 
-LIST = b"/entries"  # beside `fs`
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
