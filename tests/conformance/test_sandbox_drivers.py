@@ -157,6 +157,23 @@ def test_an_image_stays_usable_when_the_driver_changes(home_of, request, tmp_pat
                 engine.close()
 
 
+def test_a_file_of_a_layer_below_that_has_changed_in_a_whole_tree_is_found(tmp_path):
+    with open_run(tmp_path) as run:
+        engine = SandboxEngine("damaged", run_id=run.id, home_dir=tmp_path, tmp_dir=tmp_path, driver="copy")
+        try:
+            busybox_of(engine, tmp_path)
+            held = engine.base("conveyor-test/busybox:1", engine.platform(), Said())
+            for step in (FILES, Run(SCRIPT), AGAIN):
+                held = engine.build(held, [step], Said(), Cancel())
+            engine.put(held, held.config, engine.images, Cancel())
+            assert list(engine.upkeep.check(mend=False)) == []
+            damaged = tmp_path / "sandbox/snapshots" / held.layers[-1].snapshot / "fs/deep/15/file"
+            damaged.write_text("other")
+            assert ["/deep/15/file is another" in fault.what for fault in engine.upkeep.check(mend=False)] == [True]
+        finally:
+            engine.close()
+
+
 @pytest.mark.parametrize("driver", ["overlay", "copy"])
 def test_a_chain_of_many_layers(driver, home_of, request):
     with sandbox_subject(home_of(driver), request, driver=driver) as subject:

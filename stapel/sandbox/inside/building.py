@@ -87,6 +87,17 @@ def read_layer(snapshot: bytes, below: bytes, out_fd: int) -> dict[str, Any]:
             return _told(write_upper(snapshot, below or EMPTY, out))
 
 
+def find_unlisted(snapshot: bytes, below: bytes) -> bytes:
+    """A path of a whole tree that is not as below, and not by its layer; b"": none, or the snapshot has no list."""
+    try:
+        with open(snapshot.removesuffix(b"/fs") + LIST, "rb") as listing:
+            from stapel.sandbox.inside import listing as lists
+
+            return lists.find_unlisted(listing, below or EMPTY, snapshot)
+    except FileNotFoundError:
+        return b""
+
+
 def _told(written: LayerResult) -> dict[str, Any]:
     return {"diff_id": written.diff_id, "size_bytes": written.size_bytes}
 

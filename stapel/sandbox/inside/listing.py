@@ -13,8 +13,9 @@ from functools import partial
 from typing import BinaryIO, cast
 
 from stapel.oci.directories import OpenDirectory
-from stapel.oci.layer import Entry, LayerResult, write_layer
+from stapel.oci.layer import OPAQUE, WHITEOUT, Entry, LayerResult, write_layer
 
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -42,6 +43,24 @@ def write_listed(listing: Iterable[bytes], tree: bytes, out: BinaryIO) -> LayerR
             return write_layer((_entry(line, walk) for line in listing), out)
     finally:
         os.close(root)
+
+
+def find_unlisted(listing: Iterable[bytes], below: bytes, tree: bytes) -> bytes:
+    """A path by which a tree differs from the one below though its layer says nothing of it; b"" where there is none."""
+    from stapel.oci.diff import diff_trees
+
+    named = {os.fsencode(json.loads(line)[0]) for line in listing}
+    old, new = os.open(below, _DIRECTORY), os.open(tree, _DIRECTORY)
+    try:
+        for entry in diff_trees(old, new):
+            parent, slash, name = entry.path.rpartition(b"/")
+            removed = name.startswith(WHITEOUT) and parent + slash + OPAQUE in named
+            if entry.kind != "directory" and entry.path not in named and not removed:
+                return parent + slash + name.removeprefix(WHITEOUT)
+    finally:
+        os.close(old)
+        os.close(new)
+    return b""
 
 
 def _entry(line: bytes, walk: OpenDirectory) -> Entry:

@@ -68,6 +68,7 @@ class _Worker:
             "open": self._open,
             "build": self._build,
             "read_layer": self._read_layer,
+            "find_unlisted": self._find_unlisted,
             "remove": self._remove,
             "try_out": self._try_out,
         }
@@ -137,6 +138,12 @@ class _Worker:
         from stapel.sandbox.inside.building import read_layer
 
         return read_layer(snapshot, below, files[0]), []
+
+    def _find_unlisted(self, files: list[int], snapshot: bytes, below: bytes) -> Answer:
+        from stapel.sandbox.inside.building import find_unlisted
+
+        del files
+        return find_unlisted(snapshot, below), []
 
     def _remove(self, files: list[int], paths: list[bytes]) -> Answer:
         from stapel.sandbox.inside.building import remove_snapshot
