@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -64,6 +65,30 @@ def docker_engine() -> Iterator[docker.APIClient]:
         absent(f"no Docker Engine answers: {error}")
     yield client
     client.close()
+
+
+@pytest.fixture(scope="session")
+def btrfs_dir() -> Iterator[Path]:
+    """A directory on a btrfs of its own, which anybody may enter. Where it cannot be mounted the test is skipped."""
+    directory = Path(tempfile.mkdtemp(prefix="conveyor-btrfs-"))
+    disk, mounted = directory / "disk", directory / "mounted"
+    mounted.mkdir()
+    disk.touch()
+    os.truncate(disk, 400 << 20)
+    try:
+        for command in ("mkfs.btrfs", "-q", str(disk)), ("mount", "-o", "loop", str(disk), str(mounted)):
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode:
+                pytest.skip(f"no btrfs can be mounted here: {done.stderr.strip()}")
+        try:
+            directory.chmod(0o755)
+            yield mounted
+        finally:
+            subprocess.run(["umount", "--lazy", str(mounted)], check=True)
+    except FileNotFoundError as error:
+        pytest.skip(f"no btrfs can be made here: {error}")
+    finally:
+        shutil.rmtree(directory)
 
 
 @pytest.fixture(scope="session")

@@ -59,6 +59,7 @@ class StorageOptions:
     docker_config: Path | None  # None: Docker's own default
     engine: Literal["auto", "sandbox", "docker"] = "auto"
     sandbox_runner: Literal["bubblewrap", "runc", "crun"] = "bubblewrap"
+    sandbox_store: Literal["auto", "overlay", "btrfs", "copy"] = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +261,7 @@ def _storage(values: dict[str, Any]) -> StorageOptions:
         docker_config=_path(values["docker_config"]) if values["docker_config"] else None,
         engine=values["engine"],
         sandbox_runner=values["sandbox_runner"],
+        sandbox_store=values["sandbox_store"],
     )
 
 
@@ -363,6 +365,12 @@ storage_options = _group(
             "What starts commands in the sandbox.",
             default="bubblewrap",
             type=click.Choice(["bubblewrap", "runc", "crun"], case_sensitive=False),
+        ),
+        _value(
+            "--sandbox-store",
+            "How the sandbox keeps files; auto: overlay, else btrfs, else copy, whichever works.",
+            default="auto",
+            type=click.Choice(["auto", "overlay", "btrfs", "copy"], case_sensitive=False),
         ),
         _value("--repo", "Repository that stores the stages; default: the engine's own store.", metavar="ADDRESS"),
         _list("--secondary-repo", "Repository to take stages from.", metavar="ADDRESS", into="secondary_repos"),

@@ -90,6 +90,7 @@ def _make_sandbox(project: str, places: Places, storage: StorageOptions, warn: C
         home_dir=places.home_dir,
         tmp_dir=places.tmp_dir,
         runner=storage.sandbox_runner,
+        driver=storage.sandbox_store,
         open_registry=lambda repository: make_registry(repository, storage, (), warn),
         on_warning=warn,
     )

@@ -68,16 +68,20 @@ def apply_layer(
     *,
     diff_id: str = "",
     limits: Limits = NO_LIMITS,
+    on_member: Callable[[Member], None] | None = None,
 ) -> AppliedLayer:
     """Apply a layer (a tar, plain or compressed by gzip or zstd) to the open directory `root`.
 
-    The stream is read to its end, and its diff id compared with the one expected. `BadLayer` names the entry and its fault;
+    The stream is read to its end, and its diff id compared with the one expected. `on_member` is told of each entry as it
+    stands in the tar. `BadLayer` names the entry and its fault;
     `OSError` (a full disk) is passed on. Both leave a part of the layer behind: apply to a place that can be thrown away.
     """
     reader = LayerReader(layer, limits)
     with OpenDirectory(root) as at:
         applying = _Applying(reader, at, form)
         for member in reader.members():
+            if on_member is not None:
+                on_member(member)
             try:
                 applying.lay(member)
             except OSError as error:

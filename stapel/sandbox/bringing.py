@@ -28,8 +28,9 @@ def bring(store: Store, cells: Cells, image: ImageView) -> str:
     if len(blobs) != len(diff_ids):
         raise Broken(f"image {image_id} has {len(blobs)} layers, and its configuration tells of {len(diff_ids)}")
     layers: list[Layer] = []
+    driver = cells.driver
     for number, blob in enumerate(blobs):
-        found = store.find_chain(diff_ids[: number + 1])
+        found = store.find_chain(diff_ids[: number + 1], driver)
         layers.append(found if found is not None else _bring_layer(store, cells, image, blob, diff_ids[number], layers))
     return store.put_image(config, layers)
 
@@ -48,7 +49,7 @@ def _bring_layer(store: Store, cells: Cells, image: ImageView, blob: Descriptor,
         kept = _download(image, blob, path)
         with path.open("rb") as content:
             path.rename(store.blob_path(kept.digest))  # before anything refers to it
-            return _apply_blob(store, cells, content, kept, below, diff_id)
+            return apply_again(store, cells, content, below, diff_id, kept)
     finally:
         path.unlink(missing_ok=True)
 
@@ -56,11 +57,12 @@ def _bring_layer(store: Store, cells: Cells, image: ImageView, blob: Descriptor,
 def import_layer(store: Store, cells: Cells, archive: BinaryIO) -> Layer:
     """A snapshot of a root filesystem, whose layer is written anew from the files. An equal one that is here is used."""
     with fill(store, cells) as (cell, filling):
-        _apply(cell, archive, [], filling, "")
+        _apply(cell, archive, [], filling, "", listed=False)
         with open(os.devnull, "wb") as nowhere:
             written = cell.ask("read_layer", [nowhere.fileno()], snapshot=os.fsencode(filling) + b"/fs", below=b"")
         diff_id = str(written["diff_id"])
-        return store.find_chain([diff_id]) or store.publish(filling, (), diff_id, int(written["size_bytes"]))
+        found = store.find_chain([diff_id], cell.driver)
+        return found or store.publish(filling, (), diff_id, int(written["size_bytes"]), driver=cell.driver)
 
 
 @contextmanager
@@ -70,23 +72,29 @@ def unpack_again(store: Store, cells: Cells, blob: BinaryIO, below: Sequence[Lay
     `Broken` where the bytes are of another layer.
     """
     with fill(store, cells) as (cell, filling):
-        _apply(cell, blob, below, filling, diff_id)
+        _apply(cell, blob, below, filling, diff_id, listed=False)
         yield filling
 
 
-def _apply_blob(store: Store, cells: Cells, content: BinaryIO, blob: Descriptor, below: list[Layer], diff_id: str) -> Layer:
+def apply_again(
+    store: Store, cells: Cells, content: BinaryIO, below: list[Layer], diff_id: str, blob: Descriptor | None
+) -> Layer:
+    """A snapshot of a layer that exists, by its tar, compressed or not. `blob`: where its bytes are kept. `Broken`."""
     with fill(store, cells) as (cell, filling):
-        size_bytes = _apply(cell, content, below, filling, diff_id)
-        return store.publish(filling, below, diff_id, size_bytes, blob)
+        size_bytes = _apply(cell, content, below, filling, diff_id, listed=blob is None)
+        return store.publish(filling, below, diff_id, size_bytes, blob, driver=cell.driver)
 
 
-def _apply(cell: Cell, content: BinaryIO, below: Sequence[Layer], filling: str, diff_id: str) -> int:
+def _apply(cell: Cell, content: BinaryIO, below: Sequence[Layer], filling: str, diff_id: str, *, listed: bool) -> int:
     """Have a worker apply a layer, compressed or not; the size of its tar. `Broken` where it has not the diff id given."""
     digest, size_bytes = hashlib.sha256(), 0
     reading, writing = os.pipe2(os.O_CLOEXEC)
-    with os.fdopen(reading, "rb"), os.fdopen(writing, "wb", 0) as stream:
-        place = os.fsencode(filling)
-        cell.begin("build", [reading], lowers=lowers(below), filling=place, has_layer=True, foreign=True, run=None)
+    with os.fdopen(writing, "wb", 0) as stream:
+        how = {"has_layer": True, "foreign": True, "listed": listed, "run": None}
+        try:
+            cell.begin("build", [reading], lowers=lowers(below), filling=os.fsencode(filling), **how)
+        finally:
+            os.close(reading)  # the worker's alone: where it takes no more, we are told
         try:
             for data in decompressed(content):
                 digest.update(data)

@@ -57,7 +57,7 @@ class Builds:
         self, on: SandboxHeld, lays: Sequence[Lay], run: Run | None, log: Log, cancel: Cancel, key: str = ""
     ) -> SandboxHeld:
         """One layer of files, then commands. `CommandFailed`; a failure leaves nothing."""
-        with self._steps.take(key if run is not None else "", on.layers, log, cancel) as step:
+        with self._steps.take(key if run is not None else "", self._cells.driver, on.layers, log, cancel) as step:
             layer = step.layer
             if layer is None:
                 with fill(self._store, self._cells) as (cell, filling):
@@ -65,7 +65,7 @@ class Builds:
                     if filled.status:
                         step.failed(filled.status)
                         raise CommandFailed(filled.status)
-                    layer = self._store.publish(filling, on.layers, filled.diff_id, filled.size_bytes)
+                    layer = self._store.publish(filling, on.layers, filled.diff_id, filled.size_bytes, driver=cell.driver)
                 step.done(layer)
         config = on.config.with_(rootfs={"type": "layers", "diff_ids": [*on.config.diff_ids, layer.diff_id]})
         return self._made(on, config, layer)
@@ -172,10 +172,11 @@ class Builds:
         with ExitStack() as resources:
             prepared = self._runs.prepare(on, run, self._store.absolute(filling), resources) if run is not None else None
             files: list[int] = []
-            stream = None
+            stream = theirs = None
             if plan is not None:
                 reading, writing = os.pipe2(os.O_CLOEXEC)
-                resources.callback(os.close, reading)
+                theirs = resources.enter_context(ExitStack())
+                theirs.callback(os.close, reading)
                 stream = resources.enter_context(os.fdopen(writing, "wb", _PIPE_BYTES))
                 files.append(reading)
             if prepared is not None:
@@ -183,7 +184,8 @@ class Builds:
             request = prepared.request if prepared is not None else None
             self._begin(cell, files, on, filling, request, has_layer=plan is not None)
             answer: dict[str, Any]
-            if plan is not None and stream is not None:
+            if plan is not None and stream is not None and theirs is not None:
+                theirs.close()  # the worker's alone: where it takes no more, we are told
                 written = _stream(cell, plan, stream, cancel)
             if prepared is None:
                 answer, _ = cell.finish()
@@ -205,8 +207,9 @@ class Builds:
         *,
         has_layer: bool,
     ) -> None:
-        below, place = lowers(on.layers), os.fsencode(filling)
-        cell.begin("build", files, lowers=below, filling=place, has_layer=has_layer, foreign=False, run=run)
+        # The list of a layer that commands are still to change would be of no use.
+        how = {"has_layer": has_layer, "foreign": False, "listed": run is None}
+        cell.begin("build", files, lowers=lowers(on.layers), filling=os.fsencode(filling), run=run, **how)
 
 
 def lowers(layers: Sequence[Layer]) -> list[bytes]:

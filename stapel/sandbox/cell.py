@@ -12,7 +12,7 @@ import os
 import shutil
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from sys import audit as trace
@@ -42,7 +42,7 @@ class CellError(StapelError):
 class Cell:
     """One worker. Used by one thread at a time; `cancel` may be called by any."""
 
-    def __init__(self, store_dir: Path, identity: Identity) -> None:
+    def __init__(self, store_dir: Path, identity: Identity, asked: str, run_id: str) -> None:
         self._lock = threading.Lock()
         self._running = False
         self._socket, self._pid = _spawn(store_dir)
@@ -50,8 +50,9 @@ class Cell:
         try:
             self._answer()
             _map_ids(self._pid, identity)
-            send(self._socket, None)
-            self._answer()
+            # It may try drivers: where, is named so that what is left when it is killed is known as this run's.
+            send(self._socket, (asked, f"../filling/{run_id}-try{self._pid}".encode()))
+            self.driver, _ = self._answer()
         except BaseException:
             self.close()
             raise
@@ -133,11 +134,25 @@ class Cell:
 
 
 class Cells:
-    """The cells of an engine, started when they are needed. Thread-safe."""
+    """The cells of an engine, started when they are needed. Thread-safe.
 
-    def __init__(self, store_dir: Path, identity: Identity) -> None:
+    `asked` names the driver of the store, or `auto`: then the first cell finds out, and `on_choice` is told.
+    """
+
+    def __init__(
+        self,
+        store_dir: Path,
+        identity: Identity,
+        run_id: str,
+        asked: str = "overlay",
+        on_choice: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self._store_dir = store_dir
         self._identity = identity
+        self._run_id = run_id
+        self._asked = asked
+        self._on_choice = on_choice
+        self._choosing = threading.Lock()
         self._lock = threading.Lock()
         self._idle: list[Cell] = []
         self._busy: set[Cell] = set()
@@ -155,6 +170,14 @@ class Cells:
             if self._first is None and not self._idle:
                 self._first = threading.Thread(target=start, name="sandbox-cell", daemon=True)
                 self._first.start()
+
+    @property
+    def driver(self) -> str:
+        """The name of the driver in use, for which the first cell may have to be started. `CellError`."""
+        if self._asked == "auto":
+            with self.take():
+                pass
+        return self._asked
 
     @contextmanager
     def take(self) -> Iterator[Cell]:
@@ -193,10 +216,20 @@ class Cells:
                 raise Cancelled
             cell = self._idle.pop() if self._idle else None
         if cell is None:
-            cell = Cell(self._store_dir, self._identity)
+            cell = self._start()
         with self._lock:
             self._busy.add(cell)
         return cell
+
+    def _start(self) -> Cell:
+        if self._asked != "auto":
+            return Cell(self._store_dir, self._identity, self._asked, self._run_id)
+        with self._choosing:  # all cells of a store have one driver
+            cell = Cell(self._store_dir, self._identity, self._asked, self._run_id)
+            if self._asked == "auto":
+                self._asked = cell.driver
+                self._on_choice(cell.driver)
+            return cell
 
 
 def _spawn(store_dir: Path) -> tuple[_socket.socket, int]:

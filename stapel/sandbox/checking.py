@@ -14,6 +14,7 @@ from contextlib import suppress
 from stapel.api import Fault
 from stapel.errors import Broken, NotFound, StapelError
 from stapel.oci.api import Descriptor
+from stapel.places import show
 from stapel.sandbox.bringing import unpack_again
 from stapel.sandbox.cell import Cells
 from stapel.sandbox.image import parse_config
@@ -133,7 +134,14 @@ def _find_damage(store: Store, cells: Cells, layers: Sequence[Layer], blobs: set
         return f"the blob {layer.blob.digest} that it came as has other bytes"
     try:
         found = _write_again(cells, layer.snapshot, layers[:-1])
-        wanted = layer.diff_id if layer.blob is None else _write_foreign(store, cells, layers, layer.blob)
+        if layer.blob is None:
+            wanted = layer.diff_id
+            if layer.driver != "overlay" and (changed := _find_unlisted(cells, layers)):
+                return f"{show(changed)} is another file than in the layers below"
+        elif layer.driver == cells.driver:
+            wanted = _write_foreign(store, cells, layers, layer.blob)
+        else:
+            wanted = found  # its files are not comparable with ours, and whoever needs them takes the bytes
     except (StapelError, OSError) as error:
         return str(error)
     return "" if found == wanted else f"its files are those of the layer {found}, not of {wanted}"
@@ -145,6 +153,14 @@ def _write_again(cells: Cells, snapshot: str, below: Sequence[Layer]) -> str:
     with cells.take() as cell, open(os.devnull, "wb") as nowhere:
         written = cell.ask("read_layer", [nowhere.fileno()], snapshot=os.fsencode(snapshot) + b"/fs", below=under)
     return str(written["diff_id"])
+
+
+def _find_unlisted(cells: Cells, layers: Sequence[Layer]) -> bytes:
+    """A file of a whole tree that has changed, and is not of its own layer."""
+    tree = os.fsencode(layers[-1].snapshot) + b"/fs"
+    under = os.fsencode(layers[-2].snapshot) + b"/fs" if len(layers) > 1 else b""
+    with cells.take() as cell:
+        return bytes(cell.ask("find_unlisted", snapshot=tree, below=under))
 
 
 def _write_foreign(store: Store, cells: Cells, layers: Sequence[Layer], blob: Descriptor) -> str:

@@ -17,6 +17,7 @@ from stapel.errors import Broken, NotFound, StapelError, Unreachable
 from stapel.image_config import child, empty_config, fits_platform
 from stapel.oci.api import Descriptor, ImageConfig, ImageStore, ImageView
 from stapel.sandbox.cell import Cells
+from stapel.sandbox.choice import DriverName, note_choice, recall_choice
 from stapel.sandbox.held import SandboxHeld
 from stapel.sandbox.identity import find_identity
 from stapel.sandbox.image import SandboxImage, parse_config
@@ -45,6 +46,7 @@ class SandboxEngine:
         home_dir: Path,
         tmp_dir: Path,
         runner: RunnerName = "bubblewrap",
+        driver: DriverName = "auto",
         open_registry: Callable[[str], RegistryStore] | None = None,
         on_warning: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -53,7 +55,9 @@ class SandboxEngine:
         self._open_registry = open_registry or _open_registry
         self._on_warning = on_warning
         self._runner = runner
+        self._driver = driver
         self._lock = threading.Lock()
+        self._converting = threading.Lock()
         self._cells_made: Cells | None = None
         self._builds_made: Builds | None = None
         self._images = SandboxImages(project, self._store, self._read_layer, self._bring, self._collect)
@@ -72,18 +76,18 @@ class SandboxEngine:
         """See `Engine`."""
         from stapel.sandbox.probe import find_obstacle
 
-        return find_obstacle(self._store, self._cells, self._runner)
+        return find_obstacle(self._store, self._cells, self._runner, self._driver)
 
     def obstacle(self) -> str:
         """`probe`, where nobody has found out for this home and machine that it can run: that is kept."""
         from stapel.sandbox.probe import can_run, note_can_run
 
         self._store.open()
-        if can_run(self._store, self._runner):
+        if can_run(self._store, self._runner, self._driver):
             return ""
         why = self.probe()
         if not why:
-            note_can_run(self._store, self._runner)
+            note_can_run(self._store, self._runner, self._driver)
         return why
 
     def platform(self) -> str:
@@ -217,7 +221,8 @@ class SandboxEngine:
                         "this user has no range of ids in /etc/subuid and /etc/subgid: all files of images belong to root, "
                         "and commands that give files to others or become others (apt-get, chown, su) fail"
                     )
-                self._cells_made = Cells(self._store.dir, identity)
+                asked = (recall_choice(self._store) if self._driver == "auto" else "") or self._driver
+                self._cells_made = Cells(self._store.dir, identity, self._store.run_id, asked, self._chosen)
             return self._cells_made
 
     @property
@@ -242,12 +247,35 @@ class SandboxEngine:
                 self._builds_made.remove_leftovers()
             return self._builds_made
 
+    def _chosen(self, driver: str) -> None:
+        note_choice(self._store, driver)
+        if driver == "copy":
+            self._on_warning(
+                "overlays cannot be mounted here, so the sandbox copies all files of an image for each stage on it "
+                f"(neither is {self._store.dir} on btrfs)"
+            )
+
     def _held(self, image: StoredImage) -> SandboxHeld:
         if not self._store.pin(image.layers):
-            self._store.image(image.id)  # `NotFound` where it was removed as a whole
-            raise Broken(f"image {image.id} is not complete: a snapshot of it is gone from {self._store.dir}")
+            image = self._store.image(image.id)  # `NotFound` where it was removed as a whole; or it was converted meanwhile
+            if not self._store.pin(image.layers):
+                raise Broken(f"image {image.id} is not complete: a snapshot of it is gone from {self._store.dir}")
         self._store.touch(image.id)
+        driver = self._cells.driver
+        if any(layer.driver != driver for layer in image.layers):
+            image = self._convert(image)
         return SandboxHeld(_config(image), image.layers, image.id)
+
+    def _convert(self, image: StoredImage) -> StoredImage:
+        from stapel.sandbox.converting import convert
+
+        with self._converting:  # of several threads that hold it the first does it
+            before = self._store.image(image.id)
+            if not self._store.pin(before.layers):
+                raise Broken(f"image {image.id} is not complete: a snapshot of it is gone from {self._store.dir}")
+            after = convert(self._store, self._cells, before, self._read_layer)
+            self._collect([layer for layer in before.layers if layer not in after.layers])
+            return after
 
     def _named(self, repository: str, name: str) -> StoredImage | None:
         image_id = self._store.names.get(repository, name)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from stapel.errors import StapelError
 from stapel.sandbox.cell import CellError, Cells
+from stapel.sandbox.choice import DriverName
 from stapel.sandbox.runners import RunnerName, find_runner
 from stapel.sandbox.seccomp import compile_rules
 from stapel.sandbox.store import Store
@@ -19,15 +20,19 @@ _USERNS_SWITCHES = {
 }
 
 
-def find_obstacle(store: Store, cells: Cells, runner: RunnerName) -> str:
+_NO_DRIVER = (errno.ENOTTY, errno.ENODEV, errno.EINVAL, errno.EOPNOTSUPP)
+
+
+def find_obstacle(store: Store, cells: Cells, runner: RunnerName, driver: DriverName) -> str:
     """Why no build container can run, and what to do; "" where one can."""
     try:
         find_runner(runner)
         compile_rules(store.dir / "seccomp")
         with cells.take() as cell:
-            cell.ask("open_tree", lowers=[store.stub([("proc", True)]).encode()])
-            cell.ask("close_tree")
+            cell.ask("try_out", place=store.new_filling().encode())
     except CellError as error:
+        if driver != "auto" and error.number in _NO_DRIVER:
+            return f"the store {store.dir} cannot be kept by {driver}: {error}; `--sandbox-store auto` finds what works"
         return _explain(error)
     except StapelError as error:
         return f"{error}. {error.hint}" if error.hint else str(error)
@@ -36,17 +41,17 @@ def find_obstacle(store: Store, cells: Cells, runner: RunnerName) -> str:
     return ""
 
 
-def can_run(store: Store, runner: RunnerName) -> bool:
+def can_run(store: Store, runner: RunnerName, driver: DriverName) -> bool:
     """Whether it is known that build containers run, by this user, on this boot of this machine."""
     try:
-        return (store.dir / "probed").read_text() == _machine(runner)
+        return (store.dir / "probed").read_text() == _machine(runner, driver)
     except (OSError, StapelError):
         return False
 
 
-def note_can_run(store: Store, runner: RunnerName) -> None:
+def note_can_run(store: Store, runner: RunnerName, driver: DriverName) -> None:
     """Remember it."""
-    (store.dir / "probed").write_text(_machine(runner))
+    (store.dir / "probed").write_text(_machine(runner, driver))
 
 
 def hides_proc() -> bool:
@@ -56,12 +61,12 @@ def hides_proc() -> bool:
     return any(point.startswith("/proc/") and point != "/proc/sys/fs/binfmt_misc" for point in points)
 
 
-def _machine(name: RunnerName) -> str:
+def _machine(name: RunnerName, driver: DriverName) -> str:
     """What the answer depends on, as far as it can be told at once."""
     runner = Path(find_runner(name).path).stat()
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     where = [str(Path(f"/proc/self/ns/{kind}").readlink()) for kind in ("user", "mnt")]
-    return f"{boot} {os.geteuid()} {name} {runner.st_size} {runner.st_mtime_ns} {' '.join(where)}"
+    return f"{boot} {os.geteuid()} {name} {driver} {runner.st_size} {runner.st_mtime_ns} {' '.join(where)}"
 
 
 def _explain(error: CellError) -> str:

@@ -70,15 +70,15 @@ class Steps:
         self._store = store
 
     @contextmanager
-    def take(self, key: str, on: Sequence[Layer], log: Log, cancel: Cancel) -> Iterator[Step]:
-        """The step of this key on these layers, kept from others until the context ends; without a key it has no others.
+    def take(self, key: str, driver: str, on: Sequence[Layer], log: Log, cancel: Cancel) -> Iterator[Step]:
+        """The step of this key on these layers of a driver, kept from others until the context ends.
 
-        `CommandFailed` where it failed while this caller waited, `Cancelled`.
+        Without a key it has no others. `CommandFailed` where it failed while this caller waited, `Cancelled`.
         """
         if not key:
             yield Step(log)
             return
-        name = hashlib.sha256(f"{key} {chain_digest(on)}".encode()).hexdigest()[:32]
+        name = hashlib.sha256(f"{key} {driver} {chain_digest(on)}".encode()).hexdigest()[:32]
         lock_path, result_path = self._store.dir / "steps" / f"{name}.lock", self._store.dir / "steps" / f"{name}.result"
         log_path = self._store.dir / "logs" / f"{key}.log"
         with ExitStack() as resources:

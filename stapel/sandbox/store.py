@@ -1,9 +1,11 @@
 """What the sandbox keeps on disk, below `HOME/sandbox`.
 
-    snapshots/<id>/fs            the files of one layer: an overlay's upper directory
-    snapshots/<id>/layer.json    its diff id and size
+    snapshots/<id>/fs            the files of one layer: an overlay's upper directory, or with another driver the whole tree
+    snapshots/<id>/layer.json    its diff id, size and driver
+    snapshots/<id>/entries       of a whole tree: the list of its layer, without contents
     snapshots/0                  no files
-    chains/<digest>              a link to the snapshot that has the files of a chain of layers
+    chains/<digest>              a link to the snapshot that has the files of a chain of layers; by other drivers than
+                                 overlay: `<driver>-<digest>`
     images/<digest>              an image: its configuration, byte for byte, and its snapshots
     names/<repository>/<tag>     a link that says which image
     blobs/sha256/<digest>        compressed layers of others, whose bytes nobody can make again
@@ -13,6 +15,7 @@
     logs/<key>.log               what the commands of a step said last
     stubs/<digest>               mount points, the lowest layer under running commands
     pins/<run>                   the snapshots that a run uses or has made, a line each
+    driver                       which driver `auto` has chosen, and where that was
     lock                         held by all who pin, and by one who removes
     mnt                          where each worker mounts, in a namespace of its own
 
@@ -47,7 +50,7 @@ EMPTY = "0"
 FORMAT = "2"
 _ID_BYTES = 5
 _TOUCH_S = 3600.0
-_NAMED_LATER = ("images/.*-*", "compressed/.*-*", "blobs/sha256/.*-*", "names/*/.*-*")
+_NAMED_LATER = (".*-driver", "images/.*-*", "compressed/.*-*", "blobs/sha256/.*-*", "names/*/.*-*")
 _DIRECTORIES = (
     *("chains", "images", "names", "blobs/sha256", "compressed", "filling", "stubs", "pins", "steps", "logs", "mnt"),
     f"snapshots/{EMPTY}",
@@ -62,6 +65,7 @@ class Layer:
     diff_id: str
     size_bytes: int  # of its tar
     blob: Descriptor | None = None  # the bytes that it came as, where we did not make it
+    driver: str = "overlay"  # what has made the snapshot, and builds on it
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +83,7 @@ class Store:
     def __init__(self, home_dir: Path, run_id: str) -> None:
         self.dir = home_dir / "sandbox"
         self._home_dir = home_dir
-        self._run_id = run_id
+        self.run_id = run_id
         self._count = itertools.count(1)
         self.names = Names(self.dir / "names", lambda: f".{run_id}-{next(self._count)}")
         self._ready = False
@@ -112,7 +116,7 @@ class Store:
 
     def new_filling(self) -> str:
         """A new directory to fill; its path relative to the snapshots."""
-        name = f"{self._run_id}-{next(self._count)}"
+        name = f"{self.run_id}-{next(self._count)}"
         trace("filling.before-make")
         (self.dir / "filling" / name).mkdir(mode=0o755)
         trace("filling.after-make")
@@ -123,13 +127,20 @@ class Store:
         return self.dir / "snapshots" / filling
 
     def publish(
-        self, filling: str, below: Sequence[Layer], diff_id: str, size_bytes: int, blob: Descriptor | None = None
+        self,
+        filling: str,
+        below: Sequence[Layer],
+        diff_id: str,
+        size_bytes: int,
+        blob: Descriptor | None = None,
+        *,
+        driver: str,
     ) -> Layer:
-        """Make a snapshot of what was filled, on top of `below`."""
+        """Make a snapshot of what a driver has filled, on top of `below`."""
         path = self.absolute(filling)
-        (path / "layer.json").write_text(json.dumps(layer_document(Layer("", diff_id, size_bytes, blob))))
+        (path / "layer.json").write_text(json.dumps(layer_document(Layer("", diff_id, size_bytes, blob, driver))))
         while True:
-            layer = Layer(_new_id(), diff_id, size_bytes, blob)
+            layer = Layer(_new_id(), diff_id, size_bytes, blob, driver)
             self._pin([layer.snapshot])
             try:
                 trace("snapshot.before-rename")
@@ -140,7 +151,7 @@ class Store:
                     raise
                 continue  # an id that is in use
             break
-        link = self.dir / "chains" / chain_digest([*below, layer])
+        link = self._chain_link([item.diff_id for item in (*below, layer)], driver)
         try:
             link.symlink_to(layer.snapshot)
         except FileExistsError:
@@ -150,9 +161,9 @@ class Store:
                     link.symlink_to(layer.snapshot)
         return layer
 
-    def find_chain(self, diff_ids: Sequence[str]) -> Layer | None:
-        """The snapshot of the uppermost of these layers on top of the others, where one is here."""
-        link = self.dir / "chains" / _chain_digest(diff_ids)
+    def find_chain(self, diff_ids: Sequence[str], driver: str) -> Layer | None:
+        """The snapshot by a driver of the uppermost of these layers on top of the others, where one is here."""
+        link = self._chain_link(diff_ids, driver)
         try:
             snapshot = str(link.readlink())
             document = json.loads((self.dir / "snapshots" / snapshot / "layer.json").read_bytes())
@@ -167,6 +178,10 @@ class Store:
             with suppress(OSError):
                 if str(link.readlink()) == snapshot:
                     link.unlink()
+
+    def _chain_link(self, diff_ids: Sequence[str], driver: str) -> Path:
+        digest = _chain_digest(diff_ids)
+        return self.dir / "chains" / (digest if driver == "overlay" else f"{driver}-{digest}")
 
     def stub(self, points: Sequence[tuple[str, bool]]) -> str:
         """A directory with these mount points (path, whether it is a directory); its path relative to the snapshots."""
@@ -204,11 +219,11 @@ class Store:
 
     def unpin(self) -> None:
         """End of this run: nothing is kept for it any more."""
-        (self.dir / "pins" / self._run_id).unlink(missing_ok=True)
+        (self.dir / "pins" / self.run_id).unlink(missing_ok=True)
 
     def _pin(self, snapshots: Sequence[str]) -> None:
         with self._pinning, self._locked(fcntl.LOCK_SH):
-            with (self.dir / "pins" / self._run_id).open("a") as file:
+            with (self.dir / "pins" / self.run_id).open("a") as file:
                 file.write("".join(f"{snapshot}\n" for snapshot in snapshots))
             self._pinned.update(snapshots)
 
@@ -278,7 +293,7 @@ class Store:
         return [path for path in (self.dir / "filling").iterdir() if not self._lives(path.name.partition("-")[0])]
 
     def _take_out(self, snapshot: str) -> str:
-        name = f"{self._run_id}-{next(self._count)}"
+        name = f"{self.run_id}-{next(self._count)}"
         with suppress(FileNotFoundError):
             (self.dir / "snapshots" / snapshot).rename(self.dir / "filling" / name)
         return f"../filling/{name}"
@@ -288,7 +303,7 @@ class Store:
         return frozenset(self._pins_of_others())
 
     def _pins_of_others(self) -> set[str]:
-        files = [path for path in (self.dir / "pins").iterdir() if path.name != self._run_id and self._lives(path.name)]
+        files = [path for path in (self.dir / "pins").iterdir() if path.name != self.run_id and self._lives(path.name)]
         found: set[str] = set()
         for path in files:
             with suppress(FileNotFoundError):
@@ -296,7 +311,7 @@ class Store:
         return found
 
     def _lives(self, run_id: str) -> bool:
-        return run_id == self._run_id or is_alive(self._home_dir, run_id)
+        return run_id == self.run_id or is_alive(self._home_dir, run_id)
 
     @contextmanager
     def _locked(self, how: int) -> Iterator[None]:
@@ -316,7 +331,7 @@ class Store:
 
     def temporary_blob(self) -> Path:
         """A new path beside the blobs, to be renamed."""
-        return self.dir / "blobs/sha256" / f".{self._run_id}-{next(self._count)}"
+        return self.dir / "blobs/sha256" / f".{self.run_id}-{next(self._count)}"
 
     def compressed(self, diff_id: str) -> Descriptor | None:
         """What a layer of ours is when it is compressed, where it is known."""
@@ -418,7 +433,7 @@ class Store:
         return frozenset(found)
 
     def _write(self, path: Path, data: bytes) -> None:
-        temporary = path.parent / f".{self._run_id}-{next(self._count)}"
+        temporary = path.parent / f".{self.run_id}-{next(self._count)}"
         temporary.write_bytes(data)
         trace("image-record.before-rename")
         temporary.rename(path)
@@ -430,13 +445,16 @@ def layer_document(layer: Layer) -> dict[str, Any]:
     document: dict[str, Any] = {"diffId": layer.diff_id, "sizeBytes": layer.size_bytes}
     if layer.blob is not None:
         document["blob"] = _blob_document(layer.blob)
+    if layer.driver != "overlay":
+        document["driver"] = layer.driver
     return document
 
 
 def parse_layer(snapshot: str, document: Mapping[str, Any]) -> Layer:
     """A layer out of what is written of it."""
     blob = document.get("blob")
-    return Layer(snapshot, document["diffId"], document["sizeBytes"], _descriptor(blob) if blob else None)
+    known = _descriptor(blob) if blob else None
+    return Layer(snapshot, document["diffId"], document["sizeBytes"], known, document.get("driver", "overlay"))
 
 
 def _blob_document(blob: Descriptor) -> dict[str, Any]:

@@ -147,7 +147,7 @@ def docker_subject(home_dir, request):
 
 
 @contextlib.contextmanager
-def sandbox_subject(home_dir, request, runner="bubblewrap"):
+def sandbox_subject(home_dir, request, runner="bubblewrap", driver="auto"):
     from stapel.sandbox.engine import SandboxEngine
 
     def left():
@@ -159,7 +159,9 @@ def sandbox_subject(home_dir, request, runner="bubblewrap"):
 
     with open_run(home_dir) as run, tempfile.TemporaryDirectory(prefix="engine-") as tmp_dir:
         project = f"conveyor-conformance-{secrets.token_hex(4)}"
-        engine = SandboxEngine(project, run_id=run.id, home_dir=home_dir, tmp_dir=Path(tmp_dir), runner=runner)
+        engine = SandboxEngine(
+            project, run_id=run.id, home_dir=home_dir, tmp_dir=Path(tmp_dir), runner=runner, driver=driver
+        )
         base = busybox_of(engine, home_dir)
         subject = Subject(engine, base, home_dir, Path(tmp_dir), left, forget, contextlib.ExitStack())
         try:
@@ -189,6 +191,11 @@ ENGINES = {
 }
 # Engines that differ in how they start commands, and in nothing else.
 RUNNERS = {f"sandbox-{name}": pytest.param(partial(sandbox_subject, runner=name)) for name in ("runc", "crun")}
+# Engines that differ in how they keep files, and in nothing else.
+DRIVERS = {
+    "sandbox-copy": pytest.param(partial(sandbox_subject, driver="copy")),
+    "sandbox-btrfs": pytest.param(partial(sandbox_subject, driver="btrfs")),
+}
 
 
 def file(path, text=b"", mode=0o644, **fields):

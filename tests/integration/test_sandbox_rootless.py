@@ -23,9 +23,9 @@ from stapel.runs import open_run
 from stapel.sandbox.engine import SandboxEngine
 from tests.conformance.engines import Said, file, lay
 
-home, archive, warnings = Path(sys.argv[1]), sys.argv[2], []
+home, archive, driver, warnings = Path(sys.argv[1]), sys.argv[2], sys.argv[4], []
 with open_run(home) as run:
-    engine = SandboxEngine("rootless", run_id=run.id, home_dir=home, tmp_dir=home, on_warning=warnings.append)
+    engine = SandboxEngine("rootless", run_id=run.id, home_dir=home, tmp_dir=home, driver=driver, on_warning=warnings.append)
     assert engine.probe() == "", engine.probe()
     engine.import_base("busybox", open(archive, "rb"), {})
     held = engine.base("busybox", engine.platform(), print)
@@ -108,16 +108,22 @@ class Somebody:
         command = [*become, self.python, *arguments]
         return subprocess.run(command, env=env, cwd="/", capture_output=True, text=True, timeout=120)
 
-    def sandbox(self, code):
-        done = self.run(["-c", PROGRAM, str(self.directory / "home"), str(self.archive), code])
+    def sandbox(self, code, driver="auto", home=None):
+        done = self.run(["-c", PROGRAM, str(home or self.directory / "home"), str(self.archive), code, driver])
         assert done.returncode == 0, done.stderr
         return done.stdout
 
 
-def test_owners_are_true_and_layers_are_those_of_root(user, sandbox):
+@pytest.mark.parametrize("driver", ["overlay", "copy", "btrfs"])
+def test_owners_are_true_and_layers_are_those_of_root(user, sandbox, driver, request):
     from tests.conformance.engines import file, lay
 
-    said = user.sandbox(OWNERS).splitlines()
+    home = user.directory / "home"
+    if driver == "btrfs":
+        home = request.getfixturevalue("btrfs_dir") / "rootless"
+        home.mkdir(exist_ok=True)
+        os.chown(home, user.uid, user.gid)
+    said = user.sandbox(OWNERS, driver, home).splitlines()
     mine = sandbox.build(sandbox.base(), lay(file(b"laid", b"x", 0o4755, owner="www-data", group="users", mtime_s=7)))
     assert said == [
         mine.config.diff_ids[-1],
@@ -127,7 +133,7 @@ def test_owners_are_true_and_layers_are_those_of_root(user, sandbox):
         "[(b'', 33, 100, '0o700'), (b'f', 33, 100, '0o2755')]",
         "",
     ]
-    stored = user.directory / "home/sandbox"
+    stored = home / "sandbox"
     assert list((stored / "filling").iterdir()) == []
     assert {path.stat().st_uid for path in stored.iterdir()} == {user.uid}
 

@@ -5,15 +5,19 @@ from __future__ import annotations
 import _socket
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, BinaryIO
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
-from stapel.oci.diff import RootMetadata, diff_upper
 from stapel.oci.directories import remove_tree
-from stapel.oci.layer import write_layer
-from stapel.sandbox.inside.merging import EMPTY, Merged
+from stapel.sandbox.inside.drivers import EMPTY, LIST, VOLUME, Driver
+from stapel.sandbox.inside.points import NoMountPoint
 from stapel.sandbox.wire import receive
 
+if TYPE_CHECKING:
+    from stapel.oci.layer import LayerResult
+
 OWN = b".conveyor"  # the place of our own mount points
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 class Abandoned(Exception):
@@ -21,47 +25,46 @@ class Abandoned(Exception):
 
 
 def build(
-    merged: Merged,
+    driver: Driver,
     control: _socket.socket,
     files: Sequence[int],
     lowers: list[bytes],
     filling: bytes,
     has_layer: bool,
     foreign: bool,
+    listed: bool,
     run: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """Fill `fs` of `filling` on top of `lowers`. A layer comes by `files[0]`; the other files are the run's.
 
-    Of a layer that is not `foreign` all places are planned: nothing below has to be looked at.
+    Of a layer that is not `foreign` all places are planned. One that is `listed` is read back as the bytes that came.
     """
-    upper = filling + b"/fs"
-    below = lowers[0] if lowers else EMPTY
-    _make_upper(upper, below)
+    driver.begin(filling, lowers)
+    owners = _has_owners()
     if has_layer:
-        _apply(merged, files[0], upper, lowers if foreign else None)
+        with open(files[0], "rb", closefd=False) as stream:
+            driver.apply(stream, filling, lowers, owners=owners, planned=not foreign, listed=listed)
         (word, _), _ = receive(control)
         if word != "complete":
             raise Abandoned
     if run is None:
         # Without ids for them the owners are not those of the layer that was given, so it is another one.
-        return {"status": 0} if _has_owners() or foreign else {"status": 0, **_written(upper, below)}
+        return {"status": 0} if owners or foreign else {"status": 0, **_told(driver.write(filling, lowers))}
     from stapel.sandbox.inside.running import run_commands
 
-    own = not any(os.path.lexists(below + b"/" + OWN) for below in (upper, *lowers))
-    os.mkdir(filling + b"/work")
+    own = not driver.holds(filling, lowers, OWN)
     script = run["script"]
     if script is not None:
-        _put_script(upper, script)
-    merged.write([*lowers, run["stub"]], filling)
+        _put_script(filling + b"/fs", script)
     try:
-        outcome = run_commands(merged.point, control, files[1:] if has_layer else files, run)
+        root = driver.enter(filling, lowers, run["stub"])
+        outcome = run_commands(root, control, files[1:] if has_layer else files, run)
     finally:
-        merged.unmount()
-        remove(filling + b"/work")
+        driver.leave()
     if own:  # nothing of ours is left in the image
-        remove(upper + b"/" + OWN)
+        remove(filling + b"/fs/" + OWN)
     if outcome["status"] == 0 and run["wants_layer"]:
-        outcome |= _written(upper, below)
+        outcome |= _told(driver.write(filling, lowers))
     return outcome
 
 
@@ -70,54 +73,48 @@ def _has_owners() -> bool:
         return sum(1 for _ in file) > 1
 
 
-def _written(upper: bytes, below: bytes) -> dict[str, Any]:
-    with open(os.devnull, "wb") as nowhere:
-        return _write(upper, below, nowhere)
-
-
-def _apply(merged: Merged, stream_fd: int, upper: bytes, lowers: list[bytes] | None) -> None:
-    from stapel.oci.apply import Form, apply_layer
-    from stapel.oci.overlay import OverlayLayers
-
-    owners = _has_owners()
-    root = os.open(upper, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        with open(stream_fd, "rb", closefd=False) as stream:
-            if lowers is None:
-                apply_layer(stream, root, Form(overlay="user.", devices="placeholder", owners=owners))
-                return
-            below = merged.read(lowers)
-            try:
-                tree = OverlayLayers([below])
-                apply_layer(stream, root, Form(overlay="user.", below=tree, devices="placeholder", owners=owners))
-            finally:
-                os.close(below)
-                merged.unmount()
-    finally:
-        os.close(root)
-
-
-def write_snapshot(snapshot: bytes, below: bytes, out_fd: int) -> dict[str, Any]:
-    """Write the layer of a snapshot that was made on `below`; its diff id and size."""
+def read_layer(snapshot: bytes, below: bytes, out_fd: int) -> dict[str, Any]:
+    """Write the layer of a snapshot, of whichever driver, that was made on `below`; its diff id and size."""
     with open(out_fd, "wb", closefd=False) as out:
-        return _write(snapshot, below or EMPTY, out)
+        try:
+            with open(snapshot.removesuffix(b"/fs") + LIST, "rb") as listing:
+                from stapel.sandbox.inside.listing import write_listed
+
+                return _told(write_listed(listing, snapshot, out))
+        except FileNotFoundError:
+            from stapel.sandbox.inside.merging import write_upper
+
+            return _told(write_upper(snapshot, below or EMPTY, out))
 
 
-def _write(upper: bytes, below: bytes, out: BinaryIO) -> dict[str, Any]:
-    status = os.stat(below)
-    before = RootMetadata(status.st_mode & 0o7777, status.st_uid, status.st_gid)
-    directory = os.open(upper, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def find_unlisted(snapshot: bytes, below: bytes) -> bytes:
+    """A path of a whole tree that is not as below, and not by its layer; b"": none, or the snapshot has no list."""
     try:
-        written = write_layer(diff_upper(directory, root=before), out)
-    finally:
-        os.close(directory)
+        with open(snapshot.removesuffix(b"/fs") + LIST, "rb") as listing:
+            from stapel.sandbox.inside import listing as lists
+
+            return lists.find_unlisted(listing, below or EMPTY, snapshot)
+    except FileNotFoundError:
+        return b""
+
+
+def _told(written: LayerResult) -> dict[str, Any]:
     return {"diff_id": written.diff_id, "size_bytes": written.size_bytes}
+
+
+def remove_snapshot(path: bytes) -> None:
+    """Remove a snapshot, or what was filled to become one."""
+    if os.path.lexists(path + VOLUME):
+        from stapel.sandbox.inside.btrfs import remove_subvolume
+
+        remove_subvolume(path)
+    remove(path)
 
 
 def remove(path: bytes) -> None:
     """Remove what stands at a path; nothing there is fine."""
     parent, _, name = path.rpartition(b"/")
-    directory = os.open(parent or b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    directory = os.open(parent or b".", _DIRECTORY)
     try:
         remove_tree(directory, name)
     except FileNotFoundError:
@@ -126,17 +123,23 @@ def remove(path: bytes) -> None:
         os.close(directory)
 
 
-def _make_upper(upper: bytes, below: bytes) -> None:
-    """The root of a merged tree has what the uppermost directory has, so that begins as a copy of the next one's."""
-    status = os.stat(below)
-    os.mkdir(upper)
-    os.chown(upper, status.st_uid, status.st_gid)
-    os.chmod(upper, status.st_mode & 0o7777)
-    os.utime(upper, ns=(status.st_atime_ns, status.st_mtime_ns))
-
-
-def _put_script(upper: bytes, script: bytes) -> None:
-    directory = upper + b"/" + OWN
-    os.makedirs(directory, 0o755, exist_ok=True)
-    with open(directory + b"/script", "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
-        file.write(script)
+def _put_script(root: bytes, script: bytes) -> None:
+    """Put a script where the entrypoint looks for it. A link of the image is not followed."""
+    tree = os.open(root, _DIRECTORY)
+    try:
+        with suppress(FileExistsError):
+            os.mkdir(OWN, 0o755, dir_fd=tree)
+        try:
+            directory = os.open(OWN, _DIRECTORY | os.O_NOFOLLOW, dir_fd=tree)
+        except NotADirectoryError:
+            raise NoMountPoint(f"/{OWN.decode()} is no directory in the image, and build containers mount over it") from None
+    finally:
+        os.close(tree)
+    try:
+        with suppress(FileNotFoundError):
+            os.unlink(b"script", dir_fd=directory)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        with open(b"script", "wb", opener=lambda path, _: os.open(path, flags, 0o600, dir_fd=directory)) as file:
+            file.write(script)
+    finally:
+        os.close(directory)

@@ -1,4 +1,4 @@
-"""The merged tree of snapshots, at one place in the mount namespace of this worker.
+"""Overlays: a snapshot is an upper directory, and trees are mounted in the mount namespace of this worker.
 
 Snapshots are named relative to the working directory, the directory of snapshots: options of an overlay have one page, and
 paths in them need no quoting then.
@@ -8,43 +8,132 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, BinaryIO
 
+from stapel.sandbox.inside.drivers import EMPTY
 from stapel.sandbox.inside.syscalls import MNT_DETACH, mount, unmount
 
-EMPTY = b"0"  # a snapshot without files
+if TYPE_CHECKING:
+    from stapel.oci.layer import LayerResult
+
 _OPTIONS_BYTES = 4095
+_POINT = b"../mnt"  # where we mount, as a lower layer
 
 
-class Merged:
-    """At most one tree is mounted at a time. `point` is an empty directory."""
+class Overlays:
+    """A `Driver`. `point` is an empty directory."""
+
+    name = "overlay"
 
     def __init__(self, point: bytes) -> None:
-        self.point = point
-        self._mounted = False
+        self._point = point
+        self._mounts = 0
+        self._work = b""
 
     def read(self, lowers: Sequence[bytes]) -> int:
-        """A descriptor of the root of these snapshots merged, the uppermost first."""
+        """See `Driver`."""
         if not lowers:
             return os.open(EMPTY, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._mount(b"lowerdir=" + b":".join([*lowers, EMPTY]))
-        return os.open(self.point, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._mount([*lowers, EMPTY])
+        return os.open(self._point, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
-    def write(self, lowers: Sequence[bytes], filling: bytes) -> None:
-        """Mount them for writing; what is written goes to `fs` of `filling`."""
+    def begin(self, filling: bytes, lowers: Sequence[bytes]) -> None:
+        """See `Driver`. The root of a merged tree has what the uppermost directory has, so that begins as the next one's."""
+        status, upper = os.stat(_below(lowers)), filling + b"/fs"
+        os.mkdir(upper)
+        os.chown(upper, status.st_uid, status.st_gid)
+        os.chmod(upper, status.st_mode & 0o7777)
+        os.utime(upper, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+    def apply(
+        self, stream: BinaryIO, filling: bytes, lowers: Sequence[bytes], *, owners: bool, planned: bool, listed: bool
+    ) -> None:
+        """See `Driver`. An upper directory is its layer: nothing has to be listed."""
+        del listed
+        from stapel.oci.apply import Form, apply_layer
+        from stapel.oci.overlay import OverlayLayers
+
+        root = os.open(filling + b"/fs", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            if planned:
+                apply_layer(stream, root, Form(overlay="user.", devices="placeholder", owners=owners))
+                return
+            below = self.read(lowers)
+            try:
+                tree = OverlayLayers([below])
+                apply_layer(stream, root, Form(overlay="user.", below=tree, devices="placeholder", owners=owners))
+            finally:
+                os.close(below)
+                self.leave()
+        finally:
+            os.close(root)
+
+    def holds(self, filling: bytes, lowers: Sequence[bytes], name: bytes) -> bool:
+        """See `Driver`."""
+        return any(os.path.lexists(layer + b"/" + name) for layer in (filling + b"/fs", *lowers))
+
+    def enter(self, filling: bytes, lowers: Sequence[bytes], stub: bytes) -> bytes:
+        """See `Driver`. What is written goes to `fs` of `filling`."""
+        self._work = filling + b"/work"
+        os.mkdir(self._work)
         # Volatile: what is not complete is thrown away after a crash, so nothing is forced to the disk when it is unmounted.
-        upper = b"upperdir=%b/fs,workdir=%b/work,volatile" % (filling, filling)
-        self._mount(b"lowerdir=%b,%b" % (b":".join(lowers), upper))
+        self._mount([*lowers, stub], b",upperdir=%b/fs,workdir=%b/work,volatile" % (filling, filling))
+        return self._point
 
-    def unmount(self) -> None:
-        """Take it away with all that is mounted on it."""
-        if self._mounted:
-            unmount(self.point, MNT_DETACH)
-            self._mounted = False
+    def leave(self) -> None:
+        """See `Driver`."""
+        while self._mounts:
+            unmount(self._point, MNT_DETACH)
+            self._mounts -= 1
+        if self._work:
+            from stapel.sandbox.inside.building import remove
 
-    def _mount(self, options: bytes) -> None:
-        assert not self._mounted, "a tree is mounted already"
-        data = options + b",userxattr"
-        if len(data) > _OPTIONS_BYTES:
-            raise OSError(0, f"too many layers: {data.count(b':') + 1}")
-        mount(b"overlay", self.point, b"overlay", 0, data)
-        self._mounted = True
+            work, self._work = self._work, b""
+            remove(work)
+
+    def write(self, filling: bytes, lowers: Sequence[bytes]) -> LayerResult:
+        """See `Driver`."""
+        with open(os.devnull, "wb") as nowhere:
+            return write_upper(filling + b"/fs", _below(lowers), nowhere)
+
+    def _mount(self, lowers: Sequence[bytes], upper: bytes = b"", *, is_below: bool = False) -> None:
+        """Mount, in one overlay; the lowest layers, where the options do not take all, in another one below it.
+
+        (The lowest: what they remove needs no mark any more. The kernel stacks two overlays, not three.)
+        """
+        options = upper + b",userxattr"
+        room = _OPTIONS_BYTES - len(options) - len(b"lowerdir=") - len(_POINT)
+        used = fitting = 0
+        while fitting < len(lowers) and used + len(lowers[fitting]) < room:
+            used += len(lowers[fitting]) + 1
+            fitting += 1
+        here = list(lowers)
+        try:
+            if fitting < len(lowers):
+                if is_below:
+                    raise OSError(0, "the image has too many layers for overlays; `--sandbox-store copy` takes any number")
+                self._mount(lowers[fitting:], is_below=True)
+                here = [*lowers[:fitting], _POINT]
+            mount(b"overlay", self._point, b"overlay", 0, b"lowerdir=" + b":".join(here) + options)
+        except BaseException:
+            self.leave()
+            raise
+        self._mounts += 1
+
+
+def write_upper(upper: bytes, below: bytes, out: BinaryIO) -> LayerResult:
+    """Write the layer that an upper directory is, which was made on `below`."""
+    from stapel.oci.diff import RootMetadata, diff_upper
+    from stapel.oci.layer import write_layer
+
+    status = os.stat(below)
+    before = RootMetadata(status.st_mode & 0o7777, status.st_uid, status.st_gid)
+    directory = os.open(upper, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return write_layer(diff_upper(directory, root=before), out)
+    finally:
+        os.close(directory)
+
+
+def _below(lowers: Sequence[bytes]) -> bytes:
+    return lowers[0] if lowers else EMPTY

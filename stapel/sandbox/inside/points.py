@@ -8,8 +8,9 @@ import errno
 import os
 import stat
 from contextlib import suppress
+from typing import NamedTuple
 
-from stapel.sandbox.inside.syscalls import MNT_DETACH, bind, open_inside, unmount
+from stapel.sandbox.inside.syscalls import MNT_DETACH, UMOUNT_NOFOLLOW, bind, open_inside, unmount
 
 _LINKS_FOLLOWED = 40
 
@@ -18,14 +19,19 @@ class NoMountPoint(Exception):
     """The image has no place where something must be mounted, and none can be made."""
 
 
+class _Made(NamedTuple):
+    path: bytes
+    is_directory: bool
+    before: os.stat_result  # of the parent
+    after_ns: int  # the parent's time once it was made
+
+
 class Points:
     """The mounts of one build container over the tree at `root`."""
 
     def __init__(self, root: bytes) -> None:
-        self._root = root
         self._root_fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._mounted: list[bytes] = []  # on places that were made
-        self._made: list[tuple[bytes, bool, tuple[int, int]]] = []  # path, whether a directory, times of the parent before
+        self._made: list[_Made] = []
 
     def mount(self, source: bytes, target: bytes, *, read_only: bool) -> None:
         """Mount what stands at `source`; links in the target are followed inside the tree. `NoMountPoint`."""
@@ -35,7 +41,6 @@ class Points:
             if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
                 raise
             place = self._make(target, os.path.isdir(source))
-            self._mounted.append(place)
             point = open_inside(self._root_fd, place, os.O_PATH | os.O_NOFOLLOW)
         try:
             bind(source, point, read_only=read_only)
@@ -59,17 +64,22 @@ class Points:
 
     def take_back(self) -> None:
         """Remove the places that were made, where nothing is in them."""
-        for place in reversed(self._mounted):
+        for made in reversed(self._made):
+            try:
+                parent_fd, name = self._parent(made.path)
+            except OSError:
+                continue  # the commands have put something else there
             with suppress(OSError):
-                unmount(self._root + b"/" + place, MNT_DETACH)
-        for place, is_directory, (accessed_ns, changed_ns) in reversed(self._made):
-            parent_fd, name = self._parent(place)
-            with suppress(OSError):
-                if is_directory:
+                now = os.fstat(parent_fd)
+                with suppress(OSError):
+                    unmount(b"/proc/self/fd/%d/%b" % (parent_fd, name), MNT_DETACH | UMOUNT_NOFOLLOW)
+                if made.is_directory:
                     os.rmdir(name, dir_fd=parent_fd)
                 elif not os.lstat(name, dir_fd=parent_fd).st_size:
                     os.unlink(name, dir_fd=parent_fd)
-                os.utime(parent_fd, ns=(accessed_ns, changed_ns))
+                # Where the commands have made or removed something beside it, the time is theirs.
+                old = made.before if now.st_mtime_ns == made.after_ns else now
+                os.utime(parent_fd, ns=(old.st_atime_ns, old.st_mtime_ns))
             os.close(parent_fd)
 
     def close(self) -> None:
@@ -115,7 +125,7 @@ class Points:
                 os.mkdir(name, 0o755, dir_fd=parent_fd)
             else:
                 os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o644, dir_fd=parent_fd))
-            self._made.append((path, is_directory, (before.st_atime_ns, before.st_mtime_ns)))
+            self._made.append(_Made(path, is_directory, before, os.fstat(parent_fd).st_mtime_ns))
             return None
         if stat.S_ISLNK(found.st_mode):
             return os.readlink(name, dir_fd=parent_fd)

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from stapel.sandbox.inside.merging import Merged
+from stapel.sandbox.inside.drivers import Driver, choose_driver, try_out
 from stapel.sandbox.inside.syscalls import CLONE_NEWNS, CLONE_NEWUSER, adopt_orphans, make_private, unshare
 from stapel.sandbox.inside.trees import ReadTree, Row
 from stapel.sandbox.wire import Gone, receive, send
@@ -29,15 +29,16 @@ def main(control_fd: int, store_dir: str) -> None:
     try:
         unshare(CLONE_NEWUSER | CLONE_NEWNS)
         send(control, ("unshared", None))
-        receive(control)  # the ids are mapped
+        (asked, place), _ = receive(control)  # the ids are mapped
         os.setresgid(0, 0, 0)
         os.setresuid(0, 0, 0)
         make_private()
         adopt_orphans()
         os.umask(0)
         os.chdir(os.path.join(store_dir, "snapshots"))
-        worker = _Worker(control, os.fsencode(store_dir))
-        send(control, ("ready", None))
+        driver = choose_driver(asked, os.fsencode(store_dir) + b"/mnt", place)
+        worker = _Worker(control, driver)
+        send(control, ("ready", driver.name))
         # While nobody has asked for anything yet: what the first request would wait for.
         import stapel.sandbox.inside.building
         import stapel.sandbox.inside.running  # noqa: F401
@@ -52,9 +53,9 @@ def main(control_fd: int, store_dir: str) -> None:
 
 
 class _Worker:
-    def __init__(self, control: _socket.socket, store_dir: bytes) -> None:
+    def __init__(self, control: _socket.socket, driver: Driver) -> None:
         self._control = control
-        self._merged = Merged(store_dir + b"/mnt")
+        self._driver = driver
         self._tree: ReadTree | None = None
         self._walks: dict[int, Iterator[Row]] = {}
         self._walk_count = 0
@@ -67,7 +68,9 @@ class _Worker:
             "open": self._open,
             "build": self._build,
             "read_layer": self._read_layer,
+            "find_unlisted": self._find_unlisted,
             "remove": self._remove,
+            "try_out": self._try_out,
         }
 
     def serve(self) -> None:
@@ -89,7 +92,7 @@ class _Worker:
 
     def _open_tree(self, files: list[int], lowers: list[bytes]) -> Answer:
         del files
-        self._tree = ReadTree(self._merged.read(lowers))
+        self._tree = ReadTree(self._driver.read(lowers))
         return None, []
 
     def _close_tree(self, files: list[int]) -> Answer:
@@ -98,7 +101,7 @@ class _Worker:
         if self._tree is not None:
             self._tree.close()
             self._tree = None
-        self._merged.unmount()
+        self._driver.leave()
         return None, []
 
     def _stat(self, files: list[int], path: bytes) -> Answer:
@@ -129,19 +132,30 @@ class _Worker:
     def _build(self, files: list[int], **arguments: Any) -> Answer:  # noqa: ANN401 -- those of the function
         from stapel.sandbox.inside.building import build
 
-        return build(self._merged, self._control, files, **arguments), []
+        return build(self._driver, self._control, files, **arguments), []
 
     def _read_layer(self, files: list[int], snapshot: bytes, below: bytes) -> Answer:
-        from stapel.sandbox.inside.building import write_snapshot
+        from stapel.sandbox.inside.building import read_layer
 
-        return write_snapshot(snapshot, below, files[0]), []
+        return read_layer(snapshot, below, files[0]), []
+
+    def _find_unlisted(self, files: list[int], snapshot: bytes, below: bytes) -> Answer:
+        from stapel.sandbox.inside.building import find_unlisted
+
+        del files
+        return find_unlisted(snapshot, below), []
 
     def _remove(self, files: list[int], paths: list[bytes]) -> Answer:
-        from stapel.sandbox.inside.building import remove
+        from stapel.sandbox.inside.building import remove_snapshot
 
         del files
         for path in paths:
-            remove(path)
+            remove_snapshot(path)
+        return None, []
+
+    def _try_out(self, files: list[int], place: bytes) -> Answer:
+        del files
+        try_out(self._driver, place)
         return None, []
 
     @property
@@ -151,5 +165,6 @@ class _Worker:
 
 
 def _describe(error: Exception) -> tuple[int, str]:
-    number = error.errno or 0 if isinstance(error, OSError) else 0
-    return number, f"{type(error).__name__}: {error}" if not isinstance(error, OSError) else str(error)
+    if isinstance(error, OSError):
+        return error.errno or 0, str(error) if error.errno else error.strerror or str(error)
+    return 0, f"{type(error).__name__}: {error}"
