@@ -82,14 +82,9 @@ class Builds:
             shell = ShellTerminal(resources)
             prepared = self._runs.prepare(on, run, self._store.absolute(filling), resources, shell, program)
             self._begin(cell, prepared.files, on, filling, prepared.request, has_layer=False)
-            try:
-                shell.begin()
-                shell.pass_on(cell)
-                answer, _ = cell.finish()
-            except KeyboardInterrupt:
-                cell.cancel()
-                cell.finish()
-                raise
+            shell.begin()
+            shell.pass_on(cell)
+            answer, _ = cell.finish()
             return int(answer["status"])
 
     def run(self, on: SandboxHeld, command: Sequence[str]) -> int:

@@ -87,10 +87,17 @@ class Cell:
     def finish(self) -> tuple[Any, list[int]]:
         """Wait for the answer. `CellError`."""
         try:
-            return self._answer()
-        finally:
-            with self._lock:
-                self._running = False
+            answer = self._answer()
+        except CellError:
+            self._end_call()
+            raise
+        # Who is interrupted before leaves a call behind that runs, and so a cell of no use.
+        self._end_call()
+        return answer
+
+    def _end_call(self) -> None:
+        with self._lock:
+            self._running = False
 
     @property
     def is_usable(self) -> bool:

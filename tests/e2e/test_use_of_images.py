@@ -1,7 +1,10 @@
 """What is done with images once they are built: their logs read, they are run, and given away; by both engines."""
 
 import json
+import os
+import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -106,6 +109,32 @@ def test_an_image_is_run_as_it_says(project):
     )
     assert (typed.returncode, typed.stdout, typed.stderr.splitlines()[0]) == (3, b"typed", b"/home/dev --")
     assert project.conveyor("run", "app", "--", "/no/such/program").status != 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_run_that_is_stopped_leaves_nothing(project, number):
+    """Its first process is another user than root, which the kernel does not end with its parent."""
+    project.build()
+    mark = f"{os.getpid()}{number:02}"
+    started = subprocess.Popen(
+        project.command("run", "--", "/bin/sh", "-c", f"echo begun; sleep {mark}; echo never"),
+        cwd=project.directory,
+        env=project.env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+    )
+    assert started.stdout.readline() == b"begun\n"
+    started.send_signal(number)
+    assert started.wait(30) in (130, -signal.SIGKILL)
+    if number == signal.SIGKILL:  # the next run ends what a killed one left
+        assert project.conveyor("run", "--", "/bin/sh", "-c", "true").status == 0
+        project.build()
+    for _ in range(100):
+        if subprocess.run(["pgrep", "-f", f"sleep {mark}"], capture_output=True).returncode == 1:
+            break
+        time.sleep(0.1)
+    else:
+        pytest.fail("it still runs")
 
 
 def test_what_a_run_changes_is_thrown_away(project):

@@ -135,6 +135,10 @@ def _wait(pid: int, control: _socket.socket, uplink: Uplink | None) -> int:
     _, raw = os.waitpid(pid, 0)
     if uplink is not None:
         uplink.close()
+    if cancelled:
+        # A first process that has become another user does not end with the runner: the kernel forgets it was asked to.
+        for child in _children():
+            os.kill(child, signal.SIGKILL)
     with suppress(ChildProcessError):
         while True:
             os.waitpid(-1, 0)
@@ -143,6 +147,17 @@ def _wait(pid: int, control: _socket.socket, uplink: Uplink | None) -> int:
     if cancelled:
         return _CANCELLED
     return os.waitstatus_to_exitcode(raw) if os.WIFEXITED(raw) else 128 + os.WTERMSIG(raw)
+
+
+def _children() -> list[int]:
+    """The processes whose parent this one is, or has become."""
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            with suppress(OSError), open(f"/proc/{name}/stat", "rb") as file:
+                if int(file.read().rpartition(b")")[2].split()[1]) == os.getpid():
+                    found.append(int(name))
+    return found
 
 
 def _home(points: Points) -> bytes:
