@@ -60,8 +60,12 @@ class SandboxImage:
         return self._config
 
     def layers(self) -> tuple[Descriptor, ...]:
-        """The layers as they came; those of ours compressed, for which they are read where nobody has done so before."""
+        """The layers as they came; those of ours compressed, for which they are read where nobody has done so before.
+
+        From now on they are kept for this run. `NotFound`, `Broken`.
+        """
         if self._blobs is None:
+            self._keep()
             self._blobs = tuple(self._blob(number) for number in range(len(self.image.layers)))
         return self._blobs
 
@@ -78,6 +82,14 @@ class SandboxImage:
                 raise Broken(f"layer {layer.diff_id} is {made.digest} when it is compressed, and was {blob.digest}")
         # A reading of its own: several may be under way at once.
         return cast(BinaryIO, open(f"/proc/self/fd/{self._made[layer.diff_id].fileno()}", "rb"))
+
+    def _keep(self) -> None:
+        """Let nobody remove what is to be read: whoever has a view has not held the image. `NotFound`, `Broken`."""
+        if self._store.pin(self.image.layers):
+            return
+        self.image = self._store.image(self.image.id)  # it may have other snapshots by now
+        if not self._store.pin(self.image.layers):
+            raise Broken(f"image {self.image.id} is not complete: a snapshot of it is gone from {self._store.dir}")
 
     def _blob(self, number: int) -> Descriptor:
         layer = self.image.layers[number]

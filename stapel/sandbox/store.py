@@ -215,7 +215,10 @@ class Store:
         if not wanted:
             return True
         self._pin(wanted)
-        return all((self.dir / "snapshots" / snapshot).exists() for snapshot in wanted)
+        gone = {snapshot for snapshot in wanted if not (self.dir / "snapshots" / snapshot).exists()}
+        with self._pinning:
+            self._pinned -= gone
+        return not gone
 
     def unpin(self) -> None:
         """End of this run: nothing is kept for it any more."""
@@ -294,6 +297,7 @@ class Store:
 
     def _take_out(self, snapshot: str) -> str:
         name = f"{self.run_id}-{next(self._count)}"
+        self._pinned.discard(snapshot)  # without its lock, which is taken before that of the store
         with suppress(FileNotFoundError):
             (self.dir / "snapshots" / snapshot).rename(self.dir / "filling" / name)
         return f"../filling/{name}"

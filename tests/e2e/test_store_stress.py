@@ -1,6 +1,7 @@
 """Eight processes on one store of the sandbox, killed at random: nothing is broken, nothing is lost, nothing is left.
 
-`CONVEYOR_TEST_STRESS_S` is how long it lasts, `CONVEYOR_TEST_STRESS_SEED` what is drawn.
+`CONVEYOR_TEST_STRESS_S` is how long it lasts, `CONVEYOR_TEST_STRESS_SEED` what is drawn, `CONVEYOR_TEST_STRESS_DRIVERS` over
+which drivers of the store.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from tests.e2e.projects import Project
 
 LASTS_S = float(os.environ.get("CONVEYOR_TEST_STRESS_S", "20"))
 SEED = os.environ.get("CONVEYOR_TEST_STRESS_SEED", "") or str(time.time_ns())
+DRIVERS = (os.environ.get("CONVEYOR_TEST_STRESS_DRIVERS", "") or "overlay copy").split()
 SLOTS = 8
+OLD_S = time.time() - 9 * 86400
 PROJECTS = 3
 PATIENCE_S = 240
 NOT_BUILT = 3  # what is to be exported may have been cleaned up
@@ -75,10 +78,12 @@ class Slot:
         self._run("export", "app", "--to", f"oci-archive:{target}", allowed=(0, NOT_BUILT))
 
     def _clean(self) -> None:
-        images = sorted((self.home / "sandbox/images").iterdir())
-        for path in self.draw.sample(images, len(images) // 3):
-            with suppress(FileNotFoundError):
-                os.utime(path, (0, 0))  # so that it is taken for old
+        share = self.draw.choice([0.5, 0.9, 1.0])
+        for place in "sandbox/images", "logs", "remembered", "stages":
+            for path in (self.home / place).rglob("*"):
+                with suppress(FileNotFoundError):
+                    if self.draw.random() < share:
+                        os.utime(path, (OLD_S, OLD_S))  # so that it is taken for old
         self._run("host", "cleanup", "--allowed-size", "1kB")
 
     def _check(self) -> None:
@@ -111,14 +116,14 @@ class Slot:
             self.wrong.append(f"{' '.join(arguments)}: exit status {process.returncode}\n{log.read_text()}")
 
 
-@pytest.mark.parametrize(("driver", "share"), [("overlay", 0.6), ("copy", 0.4)])
-def test_a_store_survives_what_is_killed_over_it(driver, share, tmp_path, record_property):
-    home = tmp_path / "home"
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_a_store_survives_what_is_killed_over_it(driver, tmp_path, record_property, request):
+    home = (request.getfixturevalue("btrfs_dir") if driver == "btrfs" else tmp_path) / "stressed"
     home.mkdir()
     slots = [Slot(number, tmp_path, home, driver) for number in range(SLOTS)]
     (tmp_path / "busybox.tar").write_bytes(busybox_archive(find_busybox()))
     assert slots[0].project.conveyor("image", "import", "busybox:1", str(tmp_path / "busybox.tar")).status == 0
-    until = time.monotonic() + LASTS_S * share
+    until = time.monotonic() + LASTS_S / len(DRIVERS)
     with ThreadPoolExecutor(SLOTS) as threads:
         for work in [threads.submit(slot.work, until) for slot in slots]:
             work.result()
