@@ -49,7 +49,7 @@ def test_doctor_and_version(app):
     doctor = app.conveyor("doctor", "--secondary-repo", "127.0.0.1:9/x/y")
     assert doctor.status == 0, doctor.output
     assert "warning  secondary 127.0.0.1:9/x/y: builds go on without" in doctor.stdout
-    assert "engine docker: answers" in doctor.stdout
+    assert "ok       engine docker: runs here" in doctor.stdout
     assert app.conveyor("version").stdout.strip() == "0.1.0"
 
 
