@@ -88,8 +88,13 @@ def _remove_dead(directory: Path) -> None:
 
 def is_alive(home_dir: Path, run_id: str) -> bool:
     """Whether a run of this home still lives; compare `home_label` first, for runs of other homes are not known here."""
+    return is_locked(_directory(home_dir) / f"{run_id}.lock")
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process holds the lock of a file; False too where the file is not there or may not be opened."""
     try:
-        handle = os.open(_directory(home_dir) / f"{run_id}.lock", os.O_RDWR | os.O_CLOEXEC)
+        handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except OSError:
         return False
     try:

@@ -6,7 +6,6 @@ owners are mapped. Whoever is killed in between leaves rubbish that the next run
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import time
@@ -16,7 +15,7 @@ from pathlib import Path
 
 from stapel.api import Fault, KeptImage
 from stapel.errors import Broken
-from stapel.runs import is_alive, living_runs
+from stapel.runs import is_alive, is_locked, living_runs
 from stapel.sandbox.cell import CellError, Cells
 from stapel.sandbox.image import parse_config
 from stapel.sandbox.images import RECORD_LABEL
@@ -177,7 +176,7 @@ class SandboxUpkeep:
             if _is_older(path, before_s):
                 path.unlink(missing_ok=True)
         for path in (self._store.dir / "steps").iterdir():
-            if _is_older(path, before_s) and not _is_locked(path.with_suffix(".lock")):
+            if _is_older(path, before_s) and not is_locked(path.with_suffix(".lock")):
                 path.unlink(missing_ok=True)
         if not living_runs(self._home_dir, self._run_id):
             for path in (self._store.dir / "stubs").iterdir():
@@ -190,18 +189,3 @@ def _is_older(path: Path, before_s: float) -> bool:
         return path.lstat().st_mtime < before_s
     except FileNotFoundError:
         return False
-
-
-def _is_locked(path: Path) -> bool:
-    try:
-        handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    else:
-        return False
-    finally:
-        os.close(handle)
