@@ -9,6 +9,7 @@ StapelError                 root of this room; carries `reason`, `hint`, `tempor
 ├── BadReference            text that is no image reference
 ├── BadLayer                a layer that is damaged, hostile, too large, or not what its diff id says
 ├── CommandFailed           the commands of a build container ended with a status other than 0
+├── DiskFull                commands were stopped before they had filled the disk
 ├── FileChanged             a file about to be replaced is not the one that git laid
 ├── BadLay                  files that cannot be laid: unknown owner, a path through a file, a link out of the root
 └── Cancelled               the caller asked to stop
@@ -28,6 +29,7 @@ __all__ = [
     "Cancelled",
     "CommandFailed",
     "Damaged",
+    "DiskFull",
     "FileChanged",
     "NotFound",
     "Refused",
@@ -44,6 +46,12 @@ class CommandFailed(StapelError):
     def __init__(self, status: int, *, hint: str = "") -> None:
         super().__init__(f"the commands ended with exit status {status}", hint=hint)
         self.status = status
+
+
+class DiskFull(StapelError):
+    """Commands were stopped, for less was free on the volume than has to be; nothing of them is kept."""
+
+    reason = "disk_full"
 
 
 class FileChanged(StapelError):

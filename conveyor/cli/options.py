@@ -59,6 +59,7 @@ class StorageOptions:
     docker_config: Path | None  # None: Docker's own default
     engine: Literal["auto", "sandbox", "docker"] = "auto"
     sandbox_runner: Literal["bubblewrap", "runc", "crun"] = "bubblewrap"
+    min_free: str = "256MiB"
     sandbox_store: Literal["auto", "overlay", "btrfs", "copy"] = "auto"
 
 
@@ -261,6 +262,7 @@ def _storage(values: dict[str, Any]) -> StorageOptions:
         docker_config=_path(values["docker_config"]) if values["docker_config"] else None,
         engine=values["engine"],
         sandbox_runner=values["sandbox_runner"],
+        min_free=values["min_free"],
         sandbox_store=values["sandbox_store"],
     )
 
@@ -371,6 +373,12 @@ storage_options = _group(
             "How the sandbox keeps files; auto: overlay, else btrfs, else copy, whichever works.",
             default="auto",
             type=click.Choice(["auto", "overlay", "btrfs", "copy"], case_sensitive=False),
+        ),
+        _value(
+            "--min-free",
+            "Stop commands in the sandbox where less is free on the volume: 256MiB, or 5%.",
+            default="256MiB",
+            metavar="SIZE",
         ),
         _value("--repo", "Repository that stores the stages; default: the engine's own store.", metavar="ADDRESS"),
         _list("--secondary-repo", "Repository to take stages from.", metavar="ADDRESS", into="secondary_repos"),

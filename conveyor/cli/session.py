@@ -90,10 +90,25 @@ def _make_sandbox(project: str, places: Places, storage: StorageOptions, warn: C
         home_dir=places.home_dir,
         tmp_dir=places.tmp_dir,
         runner=storage.sandbox_runner,
+        min_free_bytes=_min_free_bytes(storage.min_free, places.home_dir),
         driver=storage.sandbox_store,
         open_registry=lambda repository: make_registry(repository, storage, (), warn),
         on_warning=warn,
     )
+
+
+def _min_free_bytes(text: str, home_dir: Path) -> int:
+    from conveyor.cleanup.limits import parse_size
+
+    try:
+        size = parse_size(text)
+    except ValueError as error:
+        raise UsageError(f"--min-free: {error}") from None
+    if size.share is None:
+        return size.bytes
+    import shutil
+
+    return int(size.share * shutil.disk_usage(home_dir).total)
 
 
 @contextmanager

@@ -35,7 +35,8 @@ class SandboxEngine:
     """The engine over the store of one home. It starts nothing before the first question.
 
     `project` names the repository of the engine's own store; `run_id` marks what is made until it is published;
-    `open_registry` opens a repository of a registry, for bases.
+    commands are stopped where less than `min_free_bytes`
+    are free on the volume; `open_registry` opens a repository of a registry, for bases.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class SandboxEngine:
         home_dir: Path,
         tmp_dir: Path,
         runner: RunnerName = "bubblewrap",
+        min_free_bytes: int = 0,
         driver: DriverName = "auto",
         open_registry: Callable[[str], RegistryStore] | None = None,
         on_warning: Callable[[str], None] = lambda _: None,
@@ -55,6 +57,7 @@ class SandboxEngine:
         self._open_registry = open_registry or _open_registry
         self._on_warning = on_warning
         self._runner = runner
+        self._min_free_bytes = min_free_bytes
         self._driver = driver
         self._lock = threading.Lock()
         self._converting = threading.Lock()
@@ -242,7 +245,14 @@ class SandboxEngine:
                         "(Docker: --security-opt systempaths=unconfined)"
                     )
                 runner = find_runner(self._runner)
-                runs = Runs(self._store, self._home_dir, self._tmp_dir, runner, outer_proc=outer_proc)
+                runs = Runs(
+                    self._store,
+                    self._home_dir,
+                    self._tmp_dir,
+                    runner,
+                    outer_proc=outer_proc,
+                    min_free_bytes=self._min_free_bytes,
+                )
                 self._builds_made = Builds(self._store, cells, runs)
                 self._builds_made.remove_leftovers()
             return self._builds_made

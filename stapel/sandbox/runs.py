@@ -6,7 +6,8 @@ import os
 import secrets
 import select
 import shutil
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from stapel.api import Cancel, Log, Run
 from stapel.containers import AGENT_SOCKET, DEFAULT_PATH, proxies
-from stapel.errors import Cancelled, StapelError
+from stapel.errors import Cancelled, DiskFull, StapelError
 from stapel.sandbox.capabilities import CAPABILITIES
 from stapel.sandbox.cell import Cell
 from stapel.sandbox.held import SandboxHeld
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from stapel.sandbox.shell import ShellTerminal
 
 _PIECE_BYTES = 1 << 16
+_LOOK_S = 1.0
 _NETWORKS = {"default": "host", "host": "host", "none": "none", "isolated": "isolated"}
 _UPLINK = "slirp4netns"
 _UPLINK_NAMESERVER = "10.0.2.3"
@@ -47,19 +49,33 @@ class Prepared:
     outputs: Mapping[int, Stream]
     sources: ExitStack  # the worker's ends
     names_dir: Path
+    min_free_bytes: int = 0
 
     def follow(self, cell: Cell, log: Log, cancel: Cancel) -> dict[str, Any]:
-        """Pass the output on until the commands have ended; the worker's answer. `Cancelled`."""
+        """Pass the output on until the commands have ended; the worker's answer. `Cancelled`, `DiskFull`."""
         self.sources.close()
         forget = cancel.on_cancel(cell.cancel)
+        too_full = False
+
+        def look() -> None:
+            nonlocal too_full
+            if not too_full and shutil.disk_usage(self.names_dir).free < self.min_free_bytes:
+                too_full = True
+                cell.cancel()
+
         try:
-            _pass_on(self.outputs, cell.fileno(), log)
+            _pass_on(self.outputs, cell.fileno(), log, look)
             answer, _ = cell.finish()
         finally:
             forget()
         _pass_on(self.outputs, None, log)
         if cancel.is_set() and answer["status"]:
             raise Cancelled
+        if too_full and answer["status"]:
+            raise DiskFull(
+                f"the commands were stopped: less than {self.min_free_bytes >> 20} MiB are free where the sandbox builds",
+                hint="`conveyor host cleanup` makes room; --min-free says how much has to be free",
+            )
         return dict(answer)
 
     def discard(self) -> None:
@@ -72,12 +88,22 @@ class Prepared:
 class Runs:
     """Prepares build containers. Thread-safe."""
 
-    def __init__(self, store: Store, home_dir: Path, tmp_dir: Path, runner: Runner, *, outer_proc: bool = False) -> None:
+    def __init__(
+        self,
+        store: Store,
+        home_dir: Path,
+        tmp_dir: Path,
+        runner: Runner,
+        *,
+        outer_proc: bool = False,
+        min_free_bytes: int = 0,
+    ) -> None:
         self._store = store
         self._home_dir = home_dir
         self._tmp_dir = tmp_dir
         self._runner = runner
         self._outer_proc = outer_proc
+        self._min_free_bytes = min_free_bytes
         self._toolchain: Path | None = None
 
     def prepare(
@@ -166,7 +192,7 @@ class Runs:
                 files.append(opened(writing, theirs))
         rules = compile_rules(self._store.dir / "seccomp")
         files.append(opened(os.open(rules, os.O_RDONLY | os.O_CLOEXEC), theirs))
-        return Prepared(request, tuple(files), outputs, theirs, names_dir)
+        return Prepared(request, tuple(files), outputs, theirs, names_dir, self._min_free_bytes)
 
     def _name_files(self, filling: Path, hostname: str, network: str) -> list[tuple[str, str, bool]]:
         """What a container has for the names of hosts. It may write to these files: they go with the container."""
@@ -186,16 +212,20 @@ class Runs:
         return mounts
 
 
-def _pass_on(outputs: Mapping[int, Stream], until: int | None, log: Log) -> None:
-    """Pass output on until all its writers have ended, or until a descriptor can be read."""
+def _pass_on(outputs: Mapping[int, Stream], until: int | None, log: Log, look: Callable[[], None] | None = None) -> None:
+    """Pass output on until all its writers have ended, or until a descriptor can be read. `look`: called once a second."""
     poll = select.poll()
     waiting = set(outputs)
     for file in waiting:
         poll.register(file, select.POLLIN)
     if until is not None:
         poll.register(until, select.POLLIN)
+    looked_s = time.monotonic()
     while waiting:
-        ready = [file for file, _ in poll.poll()]
+        ready = [file for file, _ in poll.poll(_LOOK_S * 1000 if look is not None else None)]
+        if look is not None and time.monotonic() - looked_s >= _LOOK_S:
+            look()
+            looked_s = time.monotonic()
         for file in ready:
             if file == until:
                 continue

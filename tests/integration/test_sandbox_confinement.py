@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from stapel.api import Cancel, Run
-from stapel.errors import CommandFailed, StapelError
+from stapel.errors import CommandFailed, DiskFull, StapelError
+from stapel.sandbox.engine import SandboxEngine
 from tests.conformance.engines import Said, directory, file, lay, link
 
 ROOT = Path(__file__).parents[2]
@@ -237,3 +238,21 @@ def running(mark):
         if mark.encode() in words:
             found.append(path.parent.name)
     return found
+
+
+def test_commands_are_stopped_before_the_disk_is_full(sandbox):
+    """No disk has so much free: what would fill one is stopped likewise, and nothing of it is kept."""
+    engine = SandboxEngine(
+        "conveyor-full", run_id="f" * 12, home_dir=sandbox.home_dir, tmp_dir=sandbox.tmp_dir, min_free_bytes=1 << 62
+    )
+    held = engine.base(sandbox.base_reference, engine.platform(), Said())
+    said = Said()
+    try:
+        with pytest.raises(DiskFull) as caught:
+            engine.build(held, [Run("echo begins; exec sleep 60")], said, Cancel())
+        assert "--min-free" in caught.value.hint
+        assert said.text() == "begins\n"
+        engine.build(held, [Run("true")], said, Cancel()).close()
+    finally:
+        held.close()
+        engine.close()
