@@ -23,6 +23,7 @@ from stapel.runs import Run, open_run, open_run_directory
 
 if TYPE_CHECKING:
     from conveyor.storage.exporting import Target
+    from stapel.docker.engine import DockerEngine
     from stapel.oci.registry import RegistryStore
     from stapel.sandbox.engine import SandboxEngine
 
@@ -67,7 +68,7 @@ def make_engine(project: str, places: Places, storage: StorageOptions, warn: Cal
     return sandbox
 
 
-def _make_docker(project: str, places: Places, storage: StorageOptions, warn: Callable[[str], None]) -> Engine:
+def _make_docker(project: str, places: Places, storage: StorageOptions, warn: Callable[[str], None]) -> DockerEngine:
     from stapel.docker.engine import DockerEngine
 
     docker_config = str(storage.docker_config) if storage.docker_config is not None else None
@@ -93,6 +94,7 @@ def _make_sandbox(project: str, places: Places, storage: StorageOptions, warn: C
         min_free_bytes=_min_free_bytes(storage.min_free, places.home_dir),
         driver=storage.sandbox_store,
         open_registry=lambda repository: make_registry(repository, storage, (), warn),
+        find_elsewhere=lambda reference: _make_docker(project, places, storage, warn).find_base(reference),
         on_warning=warn,
     )
 

@@ -36,7 +36,8 @@ class SandboxEngine:
 
     `project` names the repository of the engine's own store; `run_id` marks what is made until it is published;
     commands are stopped where less than `min_free_bytes`
-    are free on the volume; `open_registry` opens a repository of a registry, for bases.
+    are free on the volume; `find_elsewhere` gives a base that another place of this
+    machine has; `open_registry` opens a repository of a registry, for bases.
     """
 
     def __init__(
@@ -50,11 +51,13 @@ class SandboxEngine:
         min_free_bytes: int = 0,
         driver: DriverName = "auto",
         open_registry: Callable[[str], RegistryStore] | None = None,
+        find_elsewhere: Callable[[str], ImageView | None] = lambda _: None,
         on_warning: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._store = Store(home_dir, run_id)
         self._home_dir, self._tmp_dir, self._run_id = home_dir, tmp_dir, run_id
         self._open_registry = open_registry or _open_registry
+        self._find_elsewhere = find_elsewhere
         self._on_warning = on_warning
         self._runner = runner
         self._min_free_bytes = min_free_bytes
@@ -112,7 +115,10 @@ class SandboxEngine:
         parsed = parse_reference(reference)
         name = parsed.digest or parsed.tag or DEFAULT_TAG
         image = self._named(parsed.repository_text, name)
-        if image is None or not fits_platform(_config(image).platform, platform):
+        if image is not None and fits_platform(_config(image).platform, platform):
+            return self._held(image)
+        image = self._take_from_elsewhere(reference, platform, log)
+        if image is None:
             log("stderr", f"pulling {reference}\n".encode())
             image = self._pull(reference, parsed.repository_text, name, platform)
         return self._held(image)
@@ -295,6 +301,14 @@ class SandboxEngine:
             return self._store.image(image_id)
         except NotFound:
             return None
+
+    def _take_from_elsewhere(self, reference: str, platform: str, log: Log) -> StoredImage | None:
+        """It gets no name here: what has it there may give the name to another image."""
+        view = self._find_elsewhere(reference)
+        if view is None or not fits_platform(view.config.platform, platform):
+            return None
+        log("stderr", f"taking {reference} from the Docker Engine\n".encode())
+        return self._store.image(self._bring(view))
 
     def _pull(self, reference: str, repository: str, name: str, platform: str) -> StoredImage:
         try:

@@ -60,3 +60,10 @@ def test_the_store_can_be_thrown_away_and_is_built_again(make_hello):
     project.build()
     shutil.rmtree(Path(project.env["CONVEYOR_HOME_DIR"]) / "sandbox/names" / project.name)
     assert len(project.build().built["hello"]) > 3
+
+
+def test_a_base_that_only_the_docker_engine_has_is_taken_from_there(make_project):
+    project = make_project("image: app\nfrom: BUSYBOX\nshell: {setup: cat /etc/passwd >/accounts}\n")
+    project.env.update(SANDBOX)
+    assert project.build().built == {"app": ["from", "setup"]}
+    assert "root:x:0:0" in project.conveyor("run", "app", "--", "cat", "/accounts").stdout
