@@ -14,6 +14,21 @@ from typing import Any
 
 REPORT = ".conveyor-build-report.json"
 
+# An image with files of git, a command that depends on one of them, and what an artifact has made.
+APP = """\
+artifact: tools
+from: BUSYBOX
+shell: {setup: "mkdir /out; echo tool > /out/tool"}
+---
+image: app
+from: BUSYBOX
+git: [{add: /src, to: /app, stageDependencies: {install: packages.txt}}]
+import: [{artifact: tools, add: /out, to: /opt, after: install}]
+shell: {install: cat /app/packages.txt > /installed}
+docker: {CMD: [cat, /app/main.txt]}
+"""
+FILES = {"src/main.txt": "one\n", "src/packages.txt": "bolts\n"}
+
 
 @dataclass(frozen=True)
 class Link:

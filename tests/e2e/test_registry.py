@@ -11,21 +11,7 @@ import shutil
 import pytest
 
 from tests.conftest import PASSWORD
-from tests.e2e.projects import Project
-
-APP = """\
-artifact: tools
-from: BUSYBOX
-shell: {setup: "mkdir /out; echo tool > /out/tool"}
----
-image: app
-from: BUSYBOX
-git: [{add: /src, to: /app, stageDependencies: {install: packages.txt}}]
-import: [{artifact: tools, add: /out, to: /opt, after: install}]
-shell: {install: cat /app/packages.txt > /installed}
-docker: {CMD: [cat, /app/main.txt]}
-"""
-FILES = {"src/main.txt": "one\n", "src/packages.txt": "bolts\n"}
+from tests.e2e.projects import APP, FILES, Project
 
 
 @pytest.fixture(params=["open", "with basic auth"])

@@ -9,23 +9,10 @@ import subprocess
 
 import pytest
 
-from tests.e2e.projects import REPORT
+from tests.e2e.projects import APP, FILES, REPORT
 from tests.fault_proxy import Lists, changed, cut_head, failing, incomplete_names, lying, names_in, once_each
 from tests.servers import Reply, Reset, front_server
 
-APP = """\
-artifact: tools
-from: BUSYBOX
-shell: {setup: "mkdir /out; echo tool > /out/tool"}
----
-image: app
-from: BUSYBOX
-git: [{add: /src, to: /app, stageDependencies: {install: packages.txt}}]
-import: [{artifact: tools, add: /out, to: /opt, after: install}]
-shell: {install: cat /app/packages.txt > /installed}
-docker: {CMD: [cat, /app/main.txt]}
-"""
-FILES = {"src/main.txt": "one\n", "src/packages.txt": "bolts\n"}
 RANDOM = """\
 image: app
 from: BUSYBOX
