@@ -24,8 +24,7 @@ from stapel.sandbox.store import Layer, Store, StoredImage
 def check_store(store: Store, cells: Cells, remove: Callable[[Sequence[str]], None], *, mend: bool) -> Iterator[Fault]:
     """See `Upkeep.check`."""
     yield from _check_records(store, mend=mend)
-    with suppress(Broken):  # who cannot read all records does not know what is left over
-        remove(store.take_out_leftovers())
+    yield from _remove_leftovers(store, remove)
     yield from _check_names(store, mend=mend)
     blobs = _find_broken_blobs(store)
     yield from _check_layers(store, cells, blobs, remove, mend=mend)
@@ -34,8 +33,15 @@ def check_store(store: Store, cells: Cells, remove: Callable[[Sequence[str]], No
         if mend and digest not in used:
             store.blob_path(digest).unlink(missing_ok=True)
         yield Fault(f"blob {digest} has other bytes than its digest says", mend and digest not in used)
-    for path in store.leftovers():
-        yield Fault(f"{path} was left by a run that is gone, and cannot be removed")
+
+
+def _remove_leftovers(store: Store, remove: Callable[[Sequence[str]], None]) -> Iterator[Fault]:
+    try:
+        remove(store.take_out_leftovers())
+    except Broken:
+        pass  # who cannot read all records does not know what is left over
+    except StapelError as error:
+        yield Fault(f"what a run that is gone has left cannot be removed: {error}")
 
 
 def _check_records(store: Store, *, mend: bool) -> Iterator[Fault]:

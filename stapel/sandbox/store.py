@@ -271,11 +271,16 @@ class Store:
     def take_out_leftovers(self) -> list[str]:
         """Likewise what runs that are gone were filling, and what they had made and no image has."""
         gone = [path for path in (self.dir / "pins").iterdir() if not self._lives(path.name)]
-        pinned = {line for path in gone for line in path.read_text().split()}
+        pinned = _read_pins(gone)
         taken = self.take_out(sorted(snapshot for snapshot in pinned if (self.dir / "snapshots" / snapshot).exists()))
         for path in (*gone, *self._unfinished()):
             path.unlink(missing_ok=True)
-        return taken + [f"../filling/{path.name}" for path in self.leftovers()]
+        for path in self.leftovers():
+            name = f"{self.run_id}-{next(self._count)}"
+            with suppress(FileNotFoundError):  # another run has taken it
+                path.rename(path.with_name(name))
+                taken.append(f"../filling/{name}")
+        return taken
 
     def has_leftovers(self) -> bool:
         """Whether runs that are gone have left something here."""
@@ -308,11 +313,7 @@ class Store:
 
     def _pins_of_others(self) -> set[str]:
         files = [path for path in (self.dir / "pins").iterdir() if path.name != self.run_id and self._lives(path.name)]
-        found: set[str] = set()
-        for path in files:
-            with suppress(FileNotFoundError):
-                found.update(path.read_text().split())
-        return found
+        return _read_pins(files)
 
     def _lives(self, run_id: str) -> bool:
         return run_id == self.run_id or is_alive(self._home_dir, run_id)
@@ -442,6 +443,15 @@ class Store:
         trace("image-record.before-rename")
         temporary.rename(path)
         trace("image-record.after-rename")
+
+
+def _read_pins(files: Iterable[Path]) -> set[str]:
+    """The snapshots that runs use; a run that has ended meanwhile uses none."""
+    found: set[str] = set()
+    for path in files:
+        with suppress(FileNotFoundError):
+            found.update(path.read_text().split())
+    return found
 
 
 def layer_document(layer: Layer) -> dict[str, Any]:
