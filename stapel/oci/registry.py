@@ -284,15 +284,21 @@ class RegistryStore:
             record = self._record = self._put_record_image()
             self.name(name, record.descriptor)
 
-    def name(self, name: str, image: Descriptor) -> None:
+    def name(self, name: str, image: Descriptor, *, renew: Callable[[], str] | None = None) -> None:
         """See `ImageStore`. `NotFound` too where the registry lacks a blob of the image: put it again."""
-        _check_name(name)
         manifest = self._manifests.get(image.digest)
         if manifest is None:
             manifest = self._manifest(self._repo.manifest(image.digest), self.reference(image.digest))
+        _check_name(name)
+
+        def again() -> str:
+            nonlocal name
+            name = renew() if renew is not None else name
+            return name
+
         trace("manifest.before-name")
         try:
-            self._repo.put_manifest(name, manifest.descriptor.media_type, manifest.data)
+            self._repo.put_manifest(name, manifest.descriptor.media_type, manifest.data, renew=again)
         except BlobMissing as error:
             with self._lock:
                 self._blobs.clear()

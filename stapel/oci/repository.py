@@ -15,7 +15,7 @@ from stapel.oci.errors import Broken, Damaged, NotFound, Refused, StapelError, U
 from stapel.oci.manifest import INDEXES, MANIFESTS, digest_bytes, matches
 from stapel.oci.pages import next_link, parse_tags
 from stapel.oci.reference import Reference, is_digest
-from stapel.oci.retries import Passing
+from stapel.oci.retries import Passing, first_then
 from stapel.oci.transport import Call, Response, Transport, scopes_for
 
 if TYPE_CHECKING:
@@ -148,19 +148,20 @@ class Repository:
         said = (response.headers.get("docker-content-digest") or "").strip()
         return said if is_digest(said) else None
 
-    def put_manifest(self, reference: str, media_type: str, data: bytes) -> None:
-        """Store a manifest under a digest or a tag. `BlobMissing`, `ManifestInvalid`."""
+    def put_manifest(self, reference: str, media_type: str, data: bytes, *, renew: Callable[[], str] | None = None) -> None:
+        """Store a manifest under a digest or a tag. `BlobMissing`, `ManifestInvalid`. `renew`: see `ImageStore.name`."""
         doing = f"writing the manifest {self._name(reference)}"
-        call = Call(
-            "PUT",
-            f"/v2/{self.path}/manifests/{reference}",
-            {"Content-Type": media_type},
-            body=data,
-            scopes=self._push(),
-            slow=True,
-        )
+        take = first_then(reference, renew)
 
         def once() -> Response:
+            call = Call(
+                "PUT",
+                f"/v2/{self.path}/manifests/{take()}",
+                {"Content-Type": media_type},
+                body=data,
+                scopes=self._push(),
+                slow=True,
+            )
             response = self.transport.attempt(doing, call)
             said = (response.headers.get("docker-content-digest") or "").strip()
             if response.status < 300 and said.startswith("sha256:") and is_digest(said) and said != digest_bytes(data):

@@ -89,8 +89,9 @@ class SandboxImages:
         image_id = self._store.put_image(config.with_(rootfs={"type": "layers", "diff_ids": []}).to_bytes(), ())
         self._store.names.set(self.repository, name, image_id)
 
-    def name(self, name: str, image: Descriptor) -> None:
+    def name(self, name: str, image: Descriptor, *, renew: Callable[[], str] | None = None) -> None:
         """Name an image."""
+        del renew  # nothing is sent
         self._store.open()
         self._store.image(image.digest)
         self._store.names.set(self.repository, name, image.digest)

@@ -100,6 +100,35 @@ def use(host, path, number, **options):
 
 
 @pytest.mark.parametrize(
+    ("times", "answer"),
+    [(2, Reply(503)), (1, cut_head(0)), (1, lying("Docker-Content-Digest", digest_bytes(b"lie")))],
+    ids=["503 twice", "the answer is lost", "a lying digest"],
+)
+def test_a_name_is_asked_for_anew_before_it_is_sent_again(front, registry, path, times, answer):
+    front.rules.append(failing(times, answer, method="PUT", path="/manifests/name-"))
+    image = small(b"layer", of=path)
+    here = store(front.host, path)
+    given = ["name-2", "name-3"]
+    here.name("name-1", here.put(image), renew=lambda: given.pop(0))
+    last = f"name-{times + 1}"
+    assert last in here.names()
+    assert store(registry.host, path).get(last).descriptor == image.descriptor
+
+
+def test_who_will_not_name_any_more_is_not_asked_again(front, registry, path):
+    front.rules.append(failing(1, Reply(503), method="PUT", path="/manifests/name-"))
+    here = store(front.host, path)
+    descriptor = here.put(small(b"layer", of=path))
+
+    def refuse():
+        raise LookupError("taken")
+
+    with pytest.raises(LookupError, match="taken"):
+        here.name("name-1", descriptor, renew=refuse)
+    assert list(store(registry.host, path).names()) == []
+
+
+@pytest.mark.parametrize(
     "fault",
     [
         failing(1, Reset(after=0), method="PUT", path="/uploads/"),
