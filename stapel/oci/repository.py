@@ -27,6 +27,7 @@ MOST_DOCUMENT_BYTES = 64 << 20
 
 _ACCEPTED = ", ".join((*MANIFESTS, *INDEXES))
 _NO_CACHE = {"Cache-Control": "no-cache"}
+_BLOB_UNKNOWN = ("MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN")
 _NO_REPOSITORY = ("NAME_UNKNOWN", "NOT_FOUND", "NAME_INVALID", "REPOSITORY_NOT_FOUND")
 
 
@@ -152,8 +153,10 @@ class Repository:
         """Store a manifest under a digest or a tag. `BlobMissing`, `ManifestInvalid`. `renew`: see `ImageStore.name`."""
         doing = f"writing the manifest {self._name(reference)}"
         take = first_then(reference, renew)
+        doubted = False
 
         def once() -> Response:
+            nonlocal doubted
             call = Call(
                 "PUT",
                 f"/v2/{self.path}/manifests/{take()}",
@@ -166,12 +169,16 @@ class Repository:
             said = (response.headers.get("docker-content-digest") or "").strip()
             if response.status < 300 and said.startswith("sha256:") and is_digest(said) and said != digest_bytes(data):
                 raise Passing(f"the registry has stored something else ({said})", at_most=3)
+            if not doubted and response.says(*_BLOB_UNKNOWN):
+                doubted = True
+                # Some write what a repository has in place: a reader meets half of what another builder writes just now.
+                raise Passing(f"the registry does not see a blob: {response.complaint()}")
             return response
 
         response = self.transport.retrying(doing, once)
         if response.status in (200, 201, 202):
             return
-        if response.says("MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"):
+        if response.says(*_BLOB_UNKNOWN):
             raise BlobMissing(response.complaint())
         if response.status == 400:
             raise ManifestInvalid(f"{doing}: the registry refuses it: {response.complaint()}")
