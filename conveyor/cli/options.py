@@ -3,7 +3,8 @@
 Every flag has a twin in the environment, `CONVEYOR_<FLAG>`; the flag wins over the twin, the twin over the default, and an
 empty twin is an absent one. A list flag reads every variable `CONVEYOR_<FLAG>` and `CONVEYOR_<FLAG>_<ANYTHING>`, sorted by
 name, and puts their values before those of the command line. A boolean flag has a `--no-` form, so that a command line can
-take back what the environment says; `--flag=true` and `--flag=false` are understood too.
+take back what the environment says; `--flag=true` and `--flag=false` are understood too. Where no twin is set, that of werf
+(`WERF_<FLAG>`) is read.
 
 This module is on the path of a build where nothing is to do: it imports click and nothing heavy.
 """
@@ -101,11 +102,21 @@ class LogOptions:
 
 
 class Command(click.Command):
-    """A command whose boolean flags also take `--flag=true` and `--flag=false`, as scripts for Go tools pass them."""
+    """A command whose boolean flags also take `--flag=true` and `--flag=false`, as scripts for Go tools pass them.
+
+    Its flags are read from variables of werf, too (`conveyor.cli.werf_names`).
+    """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Rewrite valued booleans to the form that click knows, up to a `--`."""
-        return super().parse_args(ctx, _without_boolean_values(self.get_params(ctx), args))
+        parameters = self.get_params(ctx)
+        args = _without_boolean_values(parameters, args)
+        if not any(name.startswith("WERF_") for name in os.environ):
+            return super().parse_args(ctx, args)
+        from conveyor.cli.werf_names import werf_names
+
+        with werf_names(ctx, parameters):
+            return super().parse_args(ctx, args)
 
 
 class Group(click.Group):
