@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from conveyor.cli.completion import complete_fields, complete_images
 from conveyor.cli.options import Command, Group, ProjectOptions, project_options
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ def command() -> None:
 
 
 @command.command("render", cls=Command)
-@click.argument("images", metavar="[IMAGE...]", nargs=-1)
+@click.argument("images", metavar="[IMAGE...]", nargs=-1, shell_complete=complete_images)
 @project_options
 def render(images: tuple[str, ...], project: ProjectOptions) -> None:
     """Print the configuration as it is read: all of it, or the documents of these images."""
@@ -42,7 +43,7 @@ def list_images(final_images_only: bool, project: ProjectOptions) -> None:
 
 
 @command.command("graph", cls=Command)
-@click.argument("images", metavar="[IMAGE...]", nargs=-1)
+@click.argument("images", metavar="[IMAGE...]", nargs=-1, shell_complete=complete_images)
 @click.option(
     "--format",
     "output",
@@ -79,7 +80,7 @@ def schema(file: str) -> None:
 
 
 @command.command("explain", cls=Command)
-@click.argument("field", metavar="[FIELD]", default="")
+@click.argument("field", metavar="[FIELD]", default="", shell_complete=complete_fields)
 def explain(field: str) -> None:
     """Tell what a field means: `image.git.add`, or `image` for all fields of an image."""
     from conveyor.config.explain import explain as explain_field

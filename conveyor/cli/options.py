@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,9 +121,36 @@ class Command(click.Command):
 
 
 class Group(click.Group):
-    """A group of such commands."""
+    """A group of such commands, which knows what a misspelt one was meant to be."""
 
     command_class = Command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does; a name that is none is answered with the nearest one."""
+        name = args[0]
+        if self.get_command(ctx, name) is None and not name.startswith("-") and not ctx.resilient_parsing:
+            from conveyor.config.suggestions import did_you_mean
+            from conveyor.errors import printable
+
+            hint = did_you_mean(name, self.list_commands(ctx)).replace("`", "'") or self.hint_for(name)
+            ctx.fail(f"No such command '{printable(name)}'." + (f" {hint[0].upper()}{hint[1:]}" if hint else ""))
+        return super().resolve_command(ctx, args)
+
+    def hint_for(self, name: str) -> str:
+        """What to do in place of a command that is not here; "" where nothing is known."""
+        del name
+        return ""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Every command with its whole first sentence."""
+        commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        rows = [(name, _first_sentence(command.help or "")) for name, command in commands if command and not command.hidden]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+def _first_sentence(text: str) -> str:
+    return re.split(r"(?<=\.)\s", text.strip(), maxsplit=1)[0].replace("\n", " ")
 
 
 def _without_boolean_values(parameters: list[click.Parameter], args: list[str]) -> list[str]:
@@ -258,6 +286,11 @@ def _project(values: dict[str, Any]) -> ProjectOptions:
         home_dir=_path(values["home_dir"]),
         tmp_dir=_path(values["tmp_dir"]) if values["tmp_dir"] else None,
     )
+
+
+def project_of(ctx: click.Context) -> ProjectOptions:
+    """The project that a command line is about, for what is not the command itself."""
+    return _project(ctx.params)
 
 
 def _storage(values: dict[str, Any]) -> StorageOptions:
