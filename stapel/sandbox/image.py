@@ -15,7 +15,8 @@ from typing import BinaryIO, cast
 
 from stapel.errors import Broken
 from stapel.oci.api import Descriptor, ImageConfig
-from stapel.sandbox.store import Layer, Store, StoredImage
+from stapel.sandbox.records import Layer, StoredImage
+from stapel.sandbox.store import Store
 
 IMAGE_MEDIA_TYPE = "application/vnd.oci.image.config.v1+json"
 _PIECE_BYTES = 1 << 20
