@@ -47,12 +47,13 @@ class Files(Protocol):
         """Path and text of the files that match; empty where none does."""
 
 
-def root_of(
-    files: Files, *, env: str, commit: str, commit_time_human: str, commit_time_s: int, more: Mapping[str, Value] | None = None
-) -> dict[str, Value]:
-    """The root of `werf.yaml`: one map, which `set` changes for everything that is rendered after it."""
+def root_of(files: Files, *, env: str, commit: str, commit_time_human: str, commit_time_s: int) -> dict[str, Value]:
+    """The root of `werf.yaml`: one map, which `set` changes for everything that is rendered after it.
+
+    `commit_time_human` is the time of the commit as Go prints it: `2024-01-02 03:04:05 +0300 +0300`.
+    """
     date = TypedMap({"Human": commit_time_human, "Unix": str(commit_time_s)})
-    return {"Files": FilesObject(files), "Env": env, "Commit": {"Hash": commit, "Date": date}, **(more or {})}
+    return {"Files": FilesObject(files), "Env": env, "Commit": {"Hash": commit, "Date": date}}
 
 
 def render(
@@ -81,9 +82,7 @@ def render(
     from .execution import Run
     from .values import joined
 
-    run = Run(
-        _library(), main=name, loose=loose, read_environment=read_environment, log=log or (lambda message: None)
-    )
+    run = Run(_library(), main=name, loose=loose, read_environment=read_environment, log=log or (lambda message: None))
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(max(limit, _RECURSION_LIMIT))
     try:

@@ -114,12 +114,11 @@ def _pair_equal(one: Value, other: Value) -> bool:
         return False
     if kind:
         return bool(one == other)
-    if one is not None and one is not MISSING and other is not None and other is not MISSING:
-        if is_map(one) != is_map(other) or isinstance(one, list) != isinstance(other, list):
-            raise FunctionError(
-                f"non-comparable types {print_format('%s', [one])}: {go_type(one)},"
-                f" {go_type(other)}: {print_value(other)}"
-            )
+    nils = one is None or one is MISSING or other is None or other is MISSING
+    if not nils and (is_map(one) != is_map(other) or isinstance(one, list) != isinstance(other, list)):
+        raise FunctionError(
+            f"non-comparable types {print_format('%s', [one])}: {go_type(one)}, {go_type(other)}: {print_value(other)}"
+        )
     if _is_nil(one) or _is_nil(other):
         return _is_nil(one) == _is_nil(other)
     if isinstance(other, list) or is_map(other):

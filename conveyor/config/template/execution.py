@@ -9,7 +9,7 @@ all. The value of a whole pipeline is never None: it becomes MISSING, as Go unpa
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final, NoReturn
+from typing import Final
 
 from .errors import Spot, TemplateError, spot_of_node
 from .functions import GO_TYPES, Function, FunctionError, Library
@@ -147,7 +147,7 @@ class Run:
             raise FunctionError(f"templates call one another more than {MAX_DEPTH} deep")
         self._depth += 1
         try:
-            _Walk(self, template, data, out).start(data)
+            _Walk(self, template, MISSING if data is None else data, out).start()
         finally:
             self._depth -= 1
 
@@ -177,12 +177,12 @@ class _Walk:
         self._trail: list[str] = []
         self._elements: dict[str, str] = {}
 
-    def start(self, data: Value) -> None:
+    def start(self) -> None:
         """Walk the whole template."""
         try:
-            self._walk(data, self._template.body)
+            self._walk(self._variables["$"][0], self._template.body)
         except RecursionError:
-            self._fail("nested too deep")
+            raise self._error("nested too deep") from None
 
     # Errors
 
@@ -193,16 +193,16 @@ class _Walk:
             template.file, template.source, node.position if node else 0, template.name, str(node or ""), then
         )
 
-    def _fail(self, message: str, hint: str = "") -> NoReturn:
-        raise TemplateError(message, spots=(self._spot(),), hint=hint)
+    def _error(self, message: str, hint: str = "") -> TemplateError:
+        return TemplateError(message, spots=(self._spot(),), hint=hint)
 
     def _charge(self, steps: int) -> None:
         run = self._run
         run.steps += steps
         if run.steps > MAX_STEPS:
-            self._fail(f"the templates took more than {MAX_STEPS} steps")
+            raise self._error(f"the templates took more than {MAX_STEPS} steps")
         if run.written > MAX_WRITTEN:
-            self._fail(f"the templates made more than {MAX_WRITTEN} bytes of text")
+            raise self._error(f"the templates made more than {MAX_WRITTEN} bytes of text")
 
     # Nodes
 
@@ -249,7 +249,7 @@ class _Walk:
                 try:
                     value = print_value(value)
                 except FunctionError as error:
-                    self._fail(str(error))
+                    raise self._error(str(error)) from None
         self._run.written += len(value)
         self._out.append(value)
 
@@ -276,13 +276,13 @@ class _Walk:
             pairs = sorted_items(value)
         elif isinstance(value, int) and not isinstance(value, bool):
             if len(pipe.variables) > 1:
-                self._fail(f"can't use {value} to iterate over more than one variable")
+                raise self._error(f"can't use {value} to iterate over more than one variable")
             numbers = range(value) if type(value) is int else map(type(value), range(value))
             pairs = zip(iter(lambda: MISSING, None), numbers, strict=False)
         elif value is MISSING:
             pairs = ()
         else:
-            self._fail(f"range can't iterate over {print_value(value)[:1000]}")
+            raise self._error(f"range can't iterate over {print_value(value)[:1000]}")
         outer = self._elements
         ran = False
         signal = _GOES_ON
@@ -322,13 +322,13 @@ class _Walk:
         run = self._run
         template = run.templates.get(node.name)
         if template is None:
-            self._fail(f'template "{node.name}" not defined', run.nearest_template(node.name))
+            raise self._error(f'template "{node.name}" not defined', run.nearest_template(node.name))
         data = self._pipeline(dot, node.pipe) if node.pipe else MISSING
         try:
             run.enter(template, data, self._out)
         except FunctionError as error:
             self._node = node
-            self._fail(str(error))
+            raise self._error(str(error)) from None
 
     # Variables
 
@@ -344,7 +344,7 @@ class _Walk:
     def _assign(self, name: str, value: Value) -> None:
         held = self._variables.get(name)
         if not held:
-            self._fail(f"undefined variable: {name}")
+            raise self._error(f"undefined variable: {name}")
         held[-1] = value
 
     # Pipelines
@@ -379,16 +379,16 @@ class _Walk:
             return dot
         if isinstance(first, Literal):
             return self._constant(first)
-        self._fail("nil is not a command")
+        raise self._error("nil is not a command")
 
     def _constant(self, literal: Literal) -> Value:
         if type(literal.value) is Overflow:
-            self._fail(f"{literal.text} overflows int")
+            raise self._error(f"{literal.text} overflows int")
         return literal.value
 
     def _refuse_arguments(self, arguments: Sequence[Node], final: Value) -> None:
         if len(arguments) > 1 or final is not _NO_FINAL:
-            self._fail(f"can't give argument to non-function {arguments[0]}")
+            raise self._error(f"can't give argument to non-function {arguments[0]}")
 
     # Fields
 
@@ -403,7 +403,7 @@ class _Walk:
         elif isinstance(node, Variable):
             held = self._variables.get(node.name)
             if not held:
-                self._fail(f"undefined variable: {node.name}")
+                raise self._error(f"undefined variable: {node.name}")
             receiver = held[-1]
             if not names:
                 self._refuse_arguments(arguments or (node,), final)
@@ -411,20 +411,20 @@ class _Walk:
             static = self._elements.get(node.name, "") if self._elements else ""
         else:
             if isinstance(node.start, Nil):
-                self._fail(f"indirection through explicit nil in {node}")
+                raise self._error(f"indirection through explicit nil in {node}")
             receiver = self._argument(dot, "value", node.start)
         last = len(names) - 1
         for index, name in enumerate(names):
             here, passed = (arguments, final) if index == last else ((), _NO_FINAL)
             if type(receiver) is dict or isinstance(receiver, (AnyMap, TypedMap)):
                 if len(here) > 1 or passed is not _NO_FINAL:
-                    self._fail(f"{name} is not a method but has arguments")
+                    raise self._error(f"{name} is not a method but has arguments")
                 static = elem_type(receiver)
                 receiver = receiver.get(name, MISSING)
             elif receiver is MISSING:
                 return MISSING
             elif receiver is None:
-                self._fail(f"nil pointer evaluating interface {{}}.{name}")
+                raise self._error(f"nil pointer evaluating interface {{}}.{name}")
             else:
                 receiver = self._member(dot, receiver, static, name, node, here, passed)
                 static = ""
@@ -441,18 +441,16 @@ class _Walk:
             fields = receiver.fields()
             if name in fields:
                 if len(arguments) > 1 or final is not _NO_FINAL:
-                    self._fail(f"{name} has arguments but cannot be invoked as function")
+                    raise self._error(f"{name} has arguments but cannot be invoked as function")
                 return fields[name]
             from conveyor.config.suggestions import did_you_mean
 
             hint = did_you_mean(name, [*receiver.methods(), *fields])
-        self._fail(f"can't evaluate field {name} in type {static or go_type(receiver)}", hint)
+        raise self._error(f"can't evaluate field {name} in type {static or go_type(receiver)}", hint)
 
     # Functions
 
-    def _function(
-        self, dot: Value, node: Identifier, command: Node, arguments: Sequence[Node], final: Value
-    ) -> Value:
+    def _function(self, dot: Value, node: Identifier, command: Node, arguments: Sequence[Node], final: Value) -> Value:
         self._node = node
         name = node.name
         if name == "and" or name == "or":
@@ -462,7 +460,7 @@ class _Walk:
     def _and_or(self, dot: Value, name: str, arguments: Sequence[Node], final: Value) -> Value:
         """Evaluates no more than it needs: the value of the first argument that decides, else of the last."""
         if len(arguments) < 2 and final is _NO_FINAL:
-            self._fail(f"wrong number of args for {name}: want at least 1 got 0")
+            raise self._error(f"wrong number of args for {name}: want at least 1 got 0")
         value: Value = MISSING
         for argument in arguments[1:]:
             value = self._argument(dot, "value", argument)
@@ -470,18 +468,16 @@ class _Walk:
                 return value
         return value if final is _NO_FINAL else final
 
-    def _call(
-        self, dot: Value, function: Function, node: Node, name: str, arguments: Sequence[Node], final: Value
-    ) -> Value:
+    def _call(self, dot: Value, function: Function, node: Node, name: str, arguments: Sequence[Node], final: Value) -> Value:
         kinds = function.kinds
         fixed = len(kinds)
         given = max(len(arguments) - 1, 0)
         total = given if final is _NO_FINAL else given + 1
         if function.rest:
             if total < fixed:
-                self._fail(f"wrong number of args for {name}: want at least {fixed} got {given}")
+                raise self._error(f"wrong number of args for {name}: want at least {fixed} got {given}")
         elif total != fixed:
-            self._fail(f"wrong number of args for {name}: want {fixed} got {total}")
+            raise self._error(f"wrong number of args for {name}: want {fixed} got {total}")
         values: list[Value] = [self._run] if function.runtime else []
         for index in range(given):
             kind = kinds[index] if index < fixed else function.rest
@@ -492,14 +488,14 @@ class _Walk:
             result = function.call(*values)
         except FunctionError as error:
             self._node = node
-            self._fail(f"error calling {name}: {error}", error.hint)
+            raise self._error(f"error calling {name}: {error}", error.hint) from None
         except TemplateError as error:
             self._node = node
             spots = (self._spot(f"error calling {name}: "), *error.spots)
             raise TemplateError(error.cause, spots=spots, hint=error.hint) from None
         except RecursionError:
             self._node = node
-            self._fail(f"error calling {name}: a value is nested too deep, or holds itself")
+            raise self._error(f"error calling {name}: a value is nested too deep, or holds itself") from None
         if type(result) is str:
             self._run.written += len(result)
         elif isinstance(result, (list, dict)):
@@ -525,7 +521,7 @@ class _Walk:
         if kind == "value":
             return MISSING
         if not _can_be_nil(kind):
-            self._fail(f"cannot assign nil to {GO_TYPES.get(kind, kind)}")
+            raise self._error(f"cannot assign nil to {GO_TYPES.get(kind, kind)}")
         return None
 
     def _literal(self, node: Literal, kind: str) -> Value:
@@ -535,20 +531,20 @@ class _Walk:
         if kind == "string":
             if type(value) is str:
                 return value
-            self._fail(f"expected string; found {node}")
+            raise self._error(f"expected string; found {node}")
         if kind == "bool":
             if type(value) is bool:
                 return value
-            self._fail(f"expected bool; found {node}")
+            raise self._error(f"expected bool; found {node}")
         if kind in _WHOLE:
             if node.whole is not None:
                 return _WHOLE[kind](node.whole)
-            self._fail(f"expected {'unsigned ' if kind.startswith('u') else ''}integer; found {node}")
+            raise self._error(f"expected {'unsigned ' if kind.startswith('u') else ''}integer; found {node}")
         if kind == "float64":
             if node.real is not None:
                 return node.real
-            self._fail(f"expected float; found {node}")
-        self._fail(f"can't handle {node} for arg of type {GO_TYPES.get(kind, kind)}")
+            raise self._error(f"expected float; found {node}")
+        raise self._error(f"can't handle {node} for arg of type {GO_TYPES.get(kind, kind)}")
 
     def _checked(self, value: Value, kind: str) -> Value:
         """The value, if a parameter of that kind takes it."""
@@ -560,11 +556,11 @@ class _Walk:
         if value is MISSING:
             if _can_be_nil(kind):
                 return None
-            self._fail(f"invalid value; expected {wanted}")
+            raise self._error(f"invalid value; expected {wanted}")
         if value is None:
-            self._fail(f"wrong type for value; expected {wanted}; got interface {{}}")
+            raise self._error(f"wrong type for value; expected {wanted}; got interface {{}}")
         if go_type(value) != wanted:
-            self._fail(f"wrong type for value; expected {wanted}; got {go_type(value)}")
+            raise self._error(f"wrong type for value; expected {wanted}; got {go_type(value)}")
         return value
 
 

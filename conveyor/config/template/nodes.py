@@ -57,9 +57,7 @@ class Literal(Node):
 
     __slots__ = ("real", "text", "value", "whole")
 
-    def __init__(
-        self, position: int, text: str, value: Value, whole: int | None = None, real: float | None = None
-    ) -> None:
+    def __init__(self, position: int, text: str, value: Value, whole: int | None = None, real: float | None = None) -> None:
         self.position = position
         self.text = text
         self.value = value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container
-from typing import Final, NoReturn
+from typing import Final
 
 from . import lexer
 from .errors import TemplateError, spot_of_line
@@ -95,7 +95,7 @@ class _Parser:
                 self._index = start
             node = self._text_or_action()
             if isinstance(node, (End, Else)):
-                self._fail(f"unexpected {node}")
+                raise self._error(f"unexpected {node}")
             body.append(node)
         self._add(Template(self._file, self._file, self._source, body))
         return self._found
@@ -125,29 +125,29 @@ class _Parser:
         self._index += 1
         return token
 
-    def _fail(self, message: str, hint: str = "") -> NoReturn:
+    def _error(self, message: str, hint: str = "") -> TemplateError:
         line = self._tokens[min(self._furthest, len(self._tokens) - 1)].line
         spot = spot_of_line(self._file, self._source, line)
-        raise TemplateError(message, spots=(spot,), hint=hint)
+        return TemplateError(message, spots=(spot,), hint=hint)
 
-    def _unexpected(self, token: Token, context: str) -> NoReturn:
+    def _unexpected(self, token: Token, context: str) -> TemplateError:
         if token.kind != lexer.ERROR:
-            self._fail(f"unexpected {token.shown()} in {context}")
+            return self._error(f"unexpected {token.shown()} in {context}")
         started = ""
         if self._action_line and self._action_line != token.line:
             word = "" if token.text.endswith(" action") else " in action"
             started = f"{word} started at {self._file}:{self._action_line}"
-        self._fail(token.text + started)
+        return self._error(token.text + started)
 
     def _expect_right(self, context: str) -> None:
         token = self._next_word()
         if token.kind != lexer.RIGHT:
-            self._unexpected(token, context)
+            raise self._unexpected(token, context)
 
     def _deeper(self) -> None:
         self._depth += 1
         if self._depth > MAX_DEPTH:
-            self._fail(f"nested more than {MAX_DEPTH} deep")
+            raise self._error(f"nested more than {MAX_DEPTH} deep")
 
     # Templates
 
@@ -156,13 +156,13 @@ class _Parser:
         if earlier is None or earlier.is_blank():
             self._found[template.name] = template
         elif not template.is_blank():
-            self._fail(f"template: multiple definition of template {quoted(template.name)}")
+            raise self._error(f"template: multiple definition of template {quoted(template.name)}")
 
     def _definition(self) -> None:
         context = "define clause"
         token = self._next_word()
         if token.kind not in (lexer.STRING, lexer.RAW_STRING):
-            self._unexpected(token, context)
+            raise self._unexpected(token, context)
         name = self._unquoted(token)
         self._expect_right(context)
         self._named_body(name, context)
@@ -175,7 +175,7 @@ class _Parser:
         body, end = self._block()
         self._depth -= 1
         if not isinstance(end, End):
-            self._fail(f"unexpected {end} in {context}")
+            raise self._error(f"unexpected {end} in {context}")
         self._add(Template(name, self._file, self._source, body))
         self._variables, self._ranges = variables, ranges
 
@@ -184,7 +184,7 @@ class _Parser:
         body: Block = []
         while True:
             if self._peek_word().kind == lexer.END:
-                self._fail("unexpected EOF")
+                raise self._error("unexpected EOF")
             node = self._text_or_action()
             if isinstance(node, (End, Else)):
                 return body, node
@@ -195,7 +195,7 @@ class _Parser:
         if token.kind == lexer.TEXT:
             return Text(token.position, token.text)
         if token.kind != lexer.LEFT:
-            self._unexpected(token, "input")
+            raise self._unexpected(token, "input")
         self._action_line = token.line
         node = self._action()
         self._action_line = 0
@@ -231,9 +231,9 @@ class _Parser:
     def _jump(self, node: Break | Continue) -> Node:
         following = self._next_word()
         if following.kind != lexer.RIGHT:
-            self._unexpected(following, str(node))
+            raise self._unexpected(following, str(node))
         if not self._ranges:
-            self._fail(f"{node} outside {{{{range}}}}")
+            raise self._error(f"{node} outside {{{{range}}}}")
         return node
 
     def _branch(self, make: type[If] | type[Range] | type[With], position: int) -> Node:
@@ -252,7 +252,7 @@ class _Parser:
             else:
                 otherwise, end = self._block()
                 if not isinstance(end, End):
-                    self._fail(f"expected end; found {end}")
+                    raise self._error(f"expected end; found {end}")
         del self._variables[declared:]
         self._depth -= 1
         return make(pipe.position, pipe, body, otherwise)
@@ -275,14 +275,14 @@ class _Parser:
 
     def _template_name(self, token: Token, context: str) -> str:
         if token.kind not in (lexer.STRING, lexer.RAW_STRING):
-            self._unexpected(token, context)
+            raise self._unexpected(token, context)
         return self._unquoted(token)
 
     def _unquoted(self, token: Token) -> str:
         try:
             return unquoted(token.text)
         except ValueError as error:
-            self._fail(str(error))
+            raise self._error(str(error)) from None
 
     # Pipelines
 
@@ -294,14 +294,14 @@ class _Parser:
             if token.kind == end:
                 break
             if token.kind not in _OPERANDS:
-                self._unexpected(token, context)
+                raise self._unexpected(token, context)
             self._index -= 1
             pipe.commands.append(self._command())
         if not pipe.commands:
-            self._fail(f"missing value for {context}")
+            raise self._error(f"missing value for {context}")
         for number, command in enumerate(pipe.commands[1:], 2):
             if isinstance(command.arguments[0], (Literal, Dot, Nil)):
-                self._fail(f"non executable command in pipeline stage {number}")
+                raise self._error(f"non executable command in pipeline stage {number}")
         return pipe
 
     def _declarations(self, pipe: Pipe, context: str) -> None:
@@ -323,9 +323,9 @@ class _Parser:
             pipe.variables.append(variable.text)
             self._variables.append(variable.text)
             if context != "range" or len(pipe.variables) > 1:
-                self._fail(f"too many declarations in {context}")
+                raise self._error(f"too many declarations in {context}")
             if self._peek_word().kind not in (lexer.VARIABLE, lexer.RIGHT, lexer.RIGHT_PAREN):
-                self._fail("range can only initialize variables")
+                raise self._error("range can only initialize variables")
 
     def _command(self) -> Command:
         position = self._peek_word().position
@@ -341,10 +341,10 @@ class _Parser:
             if token.kind in (lexer.RIGHT, lexer.RIGHT_PAREN):
                 self._index -= 1
             elif token.kind != lexer.PIPE:
-                self._unexpected(token, "operand")
+                raise self._unexpected(token, "operand")
             break
         if not arguments:
-            self._fail("empty command")
+            raise self._error("empty command")
         return Command(position, arguments)
 
     def _operand(self) -> Node | None:
@@ -360,7 +360,7 @@ class _Parser:
         if isinstance(node, Variable):
             return Variable(position, node.name, (*node.names, *names))
         if isinstance(node, (Literal, Nil, Dot)):
-            self._fail(f"unexpected . after term {quoted(str(node))}")
+            raise self._error(f"unexpected . after term {quoted(str(node))}")
         return Chain(position, node, names)
 
     def _term(self) -> Node | None:
@@ -371,11 +371,11 @@ class _Parser:
                 return Field(position, (text[1:],))
             case lexer.IDENTIFIER:
                 if text not in self._functions:
-                    self._fail(f"function {quoted(text)} not defined", self._suggest(text))
+                    raise self._error(f"function {quoted(text)} not defined", self._suggest(text))
                 return Identifier(position, text)
             case lexer.VARIABLE:
                 if text not in self._variables:
-                    self._fail(f"undefined variable {quoted(text)}", self._nearest_variable(text))
+                    raise self._error(f"undefined variable {quoted(text)}", self._nearest_variable(text))
                 return Variable(position, text)
             case lexer.STRING | lexer.RAW_STRING:
                 return Literal(position, text, self._unquoted(token))
@@ -389,7 +389,7 @@ class _Parser:
                 try:
                     return number_literal(kind, text, position)
                 except ValueError as error:
-                    self._fail(str(error))
+                    raise self._error(str(error)) from None
             case lexer.LEFT_PAREN:
                 self._deeper()
                 pipe = self._pipeline("parenthesized pipeline", lexer.RIGHT_PAREN)
