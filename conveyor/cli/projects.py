@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,7 @@ class OpenProject:
     """A project at its commit. `prefix`: its directory in the repository; `content`: the configuration as it was rendered.
 
     `is_dev`: the commit is one that was made of the work tree. `refusals` holds what the configuration was refused, `files`
-    what it was read from, `warnings` what a person is to be told.
+    what it was read from, `variables` what its templates read of the environment, `warnings` what a person is to be told.
     """
 
     repo: Repository
@@ -33,19 +33,24 @@ class OpenProject:
     is_dev: bool
     refusals: Refusals
     files: ConfigFiles
-    warnings: Sequence[str] = ()
+    variables: Mapping[str, str | None]
+    warnings: Sequence[str]
 
 
 def open_project(
-    options: ProjectOptions, *, virtual_merge: bool = False, builds: bool = False, checks_work_tree: bool = True
+    options: ProjectOptions,
+    *,
+    virtual_merge: bool = False,
+    builds: bool = False,
+    checks_work_tree: bool = True,
+    show: Callable[[bytes], object] | None = None,
 ) -> OpenProject:
     """Find the repository and read the configuration from the commit (with `--loose-giterminism`: from the disk).
 
     `builds`: the caller goes on looking for what is to be refused, raises all of it together (`refusals.raise_any`), and
     tells the warnings. Others get a `GiterminismError` here, and warnings are told. Without `checks_work_tree` it may differ
-    from the commit.
+    from the commit. `show` is given the text before anything is looked for in it.
     """
-    from conveyor.config.reading import parse_project
     from conveyor.gitrepo.repository import open_repository
 
     if not options.dir.is_dir():
@@ -60,28 +65,69 @@ def open_project(
         home_dir=str(options.home_dir),
     )
     try:
-        prefix = _below(repo.root, directory)
-        file = _normal(options.giterminism_config or DEFAULT_FILE)
-        refusals = Refusals(ALLOW_ALL if options.loose_giterminism else Permissions(file))
-        files = ConfigFiles(repo, prefix, directory, refusals, checks_work_tree=checks_work_tree)
-        warnings = _read_permissions(options, files, refusals, file)
-        path, content = _read_config(options, repo, files, directory)
-        try:
-            project = parse_project(content, path, refusals)
-        except ConfigError as error:
-            refusals.raise_any(error.problems)
-            raise
-        opened = OpenProject(
-            repo, project, content, directory, prefix, options.dev, refusals, files, [str(warning) for warning in warnings]
-        )
+        opened = _read(options, repo, directory, checks_work_tree, show)
         if not builds:
-            refusals.raise_any()
+            opened.refusals.raise_any()
             for warning in opened.warnings:
                 click.echo(f"Warning: {warning}", err=True)
         return opened
     except BaseException:
         repo.close()
         raise
+
+
+def _read(
+    options: ProjectOptions,
+    repo: Repository,
+    directory: Path,
+    checks_work_tree: bool,
+    show: Callable[[bytes], object] | None,
+) -> OpenProject:
+    prefix = _below(repo.root, directory)
+    file = os.path.normpath(options.giterminism_config or DEFAULT_FILE)
+    refusals = Refusals(ALLOW_ALL if options.loose_giterminism else Permissions(file))
+    files = ConfigFiles(repo, prefix, directory, refusals, checks_work_tree=checks_work_tree)
+    warnings = [str(warning) for warning in _read_permissions(options, files, refusals, file)]
+    path, content = _read_config(options, repo, files, directory)
+    variables: Mapping[str, str | None] = {}
+    is_template = b"{{" in content
+    try:
+        if is_template:
+            from conveyor.config.rendering import render_config
+
+            log = _log_template if options.debug_templates else None
+            rendered = render_config(
+                content, path, repo, files, refusals, templates_dir=options.config_templates_dir, env=options.env, log=log
+            )
+            content, variables = rendered.content, rendered.variables
+        if show is not None:
+            refusals.raise_any()
+            show(content)
+        project = _parse(content, path, refusals, is_template)
+    except ConfigError as error:
+        refusals.raise_any(error.problems)
+        raise
+    return OpenProject(repo, project, content, directory, prefix, options.dev, refusals, files, variables, warnings)
+
+
+def _parse(content: bytes, path: str, refusals: Refusals, is_template: bool) -> Project:
+    from conveyor.config.reading import parse_project
+
+    try:
+        return parse_project(content, path, refusals, f"{path} (rendered)" if is_template else "")
+    except ConfigError as error:
+        if not is_template:
+            raise
+        from conveyor.config.rendering import explain_rendered
+
+        raise ConfigError(explain_rendered(error.problems, content), hint=_RENDERED_HINT) from None
+
+
+_RENDERED_HINT = "the lines are those of the text that the templates make: `conveyor config render` shows it"
+
+
+def _log_template(message: str) -> None:
+    click.echo(message, err=True)
 
 
 def _read_permissions(options: ProjectOptions, files: ConfigFiles, refusals: Refusals, file: str) -> Sequence[Problem]:
@@ -117,10 +163,6 @@ def _read_config(options: ProjectOptions, repo: Repository, files: ConfigFiles, 
         reason="no_config",
         hint="write a werf.yaml and commit it, or name it by --config",
     )
-
-
-def _normal(path: str) -> str:
-    return os.path.normpath(path)
 
 
 def _below(root: bytes, path: Path) -> bytes:
