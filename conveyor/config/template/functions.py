@@ -50,7 +50,11 @@ MAX_ELEMENTS: Final = 1_000_000
 
 
 class FunctionError(Exception):
-    """A function refuses its arguments; the message is Go's where Go has one."""
+    """A function refuses its arguments; the message is Go's where Go has one. `hint` says how to mend it."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
 
 
 class Runtime(Protocol):
