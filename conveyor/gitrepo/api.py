@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Literal, NamedTuple, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,14 @@ class Delta:
         return bool(self.changed or self.removed)
 
 
+class Followed(NamedTuple):
+    """Where a path leads: the links on the way, each where it stands, and what is at the end (no blob: a directory)."""
+
+    links: tuple[bytes, ...]
+    path: bytes
+    blob: Blob | None
+
+
 @dataclass(frozen=True, slots=True)
 class Selector:
     """The part of a commit that a mapping or a glob of stageDependencies means.
@@ -59,12 +67,15 @@ class Selector:
     within: tuple[str, ...] = ()
 
 
+ChangeKind = Literal["modified", "untracked", "deleted", "staged", "submodule"]
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """One line of git status: a path of the work tree that is not as the commit has it."""
 
     path: bytes
-    kind: str  # `modified`, `untracked`, `deleted`, `staged`, `submodule`
+    kind: ChangeKind
 
 
 class Contents(Protocol):
@@ -105,6 +116,9 @@ class Repository(Protocol):
     def commit_time_s(self, commit: str) -> int:
         """The committer's time, seconds since the epoch."""
 
+    def commit_zone(self, commit: str) -> str:
+        """The committer's time zone as the commit has it: `+0300`."""
+
     def exists(self, commits: Iterable[str]) -> frozenset[str]:
         """Those that are commits known here."""
 
@@ -116,6 +130,9 @@ class Repository(Protocol):
 
     def read_file(self, commit: str, path: bytes) -> bytes | None:
         """The content at a path, links inside the repository followed (at most 40); None where there is no file."""
+
+    def follow(self, commit: str, path: bytes) -> Followed | None:
+        """Where a path leads, as `read_file` follows it; None where that is nothing, outside, or nowhere (circles)."""
 
     def files(self, commit: str, selector: Selector) -> tuple[Blob, ...]:
         """The matching files and links, sorted by path. `GitError` for a submodule that is not initialised."""
