@@ -13,6 +13,15 @@ def parse_project(content: bytes, file: str) -> Project:
     `ConfigError` with every mistake of the file: where (line and column over all documents), what, how to mend it. What
     stops everything (not UTF-8, template actions, an empty file) comes alone.
     """
+    import gc
+
     from conveyor.config.assembly import assemble
 
-    return assemble(content, file)
+    # Nodes and models are many and hold no cycles: looking for some in them would take as long as reading the file.
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        return assemble(content, file)
+    finally:
+        if was_enabled:
+            gc.enable()
