@@ -48,7 +48,7 @@ SHELL: Table = {
 IMPORT: Table = {
     "image": Field("text", "an image or artifact of the file", group="source"),
     "from": Field("text", "the same as `image`", group="source"),
-    "artifact": Field("text", "an image or artifact of the file", group="source", instead="image"),
+    "artifact": Field("text", "an image or artifact of the file", group="source", instead="`image`"),
     "stage": Field("text", "take the files after this stage of the source", "the last one", choices=STAGES),
     **POSITION,
     "add": Field("text", "absolute path inside the source; `/` only with `includePaths`", required=True),
@@ -106,8 +106,8 @@ IMAGE: Table = {
         required=True,
     ),
     "from": Field("text", "the base: an image of the file, `scratch` (nothing), or an image from outside", group="base"),
-    "fromImage": Field("text", "the base, an image of the file", group="base", instead="from"),
-    "fromArtifact": Field("text", "the base, an artifact of the file", group="base", instead="from"),
+    "fromImage": Field("text", "the base, an image of the file", group="base", instead="`from`"),
+    "fromArtifact": Field("text", "the base, an artifact of the file", group="base", instead="`from`"),
     "fromLatest": Field("flag", "the base from outside is pinned to what its tag means now", "false"),
     "fromCacheVersion": Field("text", "change it to build the image anew from its base"),
     "cacheVersion": Field("text", "change it to build the image anew", "that of `build`"),
@@ -126,6 +126,8 @@ IMAGE: Table = {
 IMAGE_ONLY = ("final", "docker", "dependencies", "disableGitAfterPatch")
 
 ARTIFACT: Table = {
-    "artifact": Field("text", "name of the artifact, which only gives files to others", required=True, instead="image"),
+    "artifact": Field(
+        "text", "name of the artifact, which gives files to others", required=True, instead="`image`, `final: false`"
+    ),
     **copy_without(IMAGE, ("image", *IMAGE_ONLY)),
 }
