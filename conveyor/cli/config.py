@@ -56,7 +56,7 @@ def _open(project: ProjectOptions) -> OpenProject:
     from conveyor.cli.projects import open_project
 
     opened = open_project(project)
-    opened.repo.close()
+    opened.close()
     return opened
 
 

@@ -5,18 +5,22 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from conveyor.cli.options import ProjectOptions
 from conveyor.config.models import Project
 from conveyor.errors import GiterminismError, UsageError
 from conveyor.gitrepo.api import Repository
 
+if TYPE_CHECKING:
+    from conveyor.gitrepo.remotes import FetchedRemotes
+
 
 @dataclass(frozen=True, slots=True)
 class OpenProject:
     """A project at its commit. `prefix`: its directory in the repository; `content`: the configuration as it was read.
 
-    `is_dev`: the commit is one that was made of the work tree.
+    `is_dev`: the commit is one that was made of the work tree. `remotes`: None where no mapping names another repository.
     """
 
     repo: Repository
@@ -25,6 +29,13 @@ class OpenProject:
     directory: Path
     prefix: bytes
     is_dev: bool
+    remotes: FetchedRemotes | None = None
+
+    def close(self) -> None:
+        """End git's processes."""
+        self.repo.close()
+        if self.remotes is not None:
+            self.remotes.close()
 
 
 def open_project(options: ProjectOptions, *, virtual_merge: bool = False, builds: bool = False) -> OpenProject:
@@ -48,10 +59,19 @@ def open_project(options: ProjectOptions, *, virtual_merge: bool = False, builds
     try:
         path, content = _read_config(options, repo, directory)
         project = parse_project(content, os.fsdecode(path))
-        return OpenProject(repo, project, content, directory, _below(repo.root, directory), options.dev)
+        remotes = _remotes(project, options, directory)
+        return OpenProject(repo, project, content, directory, _below(repo.root, directory), options.dev, remotes)
     except BaseException:
         repo.close()
         raise
+
+
+def _remotes(project: Project, options: ProjectOptions, directory: Path) -> FetchedRemotes | None:
+    if not any(mapping.remote is not None for image in project.images for mapping in image.git):
+        return None
+    from conveyor.gitrepo.remotes import FetchedRemotes
+
+    return FetchedRemotes(str(options.home_dir), str(directory))
 
 
 def _read_config(options: ProjectOptions, repo: Repository, directory: Path) -> tuple[bytes, bytes]:

@@ -1,4 +1,4 @@
-"""The directive `git`: local mappings."""
+"""The directive `git`: mappings of the commit's files, and of other repositories' (`conveyor.config.decode_remote`)."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ def decode_git(findings: Findings, node: Node) -> GitMapping | None:
     """One mapping; None where a mistake leaves nothing to check further."""
     fields = Fields(findings, node, "`git`", (*_FIELDS, *_REMOTE))
     remote = next((name for name in _REMOTE if fields.has(name)), None)
+    source = None
     if fields.has("url"):
-        findings.add(fields.key("url"), "`url` in `git` (a remote mapping) is not supported yet", "remove the mapping")
-        return None
-    if remote:
+        from conveyor.config.decode_remote import decode_remote
+
+        source = decode_remote(fields)
+    elif remote:
         hint = "a local mapping takes the files of the commit that is built: remove it"
         findings.add(fields.key(remote), f"`{remote}` in `git` is for remote mappings, and there is no `url`", hint)
     if not fields.has("to"):
@@ -35,6 +37,7 @@ def decode_git(findings: Findings, node: Node) -> GitMapping | None:
         group=owner(fields, "group"),
         paths=path_filter(fields),
         stage_dependencies=_stage_dependencies(fields),
+        remote=source,
         overwrites_changed=fields.choice("onChanged", ("fail", "overwrite")) == "overwrite",
     )
     return mapping if to else None
