@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from conveyor.config.findings import Findings
+from conveyor.config.giterminism.api import Refusals
 from conveyor.config.nodes import Node
 from conveyor.errors import Place
 
@@ -15,7 +16,8 @@ from conveyor.errors import Place
 class Scope:
     """All images of the file by name, and the defaults of `build`.
 
-    `complete` is false where a document could not be read: then nobody can say that an image does not exist.
+    `complete` is false where a document could not be read: then nobody can say that an image does not exist. `refusals` is
+    asked about what does not come from the commit.
     """
 
     findings: Findings
@@ -23,6 +25,7 @@ class Scope:
     complete: bool
     cache_version: str
     platform: str
+    refusals: Refusals
 
     def require_image(self, node: Node, name: str) -> str:
         """`name`, noted where no image of the project has it."""
