@@ -1,7 +1,8 @@
 """Remembering a build that ended well, for the next one to be confirmed by `conveyor.cli.confirm`.
 
 What is remembered depends on nothing that `confirm` does not ask for; a build that does (a work tree that is no commit, a
-registry's newest image, a branch of another repository, shells, tags that somebody may move) is not remembered, and goes the usual way each time.
+registry's newest image, a branch of another repository, shells, tags that somebody may move) is not remembered, and goes
+the usual way each time.
 """
 
 from __future__ import annotations

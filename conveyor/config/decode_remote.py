@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from conveyor.config.fields import Fields
 from conveyor.gitrepo.addresses import Address, hide_secrets, parse_address
 from conveyor.gitrepo.remote_source import Login, RemoteSource
-
-if TYPE_CHECKING:
-    from conveyor.config.nodes import Node
 
 _REFS: tuple[Literal["tag", "commit", "branch"], ...] = ("tag", "commit", "branch")
 _PASSWORDS: tuple[Literal["env", "src", "value"], ...] = ("env", "src", "value")
@@ -83,8 +80,3 @@ def _password(fields: Fields, username: str) -> Login | None:
         return None
     kind = next(kind for kind in _PASSWORDS if fields.has(kind))
     return Login(username, kind, fields.text(kind))
-
-
-def ref_node(fields: Fields) -> Node:
-    """Where the field stands that says what is taken of a repository; the URL where none does."""
-    return fields.key(next((kind for kind in _REFS if fields.has(kind)), "url"))

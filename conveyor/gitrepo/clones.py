@@ -71,8 +71,10 @@ class Clone:
 
     def branch(self, name: str) -> str:
         """The commit of a branch now, asked of the server each time; "": `master`, else the default branch. `GitError`."""
-        named, commit = self._resolve(f"refs/heads/{name}" if name else "", f"the branch {name}" if name else "its branch")
-        self._fetch_commit(named, commit, f"the branch {name}" if name else "its branch")
+        named, commit = self._resolve(
+            f"refs/heads/{name}" if name else "", f"the branch {name}" if name else "the default branch"
+        )
+        self._fetch_commit(named, commit, f"the branch {name}" if name else "the default branch")
         return commit
 
     def commit(self, oid: str) -> str:
