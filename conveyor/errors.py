@@ -22,14 +22,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where something stands in a text that a person wrote. Lines and columns count from 1; 0: the whole file."""
+    """Where something stands in a text that a person wrote. Lines and columns count from 1; 0: the whole file, or line."""
 
     file: str
     line: int = 0
     column: int = 0
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        known = (self.file, *(str(number) for number in (self.line, self.column) if self.line and number))
+        return ":".join(known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +64,8 @@ class ConfigError(ConveyorError):
     reason = "config"
     exit_status = 2
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
-        super().__init__("\n".join(str(problem) for problem in problems))
+    def __init__(self, problems: Sequence[Problem], *, hint: str = "") -> None:
+        super().__init__("\n".join(str(problem) for problem in problems), hint=hint)
         self.problems = tuple(problems)
 
 

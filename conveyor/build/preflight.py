@@ -5,10 +5,12 @@ All problems of all images are told at once.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterable, Iterator
 
+from conveyor.config.giterminism.api import Refusals
 from conveyor.config.models import Image, Project
-from conveyor.errors import ConfigError, GiterminismError, GitError, Problem
+from conveyor.errors import ConfigError, GitError, Problem
 from conveyor.gitrepo.api import Change, Remotes, Repository
 from conveyor.stages.git_mapping import Mapped, map_one, select_files
 
@@ -18,14 +20,6 @@ fetch the whole history before the build:
     GitHub Actions: `fetch-depth: 0` under `with:` of actions/checkout
     GitLab CI:      `GIT_DEPTH: "0"` under `variables:`
 or say `gitWorktree.forceShallowClone: true` in werf.yaml: stages made from commits that are not here are not used then"""
-
-_KINDS = {
-    "untracked": "is not tracked by git",
-    "modified": "has changes that are not committed",
-    "staged": "has staged changes that are not committed",
-    "deleted": "is deleted, and the deletion is not committed",
-    "submodule": "is a submodule with changes that are not committed",
-}
 
 
 def check_history(project: Project, repo: Repository) -> None:
@@ -44,35 +38,23 @@ def check_history(project: Project, repo: Repository) -> None:
 
 
 def check_uncommitted(
-    project: Project, images: Iterable[Image], repo: Repository, prefix: bytes, written: Collection[bytes]
+    images: Iterable[Image], repo: Repository, prefix: bytes, written: Collection[bytes], refusals: Refusals
 ) -> None:
-    """Refuse changes of the work tree to files that the build uses; `written` are files of our own, which never count.
+    """Refuse changes of the work tree to files that images are built of; `written` are files of our own, which never count.
 
-    `GiterminismError` names each file with what uses it.
+    Each file is noted with what uses it.
     """
     changes = [change for change in repo.uncommitted() if change.path not in written]
     if not changes:
         return
     used: dict[Change, list[str]] = {}
-    for change in changes:
-        if change.path == project.file.encode("utf-8", "surrogateescape"):
-            used.setdefault(change, []).append("the configuration")
     local = [(mapping, image) for image in images for mapping in image.git if mapping.remote is None]
     for mapping, image in local:
         for change in repo.select_changes(changes, select_files(mapping, prefix)):
             used.setdefault(change, []).append(f"{_image(image)} (git.add: {mapping.add})")
-    if not used:
-        return
-    lines = [
-        f"{_show(change.path)} {_KINDS.get(change.kind, 'is not as in the commit')}; used by {_summarise(users)}"
-        for change, users in sorted(used.items(), key=lambda entry: entry[0].path)
-    ]
-    count = "the file" if len(lines) == 1 else "the following files"
-    raise GiterminismError(
-        f"{count} must be committed:\n" + "\n".join(f"  - {line}" for line in lines),
-        reason="uncommitted",
-        hint="git add and git commit them, or list them in .gitignore; or build the work tree as it is with --dev",
-    )
+    for change, users in sorted(used.items(), key=lambda entry: entry[0].path):
+        path = os.fsdecode(os.path.relpath(change.path, prefix) if prefix else change.path)
+        refusals.refuse_file(path, change.kind, "", None, _summarise(users))
 
 
 def check_mappings(images: Iterable[Image], repo: Repository, prefix: bytes, remotes: Remotes | None = None) -> None:

@@ -73,6 +73,7 @@ def _run(
     from conveyor.cli.session import open_agent, open_places, open_rooms
     from conveyor.config.selection import select_images
     from conveyor.errors import Interrupted
+    from conveyor.events.api import Warned
     from conveyor.events.compose import make_reporter
     from conveyor.images.graph import needed_images
 
@@ -90,6 +91,8 @@ def _run(
         )
     )
     try:
+        for warning in opened.warnings:
+            reporter(Warned(warning))
         chosen = needed_images(opened.project, select_images(opened.project, images))
         tags = CustomTags(build.custom_tags)
         final = [image.name for image in chosen if image.final and not image.artifact]
@@ -119,7 +122,8 @@ def _check(opened: OpenProject, chosen: tuple[Image, ...], project: ProjectOptio
 
     check_history(opened.project, opened.repo)
     if not project.loose_giterminism:
-        check_uncommitted(opened.project, chosen, opened.repo, opened.prefix, written)
+        check_uncommitted(chosen, opened.repo, opened.prefix, written, opened.refusals)
+    opened.refusals.raise_any()
 
 
 def _written(opened: OpenProject, build: BuildOptions) -> tuple[bytes, ...]:

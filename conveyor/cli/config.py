@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import click
@@ -22,11 +23,22 @@ def command() -> None:
 @click.argument("images", metavar="[IMAGE...]", nargs=-1)
 @project_options
 def render(images: tuple[str, ...], project: ProjectOptions) -> None:
-    """Print the configuration as it is read: all of it, or the documents of these images."""
+    """Print the configuration as it is read: all of it, templates rendered, or the documents of these images.
+
+    All of it is printed even where the text is wrong, which is told after it.
+    """
     from conveyor.config.graph import render as render_config
 
+    if not images:
+        _open(project, show=_write)
+        return
     opened = _open(project)
-    sys.stdout.buffer.write(render_config(opened.content, opened.project, _select(opened, images)))
+    _write(render_config(opened.content, opened.project, _select(opened, images)))
+
+
+def _write(content: bytes) -> None:
+    sys.stdout.buffer.write(content)
+    sys.stdout.buffer.flush()
 
 
 @command.command("list", cls=Command)
@@ -52,10 +64,10 @@ def graph(images: tuple[str, ...], project: ProjectOptions) -> None:
     click.echo(render_graph(opened.project, _select(opened, images)), nl=False)
 
 
-def _open(project: ProjectOptions) -> OpenProject:
+def _open(project: ProjectOptions, show: Callable[[bytes], object] | None = None) -> OpenProject:
     from conveyor.cli.projects import open_project
 
-    opened = open_project(project)
+    opened = open_project(project, show=show)
     opened.close()
     return opened
 

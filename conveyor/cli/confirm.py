@@ -156,7 +156,7 @@ def _is_confirmed(record: Mapping[str, Any]) -> bool:
     if _read_head(record["root"]) not in (record["head"], None):
         return False
     # Git and the storage are asked at the same time.
-    process, answer = _start_status(record["directory"], record["used"])
+    process, answer = _start_status(record["root"], record["used"])
     try:
         names = _read_names(record["storage"])
         if names is None or choose_names(names, set(record["digests"])) != record["names"]:

@@ -85,7 +85,7 @@ def _check_git() -> tuple[Literal["ok", "warning", "error"], str]:
 def _check_project(project: ProjectOptions) -> tuple[Literal["ok", "warning", "error"], str]:
     from conveyor.cli.projects import open_project
 
-    opened = open_project(project)
+    opened = open_project(project, checks_work_tree=False)
     opened.close()
     text = f"{opened.project.name} at commit {opened.repo.head[:12]}, images: {len(opened.project.images)}"
     if opened.repo.is_shallow():

@@ -39,6 +39,10 @@ class ProjectOptions:
     loose_giterminism: bool
     home_dir: Path
     tmp_dir: Path | None
+    config_templates_dir: str = ".werf"  # relative to the project's directory, as the next one
+    giterminism_config: str = ""  # "": werf-giterminism.yaml, where it is there
+    git_work_tree: Path | None = None  # None: that of `dir`
+    debug_templates: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +250,10 @@ def _project(values: dict[str, Any]) -> ProjectOptions:
         loose_giterminism=values["loose_giterminism"],
         home_dir=_path(values["home_dir"]),
         tmp_dir=_path(values["tmp_dir"]) if values["tmp_dir"] else None,
+        config_templates_dir=values["config_templates_dir"],
+        giterminism_config=values["giterminism_config"],
+        git_work_tree=_path(values["git_work_tree"]) if values["git_work_tree"] else None,
+        debug_templates=values["debug_templates"],
     )
 
 
@@ -343,6 +351,19 @@ project_options = _group(
     [
         _value("--dir", "Directory of the project, in a git work tree.", default=".", metavar="DIR"),
         _value("--config", "The configuration, below the project's directory.", default="werf.yaml", metavar="FILE"),
+        _value(
+            "--config-templates-dir",
+            "Directory of the configuration's templates (`*.tmpl`), below the project's directory.",
+            default=".werf",
+            metavar="DIR",
+        ),
+        _value(
+            "--giterminism-config",
+            "What may come from outside of the commit; default: `werf-giterminism.yaml`, where it is there.",
+            metavar="FILE",
+        ),
+        _value("--git-work-tree", "The git work tree; default: the one that the project's directory is in.", metavar="DIR"),
+        _flag("--debug-templates", "Tell what templates say by `printf_debug`, `dump_debug`, `tpl_debug`, `include_debug`."),
         _value("--env", "Name of the environment, `.Env` in the configuration.", metavar="NAME"),
         _flag("--dev", "Build uncommitted and untracked changes too, from a commit made for them."),
         _flag("--loose-giterminism", "Read the configuration from the disk and allow what giterminism forbids."),

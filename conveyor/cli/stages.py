@@ -44,7 +44,7 @@ def list_stages(images: tuple[str, ...], form: str, project: ProjectOptions, sto
     from conveyor.cli.projects import open_project
     from conveyor.config.selection import select_images
 
-    opened = open_project(project)
+    opened = open_project(project, checks_work_tree=False)
     opened.close()
     chosen = set(select_images(opened.project, images)) if images else None
     with _open_storage(opened.project.name, project, storage) as (primary, _):
@@ -80,7 +80,7 @@ def unreject_stages(names: tuple[str, ...], project: ProjectOptions, storage: St
         if stage is None:
             raise UsageError(f"{name} is no name of a stage", hint="`conveyor stages ls` tells the names")
         stages.append(stage)
-    opened = open_project(project)
+    opened = open_project(project, checks_work_tree=False)
     opened.close()
     with _open_storage(opened.project.name, project, storage) as (primary, saving):
         for stage in stages:

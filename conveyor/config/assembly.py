@@ -33,9 +33,9 @@ class _Sections:
     complete: bool = True
 
 
-def assemble(content: bytes, file: str, refusals: Refusals | None = None) -> Project:
+def assemble(content: bytes, file: str, refusals: Refusals | None = None, shown_as: str = "") -> Project:
     """See `conveyor.config.reading.parse_project`."""
-    source = read_source(content, file)
+    source = read_source(content, shown_as or file)
     findings = Findings(source)
     sections = _read_sections(findings, source.text)
     settings = _settings(findings, sections)

@@ -12,8 +12,10 @@ if TYPE_CHECKING:
 CONFIG_NAMES = ("werf.yaml", "werf.yml", "conveyor.yaml", "conveyor.yml")  # the first one that is there is read
 
 
-def parse_project(content: bytes, file: str, refusals: Refusals | None = None) -> Project:
+def parse_project(content: bytes, file: str, refusals: Refusals | None = None, shown_as: str = "") -> Project:
     """The project that a configuration describes; `file` is its path for messages and `Project.file`.
+
+    `shown_as` names the text in messages where it is not the file's own.
 
     What the configuration takes from outside of the commit is asked of `refusals` and noted there (None: all is allowed).
 
@@ -22,4 +24,4 @@ def parse_project(content: bytes, file: str, refusals: Refusals | None = None) -
     """
     from conveyor.config.assembly import assemble
 
-    return assemble(content, file, refusals)
+    return assemble(content, file, refusals, shown_as)

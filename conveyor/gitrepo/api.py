@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from conveyor.gitrepo.remote_source import RemoteSource
@@ -49,6 +49,14 @@ class Delta:
         return bool(self.changed or self.removed)
 
 
+class Followed(NamedTuple):
+    """Where a path leads: the links on the way, each where it stands, and what is at the end (no blob: a directory)."""
+
+    links: tuple[bytes, ...]
+    path: bytes
+    blob: Blob | None
+
+
 @dataclass(frozen=True, slots=True)
 class Selector:
     """The part of a commit that a mapping or a glob of stageDependencies means.
@@ -63,12 +71,15 @@ class Selector:
     within: tuple[str, ...] = ()
 
 
+ChangeKind = Literal["modified", "untracked", "deleted", "staged", "submodule"]
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """One line of git status: a path of the work tree that is not as the commit has it."""
 
     path: bytes
-    kind: str  # `modified`, `untracked`, `deleted`, `staged`, `submodule`
+    kind: ChangeKind
 
 
 class Contents(Protocol):
@@ -101,6 +112,9 @@ class Snapshot(Protocol):
     def commit_time_s(self, commit: str) -> int:
         """The committer's time, seconds since the epoch."""
 
+    def commit_zone(self, commit: str) -> str:
+        """The committer's time zone as the commit has it: `+0300`."""
+
     def exists(self, commits: Iterable[str]) -> frozenset[str]:
         """Those that are commits known here."""
 
@@ -112,6 +126,9 @@ class Snapshot(Protocol):
 
     def read_file(self, commit: str, path: bytes) -> bytes | None:
         """The content at a path, links inside the repository followed (at most 40); None where there is no file."""
+
+    def follow(self, commit: str, path: bytes) -> Followed | None:
+        """Where a path leads, as `read_file` follows it; None where that is nothing, outside, or nowhere (circles)."""
 
     def files(self, commit: str, selector: Selector) -> tuple[Blob, ...]:
         """The matching files and links, sorted by path. `GitError` for a submodule that is not initialised."""

@@ -35,6 +35,7 @@ class Commit:
     tree: str
     parents: tuple[str, ...]
     time_s: int
+    zone: str = "+0000"  # of the committer
 
 
 class Objects:
@@ -171,7 +172,7 @@ def _written_mode(text: bytes) -> int:
 
 
 def _parse_commit(data: bytes) -> Commit:
-    tree, time_s = "", 0
+    tree, time_s, zone = "", 0, b"+0000"
     parents = []
     for line in data.partition(b"\n\n")[0].split(b"\n"):
         name, _, value = line.partition(b" ")
@@ -180,6 +181,7 @@ def _parse_commit(data: bytes) -> Commit:
         elif name == b"parent":
             parents.append(value.decode())
         elif name == b"committer":
-            seconds = re.search(rb"> (-?\d+)[^>]*$", value)
+            seconds = re.search(rb"> (-?\d+)(?: ([-+]\d{4}))?[^>]*$", value)
             time_s = int(seconds[1]) if seconds else 0
-    return Commit(tree, tuple(parents), time_s)
+            zone = (seconds[2] if seconds else None) or zone
+    return Commit(tree, tuple(parents), time_s, zone.decode())

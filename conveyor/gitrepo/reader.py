@@ -8,7 +8,7 @@ from operator import attrgetter
 from subprocess import CompletedProcess
 from typing import BinaryIO
 
-from conveyor.gitrepo.api import Blob, Contents, Delta, Selector
+from conveyor.gitrepo.api import Blob, Contents, Delta, Followed, Selector
 from conveyor.gitrepo.attributes import Attributes
 from conveyor.gitrepo.history import History
 from conveyor.gitrepo.objects import LINK
@@ -53,6 +53,10 @@ class Reader:
         """See `Repository`."""
         return self._submodules.own.commit(commit).time_s
 
+    def commit_zone(self, commit: str) -> str:
+        """See `Repository`."""
+        return self._submodules.own.commit(commit).zone
+
     def exists(self, commits: Iterable[str]) -> frozenset[str]:
         """See `Repository`."""
         return self._history.exists(commits)
@@ -95,14 +99,25 @@ class Reader:
 
     def read_file(self, commit: str, path: bytes) -> bytes | None:
         """See `Repository`."""
-        node = self._follow(commit, path)
+        node, _ = self._follow(commit, path)
         return node.store.read_blob(node.oid) if node is not None and not node.is_directory else None
 
-    def _follow(self, commit: str, path: bytes) -> Node | None:
-        """What stands at a path once links are followed, as the system would; None where they lead out or in circles."""
+    def follow(self, commit: str, path: bytes) -> Followed | None:
+        """See `Repository`."""
+        node, links = self._follow(commit, path)
+        if node is None:
+            return None
+        blob = None if node.is_directory else Blob(node.path, node.mode, node.oid, node.store.name)
+        return Followed(tuple(links), node.path, blob)
+
+    def _follow(self, commit: str, path: bytes) -> tuple[Node | None, list[bytes]]:
+        """What stands at a path once links are followed, as the system would; None where they lead out or in circles.
+
+        With the links that were met, each where it stands.
+        """
         nodes = [self._trees.root(commit)]
         left = path.split(b"/")[::-1]
-        links = 0
+        links: list[bytes] = []
         while left:
             name = left.pop()
             if name in (b"", b".") and nodes[-1].is_directory:
@@ -110,20 +125,20 @@ class Reader:
             if name == b".." and nodes[-1].is_directory:
                 nodes.pop()
                 if not nodes:
-                    return None
+                    return None, links
                 continue
             node = self._trees.child(nodes[-1], name) if nodes[-1].is_directory else None
             if node is None:
-                return None
+                return None, links
             if node.mode != LINK:
                 nodes.append(node)
                 continue
-            links += 1
+            links.append(node.path)
             target = node.store.read_blob(node.oid)
-            if links > _LINKS_FOLLOWED or target.startswith(b"/"):
-                return None
+            if len(links) > _LINKS_FOLLOWED or target.startswith(b"/"):
+                return None, links
             left += target.split(b"/")[::-1]
-        return nodes[-1]
+        return nodes[-1], links
 
     def files(self, commit: str, selector: Selector) -> tuple[Blob, ...]:
         """See `Repository`."""

@@ -19,7 +19,6 @@ DEPENDENCY = OTHER + "dependencies:\n- image: other\n  after: install\n"
 MISTAKES = [
     # the file
     (PROJECT + "---\nimage: 'a@@\x01'\n", "U+0001", ""),
-    (HEAD + "# ü😀 @@{{ if }}\nimage: a\n", "template actions", ""),
     (IMAGE + "shell:\n  install: [@@a", "not valid YAML", ""),
     (IMAGE + "shell:\n  install: echo@@: b: c\n", "mapping values are not allowed", "quote"),
     (IMAGE + "shell:\n@@\tinstall: b\n", "cannot start any token", "spaces"),
