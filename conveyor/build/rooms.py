@@ -9,7 +9,7 @@ from typing import Literal
 
 from conveyor.config.models import Project
 from conveyor.events.api import Reporter
-from conveyor.gitrepo.api import Repository
+from conveyor.gitrepo.api import Remotes, Repository
 from conveyor.storage.caches import Caches
 from conveyor.storage.storage import Storage
 from locking.api import Locks
@@ -57,4 +57,5 @@ class Rooms:
     introspection: Introspection = Introspection()
     caches: Caches | None = None  # of the primary's images
     final: Storage | None = None  # where the final images go too
+    remotes: Remotes | None = None  # where mappings of the project name other repositories
     keeps_records: bool = False  # whether it is recorded what was built at which commit

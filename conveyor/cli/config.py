@@ -151,7 +151,7 @@ def _open(project: ProjectOptions, show: Callable[[bytes], object] | None = None
     from conveyor.cli.projects import open_project
 
     opened = open_project(project, show=show)
-    opened.repo.close()
+    opened.close()
     return opened
 
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,6 +17,9 @@ from conveyor.config.models import Project
 from conveyor.errors import ConfigError, Problem, UsageError
 from conveyor.gitrepo.api import Repository
 
+if TYPE_CHECKING:
+    from conveyor.gitrepo.remotes import FetchedRemotes
+
 
 @dataclass(frozen=True, slots=True)
 class OpenProject:
@@ -23,6 +27,7 @@ class OpenProject:
 
     `is_dev`: the commit is one that was made of the work tree. `refusals` holds what the configuration was refused, `files`
     what it was read from, `variables` what its templates read of the environment, `warnings` what a person is to be told.
+    `remotes`: None where no mapping names another repository.
     """
 
     repo: Repository
@@ -35,6 +40,13 @@ class OpenProject:
     files: ConfigFiles
     variables: Mapping[str, str | None]
     warnings: Sequence[str]
+    remotes: FetchedRemotes | None = None
+
+    def close(self) -> None:
+        """End git's processes."""
+        self.repo.close()
+        if self.remotes is not None:
+            self.remotes.close()
 
 
 def open_project(
@@ -76,6 +88,14 @@ def open_project(
         raise
 
 
+def _remotes(project: Project, options: ProjectOptions, directory: Path) -> FetchedRemotes | None:
+    if not any(mapping.remote is not None for image in project.images for mapping in image.git):
+        return None
+    from conveyor.gitrepo.remotes import FetchedRemotes
+
+    return FetchedRemotes(str(options.home_dir), str(directory))
+
+
 def _read(
     options: ProjectOptions,
     repo: Repository,
@@ -107,7 +127,8 @@ def _read(
     except ConfigError as error:
         refusals.raise_any(error.problems)
         raise
-    return OpenProject(repo, project, content, directory, prefix, options.dev, refusals, files, variables, warnings)
+    remotes = _remotes(project, options, directory)
+    return OpenProject(repo, project, content, directory, prefix, options.dev, refusals, files, variables, warnings, remotes)
 
 
 def _parse(content: bytes, path: str, refusals: Refusals, is_template: bool) -> Project:

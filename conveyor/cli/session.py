@@ -269,6 +269,7 @@ def open_rooms(
     storage: StorageOptions,
     build: BuildOptions,
     reporter: Reporter,
+    ssh_socket: Path | None = None,
 ) -> Iterator[Rooms]:
     """All that a build works with, closed at the end. `ServiceError` where the engine does not answer."""
 
@@ -302,12 +303,13 @@ def open_rooms(
             directory=opened.directory,
             home_dir=places.home_dir,
             tmp_dir=places.tmp_dir,
-            ssh_socket=_ssh_socket(build, places, resources),
+            ssh_socket=ssh_socket,
             same_tree=build.ancestry == "same-tree",
             resolve_digest=functools.cache(functools.partial(_resolve_digest, storage)),
             introspection=_introspection(build),
             caches=caches,
             final=final,
+            remotes=opened.remotes,
             keeps_records=bool(storage.repo) and not opened.is_dev,
         )
 
@@ -326,16 +328,23 @@ def _platform(opened: OpenProject, build: BuildOptions, engine: Engine) -> str:
     return asked or engine.platform()
 
 
-def _ssh_socket(build: BuildOptions, places: Places, resources: ExitStack) -> Path | None:
+@contextmanager
+def open_agent(opened: OpenProject, build: BuildOptions, places: Places) -> Iterator[Path | None]:
+    """The socket of the SSH agent of a run, for remote repositories and commands: of `--ssh-key`, or the user's; or none."""
     import os
 
     if not build.ssh_keys and "SSH_AUTH_SOCK" not in os.environ:
-        return None
+        yield None
+        return
     from stapel.ssh_agent import find_agent, start_agent
 
-    if build.ssh_keys:
-        return resources.enter_context(start_agent([Path(key).expanduser() for key in build.ssh_keys], places.tmp_dir))
-    return find_agent(os.environ)
+    if not build.ssh_keys:
+        yield find_agent(os.environ)
+        return
+    with start_agent([Path(key).expanduser() for key in build.ssh_keys], places.tmp_dir) as socket:
+        if opened.remotes is not None:
+            opened.remotes.use_agent(socket)
+        yield socket
 
 
 def _resolve_digest(storage: StorageOptions, reference: str) -> str:

@@ -35,7 +35,7 @@ def decode_images(scope: Scope, document: NamedDocument) -> tuple[Image, ...]:
             if fields.has(name):
                 findings.add(fields.key(name), f"`{name}` is not allowed in an artifact", "remove it, or make it an `image`")
     mounts = _mounts(scope, fields)
-    mappings = [mapping for node in fields.map_nodes("git") if (mapping := decode_git(findings, node))]
+    mappings = [mapping for node in fields.map_nodes("git") if (mapping := decode_git(findings, scope.refusals, node))]
     imports = [item for node in fields.map_nodes("import") if (item := decode_import(scope, node))]
     git, imports = exclude_overlaps(findings, mappings, imports)
     docker = fields.map_node("docker")

@@ -12,6 +12,7 @@ HEAD = PROJECT + "---\n"
 IMAGE = HEAD + "image: app\nfrom: alpine:3\n"
 OTHER = HEAD + "image: other\nfrom: alpine:3\nshell:\n  install: make\n---\nimage: app\nfrom: alpine:3\n"
 GIT = IMAGE + "git:\n- to: /app\n"
+REMOTE = GIT + "  url: https://example.org/a.git\n"
 IMPORT = OTHER + "import:\n- image: other\n  add: /out\n  after: install\n"
 DEPENDENCY = OTHER + "dependencies:\n- image: other\n  after: install\n"
 
@@ -140,7 +141,16 @@ MISTAKES = [
     (GIT + "  stageDependencies:\n    @@instal: a\n", "unknown fields: `instal`", "`install`"),
     (GIT + "  stageDependencies:\n    setup: @@/a\n", "must be relative", ""),
     (GIT + "  onChanged: @@ignore\n", "must be one of `fail`, `overwrite`", ""),
-    (GIT + "  @@url: https://example.org/a.git\n", "`url` in `git` (a remote mapping) is not supported yet", ""),
+    (GIT + "  url: @@https://\n", "the host is missing", "as `git clone` takes it"),
+    (GIT + "  url: @@ext::sh -c true\n", "helpers (`name::address`) are not used", ""),
+    (GIT + "  url: @@s3://bucket/a\n", "`s3://` is not an address that is fetched from", ""),
+    (GIT + "  url: @@https://t0ken@\n", "`url: https://`: the host is missing", ""),
+    (REMOTE + "  tag: v1\n  @@branch: main\n", "at most one of `branch`, `tag` and `commit`", "remove the others"),
+    (REMOTE + "  commit: @@deadbeef\n", "is not the id of a commit", "`git rev-parse`"),
+    (REMOTE + "  tag: @@a..b\n", "`tag: a..b` is not a name that git allows", ""),
+    (REMOTE + "  basicAuth: @@{username: a}\n", "`basicAuth` needs `password`", "`password: {env: NAME}`"),
+    (REMOTE + "  basicAuth: {password: {env: A, @@value: b}}\n", "`password` takes exactly one of", "remove the others"),
+    (GIT + "  url: git@example.org:a/b\n  @@basicAuth: {password: {env: A}}\n", "is for https and http addresses", "agent"),
     (GIT + "  @@branch: main\n", "`branch` in `git` is for remote mappings", ""),
     (GIT + "- @@add: /x\n  to: /app/\n", "Conflict between imports!", "another `to`"),
     # shell
