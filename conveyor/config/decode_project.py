@@ -37,6 +37,7 @@ class Settings:
     cache_version: str
     platform: str
     git_worktree: GitWorktree
+    staged: bool = False
 
 
 def decode_project(findings: Findings, document: Node) -> Settings:
@@ -44,15 +45,16 @@ def decode_project(findings: Findings, document: Node) -> Settings:
     fields = Fields(findings, document, "the project document", PROJECT, ("includes",))
     _check_version(fields)
     cache_version = platform = ""
+    staged = False
     if node := fields.map_node("build"):
         build = Fields(findings, node, "`build`", BUILD, ("imageSpec",))
         cache_version, platform = build.text("cacheVersion"), one_platform(build)
-        build.flag("staged")
+        staged = build.flag("staged")
     if node := fields.map_node("cleanup"):
         _check_cleanup(findings, node)
     if node := fields.map_node("deploy"):
         _check_deploy(findings, node)
-    return Settings(_name(fields), cache_version, platform, _git_worktree(fields))
+    return Settings(_name(fields), cache_version, platform, _git_worktree(fields), staged)
 
 
 def _check_version(fields: Fields) -> None:

@@ -26,6 +26,7 @@ class Scope:
     cache_version: str
     platform: str
     refusals: Refusals
+    staged: bool = False
 
     def require_image(self, node: Node, name: str) -> str:
         """`name`, noted where no image of the project has it."""

@@ -40,6 +40,7 @@ RULES = (
             "conveyor",
             "locking.api",
             "stapel.api",
+            "stapel.dockerfile",
             "stapel.errors",
             "stapel.oci",
             "stapel.script",
