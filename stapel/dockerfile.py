@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from stapel.api import File
 from stapel.oci.api import ImageConfig
@@ -18,7 +19,7 @@ class DockerfileBuild:
     """
 
     dockerfile: bytes
-    files: Callable[[], Iterator[File]]  # files and links, paths relative to the context, sorted by path
+    files: Sequence[File]  # files and links, paths relative to the context, sorted by components; opened at any time
     target: str = ""  # "" : the last stage
     args: Mapping[str, str] = field(default_factory=dict)
     platform: str = ""
@@ -27,3 +28,6 @@ class DockerfileBuild:
     network: str = ""
     add_hosts: Sequence[str] = ()  # `name:address`
     mtime_s: int = 0  # of all files of the context
+    context_key: str = ""  # equal where `files` and `mtime_s` are; "" : not known
+    secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)  # by id; never in the image
+    ssh_sockets: Mapping[str, Path] = field(default_factory=dict)  # of agents, by id

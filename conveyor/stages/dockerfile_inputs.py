@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -15,6 +16,8 @@ from conveyor.dockerfile.parser import DockerfileError, ParsedFile, parse
 from conveyor.dockerfile.resolve import Question, Resolved, resolve
 from conveyor.errors import ConfigError, Place, Problem, StageFailed
 from conveyor.gitrepo.api import Blob, Repository, Selector
+from conveyor.keys.encoding import Value
+from conveyor.keys.key import hash_value
 from conveyor.stages.api import Context, Need, Taken, Workshop
 from conveyor.stages.dependencies import injected_value
 from stapel.api import File
@@ -58,9 +61,11 @@ class Inputs:
         """What the engine is asked."""
         image = self.context.image
         settings = _settings(image)
+        contents: list[Value] = [[blob.path, blob.mode, blob.oid] for blob in self.files]
         return DockerfileBuild(
             dockerfile=self.source.content,
-            files=partial(_read_files, self.context.repo, self.files),
+            files=_open_files(self.context.repo, self.files, workshop.resources),
+            context_key=hash_value(["context", contents, workshop.commit_time_s]),
             target=settings.target,
             args=self.question.args,
             platform=self.question.platform,
@@ -159,20 +164,21 @@ def _select(context: Context, source: DockerfileSource, patterns: tuple[str, ...
     return select_files(repo.files(commit, Selector(source.context)), patterns, ignore, read_link)
 
 
-def _read_files(repo: Repository, blobs: tuple[Blob, ...]) -> Iterator[File]:
+def _open_files(repo: Repository, blobs: tuple[Blob, ...], resources: ExitStack) -> list[File]:
+    """The files of a context, as long as `resources` are open."""
     ordered = sorted(blobs, key=lambda blob: blob.path.replace(b"/", b"\0"))
     sizes = repo.sizes(ordered)
     contents = repo.contents(ordered)
-    try:
-        for number, blob in enumerate(ordered):
-            if blob.is_link:
-                with repo.open(blob) as content:
-                    yield File(blob.path, "symlink", 0o777, link=content.read())
-            else:
-                mode = 0o755 if blob.mode & 0o100 else 0o644
-                yield File(blob.path, "file", mode, sizes[number], open=partial(contents.open, number))
-    finally:
-        contents.close()
+    resources.callback(contents.close)
+    files = []
+    for number, blob in enumerate(ordered):
+        if blob.is_link:
+            with repo.open(blob) as content:
+                files.append(File(blob.path, "symlink", 0o777, link=content.read()))
+        else:
+            mode = 0o755 if blob.mode & 0o100 else 0o644
+            files.append(File(blob.path, "file", mode, sizes[number], open=partial(contents.open, number)))
+    return files
 
 
 def _settings(image: Image) -> Dockerfile:

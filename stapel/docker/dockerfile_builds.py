@@ -7,17 +7,14 @@ that would do it is another one on every machine. Its messages become lines of t
 from __future__ import annotations
 
 import base64
-import io
 import json
 import re
 import secrets
-import tarfile
-from collections.abc import Iterator
 from contextlib import suppress
 from sys import audit as trace
 from typing import Any
 
-from stapel.api import Cancel, File, Log
+from stapel.api import Cancel, Log
 from stapel.containers import proxies
 from stapel.docker.client import Clients, engine_errors
 from stapel.docker.containers import Containers
@@ -25,17 +22,21 @@ from stapel.docker.held import DockerHeld
 from stapel.docker.images import DockerImage
 from stapel.docker.listing import inspect_image
 from stapel.docker.progress import Progress
+from stapel.docker.session import DOCKERFILE, open_session
 from stapel.dockerfile import DockerfileBuild
 from stapel.errors import CommandFailed, NotFound, StapelError
 
-_PIECE_BYTES = 1 << 18
 _EXIT_STATUS = re.compile(r"exit code: (\d+)")
 _NOT_PULLED = ("pull access denied", "failed to resolve source metadata", "manifest unknown")
-_DOCKERFILE = "Dockerfile"
 
 
 def build_dockerfile(
-    clients: Clients, containers: Containers, build: DockerfileBuild, log: Log, cancel: Cancel
+    clients: Clients,
+    containers: Containers,
+    build: DockerfileBuild,
+    log: Log,
+    cancel: Cancel,
+    docker_config: str | None = None,
 ) -> DockerHeld:
     """Build an image; it has no name and goes when nobody holds it. See `Engine.build_dockerfile`."""
     cancel.check()
@@ -45,8 +46,16 @@ def build_dockerfile(
     forget = cancel.on_cancel(lambda: _cancel(clients, build_id))
     try:
         trace("dockerfile.before-build")
-        with engine_errors("building a Dockerfile"):
-            image_id = _ask(clients, _parameters(build, build_id, containers.labels()), build, progress, cancel)
+        with open_session(clients, build, docker_config) as (session_id, server):
+            asked = _parameters(build, containers.labels()) | {"buildid": build_id, "session": session_id}
+            try:
+                with engine_errors("building a Dockerfile"):
+                    image_id = _ask(clients, asked, progress)
+            except StapelError:
+                cancel.check()
+                if server.error is not None:
+                    raise server.error from None
+                raise
         trace("dockerfile.after-build")
     finally:
         forget()
@@ -57,11 +66,11 @@ def build_dockerfile(
     return DockerHeld(image_id, config, on_close=containers.remove_image_later)
 
 
-def _parameters(build: DockerfileBuild, build_id: str, labels: dict[str, str]) -> dict[str, str]:
+def _parameters(build: DockerfileBuild, labels: dict[str, str]) -> dict[str, str]:
     asked = {
         "version": "2",
-        "buildid": build_id,
-        "dockerfile": _DOCKERFILE,
+        "remote": "client-session",
+        "dockerfile": DOCKERFILE,
         "target": build.target,
         "platform": build.platform,
         "networkmode": build.network,
@@ -72,16 +81,10 @@ def _parameters(build: DockerfileBuild, build_id: str, labels: dict[str, str]) -
     return {name: value for name, value in asked.items() if value}
 
 
-def _ask(clients: Clients, parameters: dict[str, str], build: DockerfileBuild, progress: Progress, cancel: Cancel) -> str:
+def _ask(clients: Clients, parameters: dict[str, str], progress: Progress) -> str:
     client: Any = clients.make()
     try:
-        answer = client._post(
-            client._url("/build"),
-            params=parameters,
-            data=_archive(build, cancel),
-            headers={"Content-Type": "application/x-tar"},
-            stream=True,
-        )
+        answer = client._post(client._url("/build"), params=parameters, stream=True)
         client._raise_for_status(answer)
         image_id = error = ""
         for line in answer.iter_lines():
@@ -94,7 +97,6 @@ def _ask(clients: Clients, parameters: dict[str, str], build: DockerfileBuild, p
                 image_id = said["aux"]["ID"]
             elif "error" in said:
                 error = str(said["error"])
-        cancel.check()
         if error or not image_id:
             raise _failure(error or "the Docker Engine ended the build and told no image", progress)
         return image_id
@@ -119,36 +121,3 @@ def _cancel(clients: Clients, build_id: str) -> None:
 
     with suppress(StapelError):
         clients.ask("cancelling a build", ask)
-
-
-def _archive(build: DockerfileBuild, cancel: Cancel) -> Iterator[bytes]:
-    yield from _member(File(_DOCKERFILE.encode(), "file", 0o644, len(build.dockerfile)), build.mtime_s)
-    yield from _padded(io.BytesIO(build.dockerfile), len(build.dockerfile))
-    for file in build.files():
-        cancel.check()
-        yield from _member(file, build.mtime_s)
-        if file.open is not None:
-            with file.open() as content:
-                yield from _padded(content, file.size)
-    yield bytes(2 * tarfile.BLOCKSIZE)
-
-
-def _member(file: File, mtime_s: int) -> Iterator[bytes]:
-    member = tarfile.TarInfo(file.path.decode("utf-8", "surrogateescape"))
-    member.mode, member.mtime = file.mode, mtime_s
-    if file.kind == "symlink":
-        member.type, member.linkname = tarfile.SYMTYPE, file.link.decode("utf-8", "surrogateescape")
-    else:
-        member.size = file.size
-    yield member.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
-
-
-def _padded(content: Any, size: int) -> Iterator[bytes]:  # noqa: ANN401 -- a stream of bytes
-    left = size
-    while left:
-        piece = content.read(min(left, _PIECE_BYTES))
-        if not piece:
-            raise StapelError("a file of the context is shorter than it was")
-        left -= len(piece)
-        yield piece
-    yield bytes(-size % tarfile.BLOCKSIZE)

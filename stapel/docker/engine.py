@@ -155,7 +155,7 @@ class DockerEngine:
         for reference, platform in build.bases:
             configs[reference] = self.base(reference, platform or build.platform, log).config
         build.check_bases(configs)
-        return build_dockerfile(self._clients, self._containers, build, log, cancel)
+        return build_dockerfile(self._clients, self._containers, build, log, cancel, self._docker_config)
 
     def _await_engine(self, gone: EngineGone, cancel: Cancel) -> None:
         cancel.check()
