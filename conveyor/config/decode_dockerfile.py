@@ -9,21 +9,17 @@ from dataclasses import replace
 from decimal import Decimal
 
 from conveyor.config.decode_image import one_platform
-from conveyor.config.decode_links import decode_build_dependency
+from conveyor.config.decode_links import source_image
 from conveyor.config.dockerfile_model import Dockerfile
 from conveyor.config.fields import Fields, describe, merged_entries
 from conveyor.config.image_names import NamedDocument
-from conveyor.config.models import Base, Dependency, Image
+from conveyor.config.models import Base, Dependency, Image, Injection
 from conveyor.config.nodes import Node
 from conveyor.config.scalars import boolean, integer, scalar_type
 from conveyor.config.scope import Scope
+from conveyor.config.tables.dockerfile import BUILD_DEPENDENCY, BUILD_INJECTION, DOCKERFILE
 
-_KNOWN = (
-    "image", "final", "dockerfile", "context", "contextAddFiles", "contextAddFile", "target", "args", "addHost",
-    "network", "ssh", "cacheVersion", "dependencies", "staged", "platform",
-)  # fmt: skip
 _UNSUPPORTED = ("imageSpec", "secrets")
-_NETWORKS = ("default", "host", "none")
 _LEAST_EXPONENT = 6
 _HOST = re.compile(r"[^\s:=]+[:=]\S+")
 
@@ -31,7 +27,7 @@ _HOST = re.compile(r"[^\s:=]+[:=]\S+")
 def decode_dockerfile(scope: Scope, document: NamedDocument) -> tuple[Image, ...]:
     """The images of one document."""
     findings = scope.findings
-    fields = Fields(findings, document.node, "an image with a Dockerfile", _KNOWN, _UNSUPPORTED)
+    fields = Fields(findings, document.node, "an image with a Dockerfile", DOCKERFILE, _UNSUPPORTED)
     context = _relative(fields, "context", fields.value("context"))
     path = _relative(fields, "dockerfile", fields.value("dockerfile"))
     if not path and not fields.text("dockerfile"):
@@ -41,7 +37,7 @@ def decode_dockerfile(scope: Scope, document: NamedDocument) -> tuple[Image, ...
         findings.add(fields.key("contextAddFile"), message, "leave `contextAddFiles`")
     nodes = [*fields.text_nodes("contextAddFiles"), *fields.text_nodes("contextAddFile")]
     added = dict.fromkeys(filter(None, (_relative(fields, "contextAddFiles", node) for node in nodes)))
-    dependencies = tuple(link for node in fields.map_nodes("dependencies") if (link := decode_build_dependency(scope, node)))
+    dependencies = tuple(link for node in fields.map_nodes("dependencies") if (link := _dependency(scope, node)))
     args = _args(fields)
     _check_args(fields, args, dependencies)
     image = Image(
@@ -51,7 +47,7 @@ def decode_dockerfile(scope: Scope, document: NamedDocument) -> tuple[Image, ...
         final=fields.flag("final", True),
         cache_version=fields.text("cacheVersion") or scope.cache_version,
         dependencies=dependencies,
-        network=_network(fields),
+        network=fields.choice("network", DOCKERFILE["network"].choices) or "",
         platform=one_platform(fields) or scope.platform,
         dockerfile=Dockerfile(
             path=path,
@@ -144,15 +140,6 @@ def _check_args(fields: Fields, args: dict[str, str], dependencies: tuple[Depend
                 fields.findings.add(entries[injection.target_build_arg][0], message, "remove one of them")
 
 
-def _network(fields: Fields) -> str:
-    value = fields.value("network")
-    text = fields.text("network")
-    if value is not None and text and text not in _NETWORKS:
-        listed = ", ".join(f"`{name}`" for name in _NETWORKS)
-        fields.findings.add(value, f"`network: {text}`: BuildKit has the networks {listed}", "use one of them")
-    return text
-
-
 def _hosts(fields: Fields) -> tuple[str, ...]:
     hosts = []
     for node in fields.text_nodes("addHost"):
@@ -162,3 +149,38 @@ def _hosts(fields: Fields) -> tuple[str, ...]:
             name = re.split("[:=]", node.text, maxsplit=1)
             hosts.append(f"{name[0]}:{name[1]}")
     return tuple(hosts)
+
+
+def _dependency(scope: Scope, node: Node) -> Dependency | None:
+    """One dependency of an image with a Dockerfile; None where a mistake leaves nothing to check further."""
+    fields = Fields(scope.findings, node, "`dependencies`", (*BUILD_DEPENDENCY, "before", "after"))
+    image = source_image(scope, fields, ("image", "from"), "a dependency")
+    for name in ("before", "after"):
+        if fields.has(name):
+            message = f"`{name}` in `dependencies` is for images without a Dockerfile"
+            scope.findings.add(fields.key(name), message, "remove it")
+    injections: dict[str, Injection] = {}
+    for item in fields.map_nodes("imports"):
+        injection = _build_argument(scope, item)
+        if injection is None:
+            continue
+        if injection.target_build_arg in injections:
+            message = f"`targetBuildArg: {injection.target_build_arg}` is set twice in one dependency"
+            scope.findings.add(item, message, "the second value would replace the first")
+        injections.setdefault(injection.target_build_arg, injection)
+    if not image:
+        return None
+    return Dependency(scope.findings.place(node), image, None, None, tuple(injections.values()))
+
+
+def _build_argument(scope: Scope, node: Node) -> Injection | None:
+    fields = Fields(scope.findings, node, "`dependencies.imports`", (*BUILD_INJECTION, "targetEnv"))
+    if fields.has("targetEnv"):
+        hint = "images with a Dockerfile take `targetBuildArg`"
+        scope.findings.add(fields.key("targetEnv"), "`targetEnv` is for images without a Dockerfile", hint)
+    missing = [name for name in ("type", "targetBuildArg") if not fields.has(name) and not fields.has("targetEnv")]
+    for name in missing:
+        scope.findings.add(node, f"`{name}` is required in `dependencies.imports`")
+    kind = fields.choice("type", BUILD_INJECTION["type"].choices)
+    target = fields.text("targetBuildArg")
+    return Injection(kind, target_build_arg=target) if kind and target else None  # type: ignore[arg-type] # one of _TYPES

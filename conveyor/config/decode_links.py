@@ -21,7 +21,7 @@ Neighbour = Literal["install", "setup"]
 def decode_import(scope: Scope, node: Node) -> Import | None:
     """One import; None where a mistake leaves nothing to check further."""
     fields = Fields(scope.findings, node, "`import`", IMPORT)
-    image = _source_image(scope, fields, ("image", "from", "artifact"), "an import")
+    image = source_image(scope, fields, ("image", "from", "artifact"), "an import")
     position = _position(fields, "an import")
     from_stage = cast("UserStageName | None", fields.choice("stage", USER_STAGES))
     if not fields.has("add"):
@@ -43,7 +43,7 @@ def decode_import(scope: Scope, node: Node) -> Import | None:
 def decode_dependency(scope: Scope, node: Node) -> Dependency | None:
     """One dependency; None where a mistake leaves nothing to check further."""
     fields = Fields(scope.findings, node, "`dependencies`", DEPENDENCY)
-    image = _source_image(scope, fields, ("image", "from"), "a dependency")
+    image = source_image(scope, fields, ("image", "from"), "a dependency")
     position = _position(fields, "a dependency")
     injections: list[Injection] = []
     targets: set[str] = set()
@@ -59,41 +59,6 @@ def decode_dependency(scope: Scope, node: Node) -> Dependency | None:
     if not (image and position):
         return None
     return Dependency(scope.findings.place(node), image, *position, tuple(injections))
-
-
-def decode_build_dependency(scope: Scope, node: Node) -> Dependency | None:
-    """One dependency of an image with a Dockerfile; None where a mistake leaves nothing to check further."""
-    fields = Fields(scope.findings, node, "`dependencies`", ("image", "from", "before", "after", "imports"))
-    image = _source_image(scope, fields, ("image", "from"), "a dependency")
-    for name in ("before", "after"):
-        if fields.has(name):
-            message = f"`{name}` in `dependencies` is for images without a Dockerfile"
-            scope.findings.add(fields.key(name), message, "remove it")
-    injections: dict[str, Injection] = {}
-    for item in fields.map_nodes("imports"):
-        injection = _build_argument(scope, item)
-        if injection is None:
-            continue
-        if injection.target_build_arg in injections:
-            message = f"`targetBuildArg: {injection.target_build_arg}` is set twice in one dependency"
-            scope.findings.add(item, message, "the second value would replace the first")
-        injections.setdefault(injection.target_build_arg, injection)
-    if not image:
-        return None
-    return Dependency(scope.findings.place(node), image, None, None, tuple(injections.values()))
-
-
-def _build_argument(scope: Scope, node: Node) -> Injection | None:
-    fields = Fields(scope.findings, node, "`dependencies.imports`", ("type", "targetEnv", "targetBuildArg"))
-    if fields.has("targetEnv"):
-        hint = "images with a Dockerfile take `targetBuildArg`"
-        scope.findings.add(fields.key("targetEnv"), "`targetEnv` is for images without a Dockerfile", hint)
-    missing = [name for name in ("type", "targetBuildArg") if not fields.has(name) and not fields.has("targetEnv")]
-    for name in missing:
-        scope.findings.add(node, f"`{name}` is required in `dependencies.imports`")
-    kind = fields.choice("type", _TYPES)
-    target = fields.text("targetBuildArg")
-    return Injection(kind, target_build_arg=target) if kind and target else None  # type: ignore[arg-type] # one of _TYPES
 
 
 def _injection(scope: Scope, node: Node) -> Injection | None:
@@ -134,7 +99,7 @@ def decode_mount(scope: Scope, node: Node) -> MountPoint | None:
     return None
 
 
-def _source_image(scope: Scope, fields: Fields, names: tuple[str, ...], title: str) -> str:
+def source_image(scope: Scope, fields: Fields, names: tuple[str, ...], title: str) -> str:
     """The image that something is taken from; "" where it is not said."""
     given = fields.exactly_one(names, title)
     value = fields.value(given) if given else None

@@ -121,16 +121,7 @@ def test_an_image_is_built_found_again_and_used_by_others(make_project, images):
     del expected["app/docker"]  # the classic builder reads the Dockerfile from the context
     assert made == expected
     assert made["etc/greeting"][2:5] == (7, 8, b"hello\none\n")
-    assert set(images.files(build.reference("app"), "/app")) == {
-        "",
-        "docs",
-        "src",
-        "docs/keep.md",
-        "link",
-        "run.sh",
-        "src/main.txt",
-        ".dockerignore",
-    }
+    assert set(images.files(build.reference("app"), "/app")) >= {"docs/keep.md", "link", "run.sh", "src/main.txt"}
 
     # What others make of it.
     assert images.read(build.reference("on app"), "/copied") == "hello\none\n"
@@ -168,7 +159,7 @@ def test_what_goes_wrong_is_told_with_its_place(make_project, images):
 
     project.write("a", "changed\n")
     refused = project.build(status=2).run.stderr
-    assert "image app (context)" in refused and "- a" in refused
+    assert 'the file "a" must be committed' in refused and "used by image app (context)" in refused
 
     project.change("Dockerfile", f"FROM {project.base}\nCOPY missing /\n")
     assert "missing" in project.build(status=1).run.stderr
