@@ -7,10 +7,12 @@ import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from conveyor.dockerfile.classes import read_class
 from conveyor.dockerfile.ignore import Ignore
 from conveyor.gitrepo.api import Blob
 
 _WILD = re.compile(r"[*?\[\\]")
+_NEVER = re.compile(r"(?!)")
 _LINKS_FOLLOWED = 255
 
 
@@ -127,19 +129,14 @@ def _component(text: str) -> re.Pattern[str]:
             pieces.append(re.escape(text[at : at + 1]))
             at += 1
         elif character == "[":
-            end = at + 1
-            while end < len(text) and text[end] != "]":
-                end += 2 if text[end] == "\\" else 1
-            negated = text[at : at + 1] == "^"
-            inner = re.sub(r"\\(.)|([\[\]&~|])", lambda found: re.escape(found[1] or found[2]), text[at + negated : end])
-            pieces.append(f"[{'^' if negated else ''}{inner}]")
-            at = end + 1
+            try:
+                characters, at = read_class(text, at)
+            except ValueError:
+                return _NEVER
+            pieces.append(characters)
         else:
             pieces.append(re.escape(character))
-    try:
-        return re.compile("".join(pieces), re.DOTALL)
-    except re.error:
-        return re.compile("(?!)")
+    return re.compile("".join(pieces), re.DOTALL)
 
 
 def _below(directory: bytes, name: bytes) -> bytes:

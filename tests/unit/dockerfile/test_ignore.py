@@ -58,7 +58,9 @@ def test_what_is_left_out_of_a_directory_for_certain():
     assert not Ignore(b"b").ignores_all_below(b"a")
 
 
-@pytest.mark.parametrize(("text", "line"), [("a\n!\n", 2), ("[a\n", 1), ("x\n\n[b-a]", 3)])
+@pytest.mark.parametrize(
+    ("text", "line"), [("a\n!\n", 2), ("[a\n", 1), ("x\n\n[b-a]", 3), ("[b-]", 1), ("[]a]", 1), ("[^]", 1)]
+)
 def test_what_is_no_pattern(text, line):
     with pytest.raises(BadPattern) as caught:
         Ignore(text.encode())
