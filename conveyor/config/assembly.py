@@ -48,7 +48,7 @@ def assemble(content: bytes, file: str) -> Project:
                 findings.add(place, message, f"the first one is in line {names[name].line}")
             names.setdefault(name, place)
     complete = sections.complete and all(document.complete for document in (*documents, *unsupported))
-    scope = Scope(findings, names, complete, settings.cache_version, settings.platform)
+    scope = Scope(findings, names, complete, settings.cache_version, settings.platform, settings.image_spec)
     images = [image for document in documents for image in decode_images(scope, document)]
     check_images(findings, images)
     findings.raise_any()

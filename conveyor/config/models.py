@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from conveyor.errors import Place
+
+if TYPE_CHECKING:
+    from stapel.image_spec import ImageSpec  # few projects have one, and making the class takes its time
 
 UserStageName = Literal["beforeInstall", "install", "beforeSetup", "setup"]
 USER_STAGES: tuple[UserStageName, ...] = ("beforeInstall", "install", "beforeSetup", "setup")
@@ -132,6 +135,7 @@ class Image:
     git: tuple[GitMapping, ...] = ()
     shell: Shell = Shell()
     docker: DockerInstructions | None = None
+    image_spec: ImageSpec | None = None  # with that of `build` merged in; of final images alone
     imports: tuple[Import, ...] = ()
     dependencies: tuple[Dependency, ...] = ()
     mounts: tuple[MountPoint, ...] = ()

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
+from typing import TYPE_CHECKING
 
 from conveyor.config.findings import Findings
 from conveyor.config.nodes import Node
 from conveyor.errors import Place
+
+if TYPE_CHECKING:
+    from stapel.image_spec import ImageSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,7 @@ class Scope:
     complete: bool
     cache_version: str
     platform: str
+    image_spec: ImageSpec | None = None
 
     def require_image(self, node: Node, name: str) -> str:
         """`name`, noted where no image of the project has it."""

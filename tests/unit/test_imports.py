@@ -44,6 +44,7 @@ RULES = (
             "stapel.oci",
             "stapel.script",
             "stapel.image_config",
+            "stapel.image_spec",
         ),
         but_not=("conveyor.cli", "stapel.oci.registry"),
     ),
