@@ -45,6 +45,7 @@ RULES = (
             "stapel.script",
             "stapel.image_config",
             "stapel.image_spec",
+            "stapel.mask",
         ),
         but_not=("conveyor.cli", "stapel.oci.registry"),
     ),
