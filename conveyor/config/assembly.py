@@ -11,6 +11,7 @@ from conveyor.config.decode_project import Settings, decode_project
 from conveyor.config.documents import Document, split_documents
 from conveyor.config.fields import describe, keys_of, merged_entries
 from conveyor.config.findings import Findings
+from conveyor.config.giterminism.api import ALLOW_ALL, Refusals
 from conveyor.config.image_names import read_names
 from conveyor.config.models import GitWorktree, Project
 from conveyor.config.naming import display_name
@@ -32,7 +33,7 @@ class _Sections:
     complete: bool = True
 
 
-def assemble(content: bytes, file: str) -> Project:
+def assemble(content: bytes, file: str, refusals: Refusals | None = None) -> Project:
     """See `conveyor.config.reading.parse_project`."""
     source = read_source(content, file)
     findings = Findings(source)
@@ -48,7 +49,8 @@ def assemble(content: bytes, file: str) -> Project:
                 findings.add(place, message, f"the first one is in line {names[name].line}")
             names.setdefault(name, place)
     complete = sections.complete and all(document.complete for document in (*documents, *unsupported))
-    scope = Scope(findings, names, complete, settings.cache_version, settings.platform, settings.image_spec)
+    refusals = refusals if refusals is not None else Refusals(ALLOW_ALL)
+    scope = Scope(findings, names, complete, settings.cache_version, settings.platform, refusals, settings.image_spec)
     images = [image for document in documents for image in decode_images(scope, document)]
     check_images(findings, images)
     findings.raise_any()

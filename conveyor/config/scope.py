@@ -8,6 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from conveyor.config.findings import Findings
+from conveyor.config.giterminism.api import Refusals
 from conveyor.config.nodes import Node
 from conveyor.errors import Place
 
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 class Scope:
     """All images of the file by name, and the defaults of `build`.
 
-    `complete` is false where a document could not be read: then nobody can say that an image does not exist.
+    `complete` is false where a document could not be read: then nobody can say that an image does not exist. `refusals` is
+    asked about what does not come from the commit.
     """
 
     findings: Findings
@@ -27,6 +29,7 @@ class Scope:
     complete: bool
     cache_version: str
     platform: str
+    refusals: Refusals
     image_spec: ImageSpec | None = None
 
     def require_image(self, node: Node, name: str) -> str:
