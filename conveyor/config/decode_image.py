@@ -17,14 +17,15 @@ from conveyor.config.references import reference_mistake
 from conveyor.config.scope import Scope
 
 if TYPE_CHECKING:
+    from conveyor.config.secret import Secret
     from stapel.image_spec import ImageSpec
 
 _COMMON = (
     "from", "fromImage", "fromArtifact", "fromLatest", "fromCacheVersion", "cacheVersion", "platform", "network",
-    "git", "shell", "import", "mount",
+    "git", "shell", "import", "mount", "secrets",
 )  # fmt: skip
 _IMAGE_ONLY = ("final", "docker", "imageSpec", "dependencies", "disableGitAfterPatch")
-_UNSUPPORTED = ("ansible", "secrets", "includes")
+_UNSUPPORTED = ("ansible", "includes")
 _PLATFORM = re.compile(r"[a-z0-9_.-]+/[a-z0-9_.-]+(?:/[a-z0-9_.-]+)?")
 
 
@@ -63,6 +64,7 @@ def decode_images(scope: Scope, document: NamedDocument) -> tuple[Image, ...]:
         imports=tuple(imports),
         dependencies=tuple(link for node in fields.map_nodes("dependencies") if (link := decode_dependency(scope, node))),
         mounts=mounts,
+        secrets=_secrets(scope, fields),
         network=fields.text("network"),
         platform=one_platform(fields) or scope.platform,
         disable_git_after_patch=is_artifact or fields.flag("disableGitAfterPatch"),
@@ -70,6 +72,14 @@ def decode_images(scope: Scope, document: NamedDocument) -> tuple[Image, ...]:
     if image.from_latest and image.base.kind != "external" and (fields.has("from") or fields.has("fromImage")):
         findings.add(fields.key("fromLatest"), "`fromLatest` needs a base from outside of the project", "remove it")
     return tuple(replace(image, name=name, place=place) for name, place in document.names)
+
+
+def _secrets(scope: Scope, fields: Fields) -> tuple[Secret, ...]:
+    if not fields.has("secrets"):
+        return ()
+    from conveyor.config.decode_secrets import decode_secrets
+
+    return decode_secrets(scope, fields)
 
 
 def _image_spec(scope: Scope, fields: Fields, *, is_final: bool) -> ImageSpec | None:

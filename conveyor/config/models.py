@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Literal
 
 from conveyor.errors import Place
 
-if TYPE_CHECKING:
-    from stapel.image_spec import ImageSpec  # few projects have one, and making the class takes its time
+if TYPE_CHECKING:  # few projects have one, and making the classes takes its time
+    from conveyor.config.secret import Secret
+    from stapel.image_spec import ImageSpec
 
 UserStageName = Literal["beforeInstall", "install", "beforeSetup", "setup"]
 USER_STAGES: tuple[UserStageName, ...] = ("beforeInstall", "install", "beforeSetup", "setup")
@@ -139,6 +140,7 @@ class Image:
     imports: tuple[Import, ...] = ()
     dependencies: tuple[Dependency, ...] = ()
     mounts: tuple[MountPoint, ...] = ()
+    secrets: tuple[Secret, ...] = ()  # for the commands alone; in no key
     network: str = ""
     platform: str = ""  # "" : the engine's
     disable_git_after_patch: bool = False
