@@ -21,7 +21,7 @@ Neighbour = Literal["install", "setup"]
 def decode_import(scope: Scope, node: Node) -> Import | None:
     """One import; None where a mistake leaves nothing to check further."""
     fields = Fields(scope.findings, node, "`import`", IMPORT)
-    image = _source_image(scope, fields, ("image", "from", "artifact"), "an import")
+    image = source_image(scope, fields, ("image", "from", "artifact"), "an import")
     position = _position(fields, "an import")
     from_stage = cast("UserStageName | None", fields.choice("stage", USER_STAGES))
     if not fields.has("add"):
@@ -43,7 +43,7 @@ def decode_import(scope: Scope, node: Node) -> Import | None:
 def decode_dependency(scope: Scope, node: Node) -> Dependency | None:
     """One dependency; None where a mistake leaves nothing to check further."""
     fields = Fields(scope.findings, node, "`dependencies`", DEPENDENCY)
-    image = _source_image(scope, fields, ("image", "from"), "a dependency")
+    image = source_image(scope, fields, ("image", "from"), "a dependency")
     position = _position(fields, "a dependency")
     injections: list[Injection] = []
     targets: set[str] = set()
@@ -99,7 +99,7 @@ def decode_mount(scope: Scope, node: Node) -> MountPoint | None:
     return None
 
 
-def _source_image(scope: Scope, fields: Fields, names: tuple[str, ...], title: str) -> str:
+def source_image(scope: Scope, fields: Fields, names: tuple[str, ...], title: str) -> str:
     """The image that something is taken from; "" where it is not said."""
     given = fields.exactly_one(names, title)
     value = fields.value(given) if given else None

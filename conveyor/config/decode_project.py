@@ -42,6 +42,7 @@ class Settings:
     platform: str
     git_worktree: GitWorktree
     image_spec: ImageSpec | None = None  # for all final images
+    staged: bool = False
 
 
 def decode_project(findings: Findings, document: Node) -> Settings:
@@ -50,10 +51,11 @@ def decode_project(findings: Findings, document: Node) -> Settings:
     _check_version(fields)
     cache_version = platform = ""
     image_spec = None
+    staged = False
     if node := fields.map_node("build"):
         build = Fields(findings, node, "`build`", BUILD)
         cache_version, platform = build.text("cacheVersion"), one_platform(build)
-        build.flag("staged")
+        staged = build.flag("staged")
         if spec := build.map_node("imageSpec"):
             from conveyor.config.decode_image_spec import decode_project_spec
 
@@ -62,7 +64,7 @@ def decode_project(findings: Findings, document: Node) -> Settings:
         _check_cleanup(findings, node)
     if node := fields.map_node("deploy"):
         _check_deploy(findings, node)
-    return Settings(_name(fields), cache_version, platform, _git_worktree(fields), image_spec)
+    return Settings(_name(fields), cache_version, platform, _git_worktree(fields), image_spec, staged)
 
 
 def _check_version(fields: Fields) -> None:

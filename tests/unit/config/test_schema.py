@@ -66,7 +66,7 @@ def with_value(words: list[str], value: object) -> dict[str, object]:
             above = steps[steps.index((word, takes)) - 1]
             value = [value] if above[1] == "list of maps" else value
     assert isinstance(value, dict)
-    known = {"configVersion": 1, "image": "a", "artifact": "a"}[kind.known_by]
+    known = {"configVersion": 1, "dockerfile": "Dockerfile", "image": "a", "artifact": "a"}[kind.known_by]
     return {kind.known_by: known, **value}
 
 
