@@ -30,7 +30,7 @@ def decode_git(findings: Findings, refusals: Refusals, node: Node) -> GitMapping
     elif remote:
         hint = "a local mapping takes the files of the commit that is built: remove it"
         findings.add(fields.key(remote), f"`{remote}` in `git` is for remote mappings, and there is no `url`", hint)
-    if not fields.has("to"):
+    if fields.lacks("to"):
         findings.add(fields.key("to"), "`to` is required in `git`", "write the absolute path inside the image")
     add = absolute_path(fields, "add", "/")
     to = image_path(fields, "to")

@@ -141,3 +141,5 @@ ARTIFACT: Table = {
     ),
     **copy_without(IMAGE, ("image", *IMAGE_ONLY)),
 }
+
+IMAGE_OR_ARTIFACT: Table = {**IMAGE, "artifact": ARTIFACT["artifact"]}
