@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from conveyor.config.tables.field import Table
+from conveyor.config.tables.giterminism import GITERMINISM
 from conveyor.config.tables.image import ARTIFACT, IMAGE
 from conveyor.config.tables.project import PROJECT
 
@@ -24,6 +25,9 @@ FILES: Mapping[str, Mapping[str, Document]] = {
         "project": Document("the document of the project", PROJECT, "configVersion"),
         "image": Document("an image", IMAGE, "image"),
         "artifact": Document("an artifact: an image that only gives files to others", ARTIFACT, "artifact"),
+    },
+    "werf-giterminism.yaml": {
+        "giterminism": Document("what may come from outside of the commit", GITERMINISM),
     },
 }
 
