@@ -12,6 +12,7 @@ from conveyor.config.findings import Findings
 from conveyor.config.models import GitWorktree
 from conveyor.config.nodes import Node
 from conveyor.config.scalars import integer
+from conveyor.config.tables.image import IMAGE_OR_ARTIFACT
 from conveyor.config.tables.project import (
     BUILD,
     CLEANUP,
@@ -47,7 +48,7 @@ class Settings:
 
 def decode_project(findings: Findings, document: Node) -> Settings:
     """Of the document with `configVersion`."""
-    fields = Fields(findings, document, "the project document", PROJECT, ("includes",))
+    fields = Fields(findings, document, "the project document", PROJECT, ("includes",), elsewhere=_of_an_image)
     _check_version(fields)
     cache_version = platform = ""
     image_spec = None
@@ -65,6 +66,10 @@ def decode_project(findings: Findings, document: Node) -> Settings:
     if node := fields.map_node("deploy"):
         _check_deploy(findings, node)
     return Settings(_name(fields), cache_version, platform, _git_worktree(fields), image_spec, staged)
+
+
+def _of_an_image(name: str) -> str:
+    return "images stand in documents of their own, below a line `---`" if name in IMAGE_OR_ARTIFACT else ""
 
 
 def _check_version(fields: Fields) -> None:
