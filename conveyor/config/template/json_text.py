@@ -10,9 +10,9 @@ from typing import Any
 
 from conveyor.config.template.functions import FunctionError, check_text
 from conveyor.config.template.number_text import format_float
-from conveyor.config.template.values import AnyMap, Object, TypedList, Value, go_type, raw
+from conveyor.config.template.values import Object, TypedList, Value, go_type, raw
 
-_ESCAPES = {'"': '\\"', "\\": "\\\\", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+_SHORT_ESCAPES = {'"': '\\"', "\\": "\\\\", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _SPECIAL = re.compile('["\\\\\x00-\x1f\u2028\u2029\ud800-\udfff]')
 _SPECIAL_HTML = re.compile('["\\\\<>&\x00-\x1f\u2028\u2029\ud800-\udfff]')
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -21,6 +21,8 @@ _NUMBER = re.compile(
     rb"-?(?P<digits>0|[1-9][0-9]*)(?:(?P<point>\.)(?P<fraction>[0-9]+)?)?(?:(?P<exponent>[eE][+-]?)(?P<power>[0-9]+)?)?"
 )
 _SPACE = re.compile(rb"[ \t\r\n]*")
+_PLAIN = re.compile(rb'[^"\\\x00-\x1f]*')
+_ESCAPE = re.compile(rb'\\(?:["\\/bfnrt]|u(?P<digits>[0-9a-fA-F]{0,4}))?')
 _DEEPEST = 10_000
 
 
@@ -125,7 +127,7 @@ def _escape(match: re.Match[str]) -> str:
     character = match[0]
     if "\ud800" <= character <= "\udfff":
         return "\\ufffd"
-    return _ESCAPES.get(character) or f"\\u{ord(character):04x}"
+    return _SHORT_ESCAPES.get(character) or f"\\u{ord(character):04x}"
 
 
 def _float(value: float) -> str:
@@ -222,26 +224,21 @@ def _skip_scalar(data: bytes, at: int) -> tuple[int, str]:
 
 def _skip_string(data: bytes, at: int) -> tuple[int, str]:
     at += 1
-    while at < len(data):
-        byte = data[at]
-        if byte == 0x22:
+    while True:
+        plain = _PLAIN.match(data, at)
+        at = plain.end() if plain else at
+        if at == len(data):
+            return at, "unexpected end of JSON input"
+        if data[at] == 0x22:
             return at + 1, ""
-        if byte < 0x20:
+        escape = _ESCAPE.match(data, at)
+        if escape is None:
             return at, _invalid(data, at, "in string literal")
-        if byte == 0x5C:
-            at += 1
-            escaped = data[at : at + 1]
-            if escaped == b"u":
-                for at in range(at + 1, at + 5):
-                    if at < len(data) and data[at : at + 1] not in [b"%c" % digit for digit in b"0123456789abcdefABCDEF"]:
-                        return at, _invalid(data, at, "in \\u hexadecimal character escape")
-            elif escaped and escaped not in b'"\\/bfnrt':
-                return at, _invalid(data, at, "in string escape code")
-            if at >= len(data):
-                what = "in \\u hexadecimal character escape" if escaped == b"u" else "in string escape code"
-                return at, _invalid(data, len(data), what)
-        at += 1
-    return at, "unexpected end of JSON input"
+        if escape.end() == at + 1:
+            return at, _invalid(data, at + 1, "in string escape code")
+        at = escape.end()
+        if escape["digits"] is not None and len(escape["digits"]) < 4:
+            return at, _invalid(data, at, "in \\u hexadecimal character escape")
 
 
 def _invalid(data: bytes, at: int, where: str) -> str:

@@ -76,7 +76,7 @@ class _Emitter:
         elif isinstance(value, Object):
             self.mapping([(name.lower(), field) for name, field in value.fields().items()])
         elif isinstance(value, (dict, AnyMap)):
-            self.mapping(sorted(value.items(), key=cmp_to_key(lambda one, other: _compare(one[0], other[0]))))
+            self.mapping(sorted(value.items(), key=_KEY_ORDER))
         else:
             raise FunctionError(f"cannot marshal type: {go_type(value)}")
 
@@ -315,7 +315,15 @@ def _compare_from(one: str, other: str, index: int) -> int:
     numbers = []
     for key in (one, other):
         digits = re.match(r"\d*", key[index:])
-        numbers.append((wrapped(int(f"{lead}{digits[0]}")) if digits and digits[0] else lead, len(digits[0]) if digits else 0))
+        length = len(digits[0]) if digits else 0
+        numbers.append((wrapped(int(f"{lead}{key[index : index + length]}")) if length else lead, length))
     if numbers[0] != numbers[1]:
         return -1 if numbers[0] < numbers[1] else 1
     return ord(one[index]) - ord(other[index])
+
+
+def _compare_entries(one: tuple[Value, Value], other: tuple[Value, Value]) -> int:
+    return _compare(one[0], other[0])
+
+
+_KEY_ORDER = cmp_to_key(_compare_entries)

@@ -11,7 +11,7 @@ _ZERO_DECIMALS = re.compile(r"\.0+\Z")
 
 
 def to_int(value: Value) -> int:
-    """The 64-bit integer that a value means; 0 where it means none. Texts are read as Go's literals are (`0x1F`, `1_000`)."""
+    """The 64-bit integer that a value means; 0 where it means none. Texts are read as Go's literals (`0x1F`, `1_000`)."""
     if isinstance(value, int):
         return wrapped(int(value))
     if isinstance(value, float):

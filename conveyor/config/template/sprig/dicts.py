@@ -6,7 +6,6 @@ from conveyor.config.template.functions import FunctionError, check_elements, de
 from conveyor.config.template.sprig.casts import is_empty, to_text
 from conveyor.config.template.values import (
     AnyMap,
-    Object,
     TypedList,
     TypedMap,
     Value,
@@ -23,8 +22,7 @@ Dict = dict[str, Value]
 def make_dict(*pairs: Value) -> Dict:
     """A map of keys and values in turn; a last key alone has the value ""."""
     return {
-        "<nil>" if key is None else to_text(key): value
-        for key, value in zip(pairs[::2], [*pairs[1::2], ""], strict=False)
+        "<nil>" if key is None else to_text(key): value for key, value in zip(pairs[::2], [*pairs[1::2], ""], strict=False)
     }
 
 

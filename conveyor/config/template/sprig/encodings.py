@@ -1,4 +1,4 @@
-"""Functions of sprig between values and JSON, texts and base 64, base 32."""
+"""Functions between values and JSON or YAML, texts and base 64 or 32."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from conveyor.config.template.functions import FunctionError, check_text, declar
 from conveyor.config.template.json_text import decode_json, encode_json
 from conveyor.config.template.values import Value, raw
 from conveyor.config.template.values import text as as_text
+from conveyor.config.template.yaml_text import encode_yaml
 
 
 def to_json(value: Value) -> str:
@@ -53,6 +54,21 @@ def must_from_json(text: str) -> Value:
     if problem:
         raise FunctionError(problem)
     return value
+
+
+def to_yaml(value: Value) -> str:
+    """YAML without the line break at its end; "" where YAML has no such value."""
+    try:
+        return encode_yaml(value).removesuffix("\n")
+    except FunctionError:
+        return ""
+
+
+def from_yaml(text: str) -> dict[str, Value]:
+    """The mapping of a YAML text."""
+    from conveyor.config.template.yaml_values import decode_yaml
+
+    return decode_yaml(text)
 
 
 def encode_base64(text: str) -> str:
@@ -164,6 +180,8 @@ FUNCTIONS = dict(
         declare("mustToRawJson", "any", to_raw_json),
         declare("fromJson", "string", from_json),
         declare("mustFromJson", "string", must_from_json),
+        declare("toYaml", "any", to_yaml),
+        declare("fromYaml", "string", from_yaml),
         declare("b64enc", "string", encode_base64),
         declare("b64dec", "string", decode_base64),
         declare("b32enc", "string", encode_base32),

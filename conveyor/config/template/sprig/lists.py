@@ -149,7 +149,7 @@ class _Seen:
 
     def __contains__(self, value: Value) -> bool:
         if type(value) in _HASHABLE:
-            return value == value and (type(value), value) in self._simple  # noqa: PLR0124 - NaN equals nothing
+            return value == value and (type(value), value) in self._simple
         return any(deep_equal(other, value) for other in self._others)
 
 

@@ -20,7 +20,7 @@ def directory(path: str) -> str:
 def extension(path: str) -> str:
     """The last element from its last dot on."""
     _, dot, end = path.rpartition("/")[2].rpartition(".")
-    return dot + end
+    return dot + end if dot else ""
 
 
 def clean(path: str) -> str:

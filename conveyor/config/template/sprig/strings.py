@@ -53,7 +53,7 @@ def trunc(count: int, text: str) -> str:
 
 
 def substr(start: int, end: int, text: str) -> str:
-    """Bytes `start` to `end`; to the last one where `end` is negative or too large, from the first where `start` is negative."""
+    """Bytes `start` to `end`: from the first where `start` is negative, to the last where `end` is negative or too large."""
     octets = raw(text)
     size = len(octets)
     if start < 0:

@@ -23,7 +23,7 @@ from conveyor.config.template.sprig.letters import (
 from conveyor.config.template.values import raw
 from conveyor.config.template.values import text as as_text
 
-# Over one letter a character: c connector, d connector that is punctuation, p punctuation, U capital, a other letter, n number.
+# Over one letter a character: c connector, d connector and punctuation, p punctuation, U capital, a letter, n number.
 _WORD = re.compile(
     r"(?P<connector>[cd]+)|(?P<punctuation>p[pd]*)|(?P<upper>U+(?=Ua)|U{2,}|Ua+|U)|(?P<letters>a+)|(?P<number>n+)|(?P<other>o+)"
 )
@@ -121,7 +121,7 @@ def abbrev(width: int, text: str) -> str:
 
 
 def abbrevboth(left: int, right: int, text: str) -> str:
-    """At most `right` bytes from about `left` on, with an ellipsis at both ends; as it is where they are too small for that."""
+    """At most `right` bytes from about `left` on, with an ellipsis at both ends; as it is where they are too small."""
     if right < 4 or (left > 0 and right < 7):
         return text
     return as_text(_abbreviate(raw(text), left, right))
@@ -244,7 +244,9 @@ def _classes(text: str) -> str:
 def _small(kind: str, word: str, connector: str) -> str:
     if kind == "connector":
         return connector * len(word)
-    return "".join(to_lower(character) if is_upper(character) else character for character in word) if kind == "upper" else word
+    if kind != "upper":
+        return word
+    return "".join(to_lower(character) if is_upper(character) else character for character in word)
 
 
 def _abbreviate(octets: bytes, left: int, width: int) -> bytes:
