@@ -84,13 +84,18 @@ class Mount:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A user stage: the build container of design section 6. Nothing here reaches the image but the files it leaves."""
+    """A user stage: the build container of design section 6. Nothing here reaches the image but the files it leaves.
+
+    The values of `secrets` are files in memory that root of the container alone may read. They are in no argument, variable,
+    label or file of the host, and what an engine itself keeps of the output has them masked. A shell need not have them.
+    """
 
     script: str  # for bash, run with -e
     env: Mapping[str, str] = field(default_factory=dict)  # beside the image's own
     mounts: Sequence[Mount] = ()
     ssh_socket: Path | None = None  # of an agent; the engine puts its own filtering socket before it
     network: str = "default"
+    secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)  # files of these names in /run/secrets
 
 
 class Log(Protocol):

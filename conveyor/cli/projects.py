@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,10 +15,12 @@ from conveyor.cli.options import ProjectOptions
 from conveyor.config.giterminism.api import ALLOW_ALL, DEFAULT_FILE, Permissions, Refusals
 from conveyor.config.giterminism.files import ConfigFiles
 from conveyor.config.models import Project
+from conveyor.config.naming import RENDERED
 from conveyor.errors import ConfigError, Problem, UsageError
 from conveyor.gitrepo.api import Repository
 
 if TYPE_CHECKING:
+    from conveyor.config.rendering import Surroundings
     from conveyor.gitrepo.remotes import FetchedRemotes
 
 
@@ -27,7 +30,8 @@ class OpenProject:
 
     `is_dev`: the commit is one that was made of the work tree. `refusals` holds what the configuration was refused, `files`
     what it was read from, `variables` what its templates read of the environment, `warnings` what a person is to be told.
-    `remotes`: None where no mapping names another repository.
+    `remotes`: None where no mapping names another repository. `render_as`: the configuration as it would be elsewhere; None
+    where it is no template.
     """
 
     repo: Repository
@@ -41,6 +45,7 @@ class OpenProject:
     variables: Mapping[str, str | None]
     warnings: Sequence[str]
     remotes: FetchedRemotes | None = None
+    render_as: Callable[[Surroundings], bytes] | None = None
 
     def close(self) -> None:
         """End git's processes."""
@@ -111,15 +116,21 @@ def _read(
     path, content = _read_config(options, repo, files, directory)
     variables: Mapping[str, str | None] = {}
     is_template = b"{{" in content
+    render_as = None
     try:
         if is_template:
             from conveyor.config.rendering import render_config
 
             log = _log_template if options.debug_templates else None
-            rendered = render_config(
-                content, path, repo, files, refusals, templates_dir=options.config_templates_dir, env=options.env, log=log
+            render = partial(
+                render_config, content, path, repo, files, templates_dir=options.config_templates_dir, env=options.env
             )
+            rendered = render(refusals, log=log)
             content, variables = rendered.content, rendered.variables
+
+            def render_as(surroundings: Surroundings) -> bytes:
+                return render(Refusals(refusals.permissions), surroundings=surroundings).content
+
         if show is not None:
             refusals.raise_any()
             show(content)
@@ -128,14 +139,27 @@ def _read(
         refusals.raise_any(error.problems)
         raise
     remotes = _remotes(project, options, directory)
-    return OpenProject(repo, project, content, directory, prefix, options.dev, refusals, files, variables, warnings, remotes)
+    return OpenProject(
+        repo,
+        project,
+        content,
+        directory,
+        prefix,
+        options.dev,
+        refusals,
+        files,
+        variables,
+        warnings,
+        remotes,
+        render_as,
+    )
 
 
 def _parse(content: bytes, path: str, refusals: Refusals, is_template: bool) -> Project:
     from conveyor.config.reading import parse_project
 
     try:
-        return parse_project(content, path, refusals, f"{path} (rendered)" if is_template else "")
+        return parse_project(content, path, refusals, path + RENDERED if is_template else "")
     except ConfigError as error:
         if not is_template:
             raise

@@ -24,6 +24,7 @@ from stapel.oci.api import ImageStore, ImageView
 from stapel.runs import Run, open_run, open_run_directory
 
 if TYPE_CHECKING:
+    from conveyor.build.secret_values import SecretValues
     from conveyor.storage.exporting import Target
     from stapel.docker.engine import DockerEngine
     from stapel.oci.registry import RegistryStore
@@ -322,6 +323,7 @@ def open_rooms(
             same_tree=build.ancestry == "same-tree",
             resolve_digest=functools.cache(functools.partial(_resolve_digest, storage)),
             introspection=_introspection(build),
+            secrets=_secret_values(opened),
             caches=caches,
             final=final,
             remotes=opened.remotes,
@@ -371,6 +373,16 @@ def _resolve_digest(storage: StorageOptions, reference: str) -> str:
         insecure=storage.insecure_registry,
         skip_tls_verify=storage.skip_tls_verify_registry,
     )
+
+
+def _secret_values(opened: OpenProject) -> SecretValues | None:
+    if not any(image.secrets for image in opened.project.images):
+        return None
+    import os
+
+    from conveyor.build.secret_values import SecretValues
+
+    return SecretValues(opened.project.images, opened.directory, os.environ)
 
 
 def _introspection(build: BuildOptions) -> Introspection:

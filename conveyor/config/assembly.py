@@ -50,7 +50,16 @@ def assemble(content: bytes, file: str, refusals: Refusals | None = None, shown_
             names.setdefault(name, place)
     complete = sections.complete and all(document.complete for document in (*documents, *dockerfiles))
     refusals = refusals if refusals is not None else Refusals(ALLOW_ALL)
-    scope = Scope(findings, names, complete, settings.cache_version, settings.platform, refusals, settings.staged)
+    scope = Scope(
+        findings,
+        names,
+        complete,
+        settings.cache_version,
+        settings.platform,
+        refusals,
+        settings.image_spec,
+        staged=settings.staged,
+    )
     images = [image for document in documents for image in decode_images(scope, document)]
     if dockerfiles:
         from conveyor.config.decode_dockerfile import decode_dockerfile

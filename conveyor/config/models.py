@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Literal
 
 from conveyor.errors import Place
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # few projects have one, and making the classes takes its time
     from conveyor.config.dockerfile_model import Dockerfile
+    from conveyor.config.secret import Secret
     from conveyor.gitrepo.remote_source import RemoteSource
+    from stapel.image_spec import ImageSpec
 
 UserStageName = Literal["beforeInstall", "install", "beforeSetup", "setup"]
 USER_STAGES: tuple[UserStageName, ...] = ("beforeInstall", "install", "beforeSetup", "setup")
@@ -144,9 +146,11 @@ class Image:
     git: tuple[GitMapping, ...] = ()
     shell: Shell = Shell()
     docker: DockerInstructions | None = None
+    image_spec: ImageSpec | None = None  # with that of `build` merged in; of final images alone
     imports: tuple[Import, ...] = ()
     dependencies: tuple[Dependency, ...] = ()
     mounts: tuple[MountPoint, ...] = ()
+    secrets: tuple[Secret, ...] = ()  # for the commands alone; in no key
     network: str = ""
     platform: str = ""  # "" : the engine's
     disable_git_after_patch: bool = False

@@ -95,6 +95,7 @@ class Workshop:
     mounts: Sequence[Mount]
     ssh_socket: Path | None
     commit_time_s: int
+    secrets: Callable[[], Mapping[str, bytes]] = dict  # of the image, by id; `ConfigError` where one is not to be had
 
 
 def no_steps(workshop: Workshop) -> tuple[Lay | Run, ...]:
