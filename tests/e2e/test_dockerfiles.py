@@ -170,4 +170,4 @@ def test_what_goes_wrong_is_told_with_its_place(make_project, images):
     assert "which the sandbox does not build" in refused and "--engine docker" in refused
     project.remove("Dockerfile")
     project.commit()
-    assert "`dockerfile: Dockerfile` is not at commit" in project.build(status=2).run.stderr
+    assert "`dockerfile: Dockerfile`: there is no file Dockerfile" in project.build(status=2).run.stderr
