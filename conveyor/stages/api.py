@@ -84,6 +84,7 @@ class Context:
     below: Below
     others: Others
     engine: Engine  # to read the files of stored stages, never to build
+    platform: str = ""  # that the run builds for
     files: ConfigFiles | None = None  # reads Dockerfiles by the rules of giterminism; None: as the commit has them
     remotes: Remotes | None = None  # where mappings name other repositories
 

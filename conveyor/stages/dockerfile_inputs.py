@@ -90,8 +90,8 @@ def _question(context: Context) -> Question:
     def config_of(reference: str) -> ImageConfig | None:
         return sources[reference].config() if reference in sources else None
 
-    platform = context.engine.platform()
-    return Question(settings.target, {**settings.args, **injected}, context.image.platform or platform, platform, config_of)
+    builder = context.engine.platform()
+    return Question(settings.target, {**settings.args, **injected}, context.platform or builder, builder, config_of)
 
 
 def _sources_of_keys(ssh: str, workshop: Workshop) -> Mapping[str, tuple[Path, ...]]:
