@@ -146,9 +146,17 @@ def describe_variables(names: Sequence[str]) -> str:
     return blake2b(values.encode(), digest_size=32).hexdigest()
 
 
+def home_below(werf_home: str) -> str:
+    """Our home where werf's is given: a directory in it, for werf's caches are not ours to remove."""
+    return os.path.join(werf_home, "conveyor")
+
+
 def _home_dir(arguments: Sequence[str]) -> str:
     """Where the home is, as far as one can see without reading options in full: a wrong guess finds no record."""
-    home_dir = os.environ.get("CONVEYOR_HOME_DIR") or os.environ.get("CONVEYOR_HOME") or "~/.conveyor"
+    home_dir = os.environ.get("CONVEYOR_HOME_DIR") or os.environ.get("CONVEYOR_HOME")
+    if not home_dir:
+        werf_home = os.environ.get("WERF_HOME")
+        home_dir = home_below(werf_home) if werf_home else "~/.conveyor"
     for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
         if argument == "--home-dir":
             home_dir = following

@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import click
+
 from conveyor.build.building import plan
 from conveyor.build.replacing import replace_file
 from conveyor.build.report import format_report
@@ -23,6 +25,7 @@ from conveyor.build.rooms import Rooms
 from conveyor.cli.confirm import choose_names, describe_command, describe_file, describe_variables, record_path
 from conveyor.cli.options import BuildOptions, LogOptions, ProjectOptions, StorageOptions
 from conveyor.cli.projects import OpenProject
+from conveyor.cli.werf_names import told
 from conveyor.config.models import Image
 from conveyor.events.api import Event, Finished, PlanMade, Reporter, StageUsed, Warned
 from conveyor.events.compose import make_reporter
@@ -167,7 +170,7 @@ def _told(rooms: Rooms, asked: Asked, result: BuildResult) -> list[str] | None:
             view(StageUsed(stage))
     view(Finished(used))
     view.close()
-    text = captured.getvalue().split(_SHOWN_SECONDS)
+    text = (told(click.get_current_context()) + captured.getvalue()).split(_SHOWN_SECONDS)
     return text if len(text) <= 2 else None
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from conveyor.config.nodes import Node
 from conveyor.config.source import Source
 from conveyor.config.suggestions import did_you_mean
-from conveyor.errors import ConfigError, Place, Problem
+from conveyor.errors import ConfigError, Place, Problem, printable
 
 _MOST_SUGGESTIONS = 50  # each one compares with every candidate
 _MOST_PROBLEMS = 1000  # a file with more is no configuration
@@ -24,7 +24,8 @@ class Findings:
     def add(self, at: Node | Place | int, message: str, hint: str = "") -> None:
         """Note a problem at a node, a place or an offset."""
         place = at if isinstance(at, Place) else self.place(at)
-        self._problems.setdefault((place, message), Problem(place, message, hint))
+        message = printable(message)
+        self._problems.setdefault((place, message), Problem(place, message, printable(hint)))
 
     def place(self, at: Node | int) -> Place:
         """Where a node or a character stands."""

@@ -22,9 +22,10 @@ from stapel.sandbox.cell import Cell, CellError, Cells
 from stapel.sandbox.cleaner import Cleaner
 from stapel.sandbox.filling import fill
 from stapel.sandbox.held import SandboxHeld
+from stapel.sandbox.records import Layer
 from stapel.sandbox.runs import Runs
 from stapel.sandbox.steps import Steps
-from stapel.sandbox.store import Layer, Store
+from stapel.sandbox.store import Store
 from stapel.sandbox.tree import SandboxTree
 
 if TYPE_CHECKING:
