@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from conveyor.config.giterminism.wording import say_file, say_files, say_refusal, show_text, suggest_lines
 from conveyor.errors import GiterminismError, Place, Problem
 from conveyor.gitrepo.api import ChangeKind
 
@@ -93,6 +92,8 @@ class Refusals:
         """Whether it is allowed; what is not is noted with its place and both ways out."""
         if self.permissions.allow(directive, value):
             return True
+        from conveyor.config.giterminism.wording import say_refusal  # most builds are refused nothing
+
         message, why = say_refusal(directive, value)
         self._problems.setdefault((at, message), why)
         self._lines[directive, value] = None
@@ -108,6 +109,8 @@ class Refusals:
         `path` is relative to the project's directory; `subject` is what it is read as: "werf config", 'dockerfile "a"', or
         "" where it is built from.
         """
+        from conveyor.config.giterminism.wording import say_file
+
         self._files.setdefault((subject, kind == "untracked"), {}).setdefault(path, (say_file(kind), used_by))
         if directive is not None:
             self._lines[directive, "" if directive == "config.allowUncommitted" else path] = None
@@ -116,6 +119,8 @@ class Refusals:
         """`GiterminismError` with all that was refused; `others` are mistakes that were found beside, told after them."""
         if not self:
             return
+        from conveyor.config.giterminism.wording import say_files, show_text
+
         texts = []
         for (at, message), hint in self._problems.items():
             texts.append((f"{at}: " if at is not None else "") + show_text(message) + (f"\n    {hint}" if hint else ""))
@@ -131,6 +136,8 @@ class Refusals:
         )
 
     def _ways_out(self) -> str:
+        from conveyor.config.giterminism.wording import show_text, suggest_lines
+
         ways = []
         if self._files:
             ignore = ", or list what is no input in .gitignore" if any(untracked for _, untracked in self._files) else ""

@@ -10,10 +10,11 @@ from __future__ import annotations
 import os
 import posixpath
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from conveyor.config.giterminism.api import Directive, Refusals
-from conveyor.config.giterminism.disk import Disk
 from conveyor.config.giterminism.paths import (
     MAX_FILE_BYTES,
     MAX_LISTED,
@@ -22,9 +23,11 @@ from conveyor.config.giterminism.paths import (
     split_glob,
     too_large,
 )
-from conveyor.config.giterminism.wording import show_text
 from conveyor.errors import GiterminismError
 from conveyor.gitrepo.api import Blob, ChangeKind, Repository, Selector
+
+if TYPE_CHECKING:
+    from conveyor.config.giterminism.disk import Disk
 
 _LINKS_FOLLOWED = 40
 _MOST_DIRECTORIES = 256  # of which it is found out whether they are as they were
@@ -44,7 +47,7 @@ class ConfigFiles:
         self._repo = repo
         self._checks_work_tree = checks_work_tree and not refusals.permissions.is_loose
         self._prefix = prefix
-        self._disk = Disk(Path(os.fsdecode(repo.root)), directory)
+        self._directory = directory
         self._refusals = refusals
         self._is_loose = refusals.permissions.is_loose
         self._changes: dict[bytes, ChangeKind] | None = None
@@ -52,6 +55,12 @@ class ConfigFiles:
         self.used: set[bytes] = set()
         self.read_from_disk: set[Path] = set()
         self.is_repeatable = True
+
+    @cached_property
+    def _disk(self) -> Disk:
+        from conveyor.config.giterminism.disk import Disk  # most builds read nothing there
+
+        return Disk(Path(os.fsdecode(self._repo.root)), self._directory)
 
     def read(self, path: str, directive: Directive | None, subject: str = "", used_by: str = "") -> bytes | None:
         """The content of a file; None where there is none. What is refused is noted.
@@ -127,6 +136,8 @@ class ConfigFiles:
             self.read_from_disk.update(visited)
             self.is_repeatable &= len(visited) <= _MOST_DIRECTORIES
         if len(names) > MAX_LISTED:
+            from conveyor.config.giterminism.wording import show_text
+
             raise GiterminismError(
                 f"the glob {show_text(pattern)} matches {len(names)} files, and at most {MAX_LISTED} are read",
                 hint="write a narrower one",
@@ -135,6 +146,8 @@ class ConfigFiles:
 
     def explain_missing(self, path: str) -> str:
         """Why a file that was asked for is not there, in the words that people search for."""
+        from conveyor.config.giterminism.wording import show_text
+
         path = clean_path(path)
         shown = show_text(path)
         if self._is_loose:
@@ -239,7 +252,7 @@ class ConfigFiles:
                 self._refusals.refuse(
                     f'{prefix}accepted file "{path}" check failed: '
                     f'the link target "{target}" should be also accepted by giterminism config',
-                    f"add {show_text(target)} to `{directive}`",
+                    f"add it to `{directive}`",
                 )
         return self._disk.read(path)
 
