@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,6 +16,9 @@ from conveyor.config.giterminism.files import ConfigFiles
 from conveyor.config.models import Project
 from conveyor.errors import ConfigError, Problem, UsageError
 from conveyor.gitrepo.api import Repository
+
+if TYPE_CHECKING:
+    from conveyor.config.rendering import Rendering
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,38 +93,42 @@ def _read(
     files = ConfigFiles(repo, prefix, directory, refusals, checks_work_tree=checks_work_tree)
     warnings = [str(warning) for warning in _read_permissions(options, files, refusals, file)]
     path, content = _read_config(options, repo, files, directory)
-    variables: Mapping[str, str | None] = {}
-    is_template = b"{{" in content
+    rendering: Rendering | None = None
     try:
-        if is_template:
-            from conveyor.config.rendering import render_config
+        if b"{{" in content:
+            from conveyor.config.rendering import Rendering
 
-            log = _log_template if options.debug_templates else None
-            rendered = render_config(
-                content, path, repo, files, refusals, templates_dir=options.config_templates_dir, env=options.env, log=log
+            rendering = Rendering(
+                content,
+                path,
+                repo,
+                files,
+                refusals,
+                templates_dir=options.config_templates_dir,
+                env=options.env,
+                log=_log_template if options.debug_templates else None,
             )
-            content, variables = rendered.content, rendered.variables
+            content = rendering.render()
         if show is not None:
             refusals.raise_any()
             show(content)
-        project = _parse(content, path, refusals, is_template)
+        project = _parse(content, path, refusals, rendering)
     except ConfigError as error:
         refusals.raise_any(error.problems)
         raise
+    variables = rendering.variables if rendering is not None else {}
     return OpenProject(repo, project, content, directory, prefix, options.dev, refusals, files, variables, warnings)
 
 
-def _parse(content: bytes, path: str, refusals: Refusals, is_template: bool) -> Project:
+def _parse(content: bytes, path: str, refusals: Refusals, rendering: Rendering | None) -> Project:
     from conveyor.config.reading import parse_project
 
+    if rendering is None:
+        return parse_project(content, path, refusals)
     try:
-        return parse_project(content, path, refusals, f"{path} (rendered)" if is_template else "")
+        return parse_project(content, path, refusals, f"{path} (rendered)")
     except ConfigError as error:
-        if not is_template:
-            raise
-        from conveyor.config.rendering import explain_rendered
-
-        raise ConfigError(explain_rendered(error.problems, content), hint=_RENDERED_HINT) from None
+        raise ConfigError(rendering.explain(error.problems), hint=_RENDERED_HINT) from None
 
 
 _RENDERED_HINT = "the lines are those of the text that the templates make: `conveyor config render` shows it"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from conveyor.config.giterminism.api import Directive, Refusals
 from conveyor.config.giterminism.files import ConfigFiles
@@ -13,8 +13,11 @@ from conveyor.config.giterminism.paths import clean_path
 from conveyor.config.giterminism.wording import show_text
 from conveyor.config.globs import escape_glob
 from conveyor.config.template.api import MAIN, FunctionError, TemplateError, problem_of, render, root_of
-from conveyor.errors import ConfigError, Place, Problem
+from conveyor.errors import ConfigError, ConveyorError, Place, Problem
 from conveyor.gitrepo.api import Repository
+
+if TYPE_CHECKING:
+    from conveyor.config.template.tracing import Trace
 
 _FILES: Directive = "config.goTemplateRendering.allowUncommittedFiles"
 _ENV: Directive = "config.goTemplateRendering.allowEnvVariables"
@@ -22,55 +25,95 @@ _TEMPLATES: Directive = "config.allowUncommittedTemplates"
 _SUFFIX = ".tmpl"
 
 
-@dataclass(frozen=True, slots=True)
-class Rendered:
-    """The text that a template gave. `variables`: what it read of the environment (None: not set)."""
+class Rendering:
+    """A configuration that is a template, with the templates of a directory; `file` is its path for messages.
 
-    content: bytes
-    variables: Mapping[str, str | None]
-
-
-def render_config(
-    content: bytes,
-    file: str,
-    repo: Repository,
-    files: ConfigFiles,
-    refusals: Refusals,
-    *,
-    templates_dir: str,
-    env: str,
-    log: Callable[[str], None] | None,
-) -> Rendered:
-    """Render a configuration with the templates of a directory; `file` is its path for messages.
-
-    `ConfigError` where a template is wrong or fails, with the template's place. What is refused is noted in `refusals`, and
-    rendering goes on as if it were allowed, so that all of it is found.
+    `variables` is what was read of the environment (None: not set).
     """
-    texts = _read_templates(files, templates_dir)
-    base = clean_path(templates_dir)
-    shown = {MAIN: file, **{name: files.show(f"{base}/{name}" if base else name) for name in texts}}
-    source = _text(content)
-    search = _Search({shown[name]: text for name, text in ((MAIN, source), *texts.items())})
-    environment = _Environment(refusals, search)
-    root = root_of(
-        _Files(files, search),
-        env=env,
-        commit=repo.head,
-        commit_time_human=_human_time(repo.commit_time_s(repo.head), repo.commit_zone(repo.head)),
-        commit_time_s=repo.commit_time_s(repo.head),
-    )
-    try:
-        text = render(
-            source,
-            templates=texts,
-            root=root,
-            read_environment=environment.read,
-            loose=refusals.permissions.is_loose,
-            log=log,
+
+    def __init__(
+        self,
+        content: bytes,
+        file: str,
+        repo: Repository,
+        files: ConfigFiles,
+        refusals: Refusals,
+        *,
+        templates_dir: str,
+        env: str,
+        log: Callable[[str], None] | None,
+    ) -> None:
+        self._repo = repo
+        self._env = env
+        self._log = log
+        self._is_loose = refusals.permissions.is_loose
+        self._templates = _read_templates(files, templates_dir)
+        self._source = _text(content)
+        base = clean_path(templates_dir)
+        self._shown = {MAIN: file, **{name: files.show(f"{base}/{name}" if base else name) for name in self._templates}}
+        texts = ((MAIN, self._source), *self._templates.items())
+        self._search = _Search({self._shown[name]: text for name, text in texts})
+        self._environment = _Environment(refusals, self._search)
+        self._files = _Files(files, self._search)
+        self.variables = self._environment.variables
+
+    def render(self) -> bytes:
+        """The text that the templates make.
+
+        `ConfigError` where a template is wrong or fails, with its place. What is refused is noted, and rendering goes on as
+        if it were allowed, so that all of it is found.
+        """
+        try:
+            return _bytes(self._render(self._log, None))
+        except TemplateError as error:
+            raise ConfigError([problem_of(error, self._all_shown())]) from None
+
+    def explain(self, problems: Sequence[Problem]) -> list[Problem]:
+        """Mistakes of the rendered text with their lines, and what wrote these: nobody has that text before them."""
+        from conveyor.config.template.tracing import Trace
+
+        trace = Trace()
+        try:
+            text = self._render(None, trace)
+        except (ConveyorError, TemplateError):
+            return list(problems)
+        shown = self._all_shown()
+        lines = text.split("\n")
+        explained = []
+        for problem in problems:
+            place = problem.place
+            line = lines[place.line - 1] if 0 < place.line <= len(lines) else ""
+            offset = sum(map(len, lines[: place.line - 1])) + place.line - 1 + max(place.column - 1, 0)
+            origin = trace.find(text, offset) if place.line else None
+            hints = [
+                f"the line is `{show_text(line.strip()[:200])}`" if line else "",
+                f"it comes from {Place(shown.get(origin.file, origin.file), *origin[1:])}" if origin is not None else "",
+                problem.hint,
+            ]
+            explained.append(Problem(place, problem.message, "; ".join(filter(None, hints))))
+        return explained
+
+    def _render(self, log: Callable[[str], None] | None, trace: Trace | None) -> str:
+        time_s = self._repo.commit_time_s(self._repo.head)
+        root = root_of(
+            self._files,
+            env=self._env,
+            commit=self._repo.head,
+            commit_time_human=_human_time(time_s, self._repo.commit_zone(self._repo.head)),
+            commit_time_s=time_s,
         )
-    except TemplateError as error:
-        raise ConfigError([problem_of(error, {**search.names_of_expanded(), **shown})]) from None
-    return Rendered(_bytes(text), environment.variables)
+        return render(
+            self._source,
+            templates=self._templates,
+            root=root,
+            read_environment=self._environment.read,
+            loose=self._is_loose,
+            log=log,
+            trace=trace,
+        )
+
+    def _all_shown(self) -> dict[str, str]:
+        return {**self._search.names_of_expanded(), **self._shown}
 
 
 def _read_templates(files: ConfigFiles, directory: str) -> dict[str, str]:
@@ -181,14 +224,3 @@ def _human_time(time_s: int, zone: str) -> str:
     offset = sign * timedelta(hours=int(zone[1:3]), minutes=int(zone[3:5]))
     local = datetime.fromtimestamp(time_s, UTC) + offset
     return f"{local:%Y-%m-%d %H:%M:%S} {zone} {zone}"
-
-
-def explain_rendered(problems: Sequence[Problem], content: bytes) -> list[Problem]:
-    """The mistakes of a rendered text with the lines that they are in: nobody has that text before them."""
-    lines = content.decode("utf-8", "replace").split("\n")
-    explained = []
-    for problem in problems:
-        line = lines[problem.place.line - 1].strip() if 0 < problem.place.line <= len(lines) else ""
-        hints = (f"the line is `{show_text(line[:200])}`" if line else "", problem.hint)
-        explained.append(Problem(problem.place, problem.message, "; ".join(filter(None, hints))))
-    return explained
