@@ -23,6 +23,12 @@ _FILES: Directive = "config.goTemplateRendering.allowUncommittedFiles"
 _ENV: Directive = "config.goTemplateRendering.allowEnvVariables"
 _TEMPLATES: Directive = "config.allowUncommittedTemplates"
 _SUFFIX = ".tmpl"
+_MOST_SEARCHES = 200  # places of refusals that are found out
+_LONGEST_SEARCHED = 2**20
+
+MAX_ACTIONS = 50_000  # of all templates together
+MAX_PATHS = 20_000  # that templates ask for, each counted once
+MAX_GLOBS = 500
 
 
 class Rendering:
@@ -52,6 +58,10 @@ class Rendering:
         base = clean_path(templates_dir)
         self._shown = {MAIN: file, **{name: files.show(f"{base}/{name}" if base else name) for name in self._templates}}
         texts = ((MAIN, self._source), *self._templates.items())
+        actions = sum(text.count("{{") for _, text in texts)
+        if actions > MAX_ACTIONS:
+            message = f"the templates have {actions} actions (`{{{{`), and at most {MAX_ACTIONS} are read"
+            raise ConfigError([Problem(Place(file), message, "say it with `range`, or read large texts by .Files.Get")])
         self._search = _Search({self._shown[name]: text for name, text in texts})
         self._environment = _Environment(refusals, self._search)
         self._files = _Files(files, self._search)
@@ -138,10 +148,12 @@ class _Search:
 
     def __init__(self, texts: Mapping[str, str]) -> None:
         self._texts = dict(texts)
+        self._found: dict[tuple[str, str], Place | None] = {}
 
     def add(self, file: str, text: str) -> None:
         """Another text, which may be a template, too."""
-        self._texts.setdefault(file, text)
+        if len(text) <= _LONGEST_SEARCHED:
+            self._texts.setdefault(file, text)
 
     def names_of_expanded(self) -> dict[str, str]:
         """The files of the texts by the names that `tpl` gives them."""
@@ -150,10 +162,16 @@ class _Search:
         return {f"tpl-{adler32(_bytes(text))}": file for file, text in self._texts.items()}
 
     def find(self, call: str, argument: str) -> Place | None:
-        """The first call of a function with this argument; None where it is computed."""
+        """The first call of a function with this argument; None where it is computed, or many were looked for already."""
+        key = (call, argument)
+        if key not in self._found and len(self._found) < _MOST_SEARCHES:
+            self._found[key] = self._search(call, argument)
+        return self._found.get(key)
+
+    def _search(self, call: str, argument: str) -> Place | None:
         expression = re.compile(rf"{call}\s+(?:\"{re.escape(argument)}\"|`{re.escape(argument)}`)")
         for file, text in self._texts.items():
-            match = expression.search(text)
+            match = expression.search(text) if argument in text else None
             if match:
                 line = text.count("\n", 0, match.start()) + 1
                 return Place(file, line, match.start() - text.rfind("\n", 0, match.start()))
@@ -184,12 +202,14 @@ class _Files:
         self._files = files
         self._search = search
         self._texts: dict[str, str] = {}
+        self._asked: set[str] = set()
         self._found: dict[str, Mapping[str, str]] = {}
 
     def get(self, path: str) -> str:
         """See `conveyor.config.template.api.Files`, the others too."""
         if path not in self._texts:
-            content = self._files.read(path, _FILES, used_by=self._user("Get", path))
+            self._count(path)
+            content = self._files.read(path, _FILES, used_by=lambda: self._user("Get", path))
             if content is None:
                 hint = f"commit it, or accept it on the disk by `{_FILES}` in werf-giterminism.yaml"
                 raise FunctionError(self._files.explain_missing(path), hint=hint)
@@ -198,18 +218,27 @@ class _Files:
         return self._texts[path]
 
     def exists(self, path: str) -> bool:
+        self._count(path)
         return self._files.exists(path, _FILES)
 
     def is_dir(self, path: str) -> bool:
+        self._count(path)
         return self._files.is_directory(path, _FILES)
 
     def glob(self, pattern: str) -> Mapping[str, str]:
         if pattern not in self._found:
-            found = self._files.matching(pattern, _FILES, used_by=self._user("Glob", pattern))
+            if len(self._found) >= MAX_GLOBS:
+                raise FunctionError(f"the templates look for more than {MAX_GLOBS} globs")
+            found = self._files.matching(pattern, _FILES, used_by=lambda: self._user("Glob", pattern))
             self._found[pattern] = {name: _text(content) for name, content in found.items()}
             for name, text in self._found[pattern].items():
                 self._search.add(self._files.show(name), text)
         return self._found[pattern]
+
+    def _count(self, path: str) -> None:
+        self._asked.add(path)
+        if len(self._asked) > MAX_PATHS:
+            raise FunctionError(f"the templates ask for more than {MAX_PATHS} files")
 
     def _user(self, method: str, argument: str) -> str:
         place = self._search.find(rf"\.Files\.{method}", argument)

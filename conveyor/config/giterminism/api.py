@@ -73,6 +73,8 @@ class Permissions:
         return given if isinstance(given, tuple) else ()
 
 
+_MOST_TOLD = 1000  # refusals and files of one kind: a run with more is told how many there are
+
 ALLOW_ALL = Permissions(is_loose=True)
 
 
@@ -83,6 +85,7 @@ class Refusals:
         self.permissions = permissions
         self._problems: dict[tuple[Place | None, str], str] = {}
         self._lines: dict[tuple[Directive, str], None] = {}
+        self._left_out = 0
         self._files: dict[tuple[str, bool], dict[str, tuple[str, str]]] = {}  # path -> why, who uses it
 
     def __bool__(self) -> bool:
@@ -95,6 +98,9 @@ class Refusals:
         from conveyor.config.giterminism.wording import say_refusal  # most builds are refused nothing
 
         message, why = say_refusal(directive, value)
+        if (at, message) not in self._problems and len(self._problems) >= _MOST_TOLD:
+            self._left_out += 1
+            return False
         self._problems.setdefault((at, message), why)
         self._lines[directive, value] = None
         return False
@@ -111,7 +117,11 @@ class Refusals:
         """
         from conveyor.config.giterminism.wording import say_file
 
-        self._files.setdefault((subject, kind == "untracked"), {}).setdefault(path, (say_file(kind), used_by))
+        files = self._files.setdefault((subject, kind == "untracked"), {})
+        if path not in files and len(files) >= _MOST_TOLD:
+            self._left_out += 1
+            return
+        files.setdefault(path, (say_file(kind), used_by))
         if directive is not None:
             self._lines[directive, "" if directive == "config.allowUncommitted" else path] = None
 
@@ -127,8 +137,14 @@ class Refusals:
         for (subject, untracked), files in self._files.items():
             texts.append(say_files(subject, untracked, files))
         texts += [str(problem) for problem in others]
-        count = len(self._problems) + sum(map(len, self._files.values()))
-        head = f"{count} refusals, for only what is in the commit is built:\n" if len(texts) > 1 else ""
+        if self._left_out:
+            texts.append(f"{self._left_out} more refusals are not shown")
+        count = self._left_out + len(self._problems) + sum(map(len, self._files.values()))
+        head = (
+            f"{count} refusal{'s' if count > 1 else ''}, for only what is in the commit is built:\n"
+            if len(texts) > 1
+            else ""
+        )
         raise GiterminismError(
             head + "\n".join(texts),
             reason="uncommitted" if self._files and not self._problems else "giterminism",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,7 +62,9 @@ class ConfigFiles:
 
         return Disk(Path(os.fsdecode(self._repo.root)), self._directory)
 
-    def read(self, path: str, directive: Directive | None, subject: str = "", used_by: str = "") -> bytes | None:
+    def read(
+        self, path: str, directive: Directive | None, subject: str = "", used_by: Callable[[], str] = str
+    ) -> bytes | None:
         """The content of a file; None where there is none. What is refused is noted.
 
         `directive` would accept it as it is on the disk (None: none can); `subject` is what it is read as, `used_by` who
@@ -79,7 +81,7 @@ class ConfigFiles:
         for step in steps:
             change = self._change(step)
             if change is not None:
-                self._refusals.refuse_file(self._relative(step), change, subject, directive, used_by)
+                self._refusals.refuse_file(self._relative(step), change, subject, directive, used_by())
         size = self._repo.sizes((blob,))[0]
         if size > MAX_FILE_BYTES:
             raise too_large(path, size)
@@ -108,7 +110,9 @@ class ConfigFiles:
         below = steps[-1] + b"/" if steps[-1] else b""
         return not any(change.startswith(below) for change in self._all_changes()) and not self._change(steps[-1])
 
-    def matching(self, pattern: str, directive: Directive | None, subject: str = "", used_by: str = "") -> dict[str, bytes]:
+    def matching(
+        self, pattern: str, directive: Directive | None, subject: str = "", used_by: Callable[[], str] = str
+    ) -> dict[str, bytes]:
         """The files that a glob means, in werf's three forms, by path in its order. What is refused is noted.
 
         `GiterminismError` where they are too many or too large.
@@ -229,14 +233,16 @@ class ConfigFiles:
             if not name.startswith("../") and matcher.matches(os.fsencode(name)):
                 yield name
 
-    def _read_uncommitted(self, path: str, directive: Directive | None, subject: str, used_by: str) -> bytes | None:
+    def _read_uncommitted(
+        self, path: str, directive: Directive | None, subject: str, used_by: Callable[[], str]
+    ) -> bytes | None:
         target = self._disk.find(path)
         change = self._change(self._place(path)) or (
             self._change(self._disk.relative(target)) if target is not None else None
         )
         if change is None:
             return None
-        self._refusals.refuse_file(path, change, subject, directive, used_by)
+        self._refusals.refuse_file(path, change, subject, directive, used_by())
         return self._disk.read(path)
 
     # -- the disk

@@ -161,6 +161,8 @@ def test_what_was_read_is_known(place, monkeypatch):
         ("{{ range until 999999 }}{{ range until 999999 }}{{ end }}{{ end }}", "steps"),
         ('{{ tpl (.Files.Get "deep") . }}', "deep:2: template: werfConfig:4:5: "),
         ('{{ fail "told" }}', "error calling fail: told"),
+        ("{{ range $i := until 30000 }}{{ $.Files.Exists (print $i) }}{{ end }}", "more than 20000 files"),
+        ("{{ range $i := until 600 }}{{ $.Files.Glob (print $i) }}{{ end }}", "more than 500 globs"),
     ],
 )
 def test_a_template_that_fails_names_its_place(place, template, what):
@@ -168,6 +170,11 @@ def test_a_template_that_fails_names_its_place(place, template, what):
     said = mistakes(place, template)
     assert what in said
     assert "werf.yaml:4" in said or "deep:2" in said
+
+
+def test_templates_are_bounded(place):
+    place.write(".werf/many.tmpl", "{{1}}" * 50_000)
+    assert "werf.yaml: the templates have 50001 actions" in mistakes(place, "{{ 1 }}")
 
 
 def test_a_mistake_of_the_rendered_text_tells_what_wrote_it(place):
