@@ -81,13 +81,18 @@ class Mount:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A user stage: the build container of design section 6. Nothing here reaches the image but the files it leaves."""
+    """A user stage: the build container of design section 6. Nothing here reaches the image but the files it leaves.
+
+    The values of `secrets` are files in memory that root of the container alone may read. They are in no argument, variable,
+    label or file of the host, and what an engine itself keeps of the output has them masked. A shell need not have them.
+    """
 
     script: str  # for bash, run with -e
     env: Mapping[str, str] = field(default_factory=dict)  # beside the image's own
     mounts: Sequence[Mount] = ()
     ssh_socket: Path | None = None  # of an agent; the engine puts its own filtering socket before it
     network: str = "default"
+    secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)  # files of these names in /run/secrets
 
 
 class Log(Protocol):
@@ -246,6 +251,9 @@ class Engine(Protocol):
 
     def probe(self) -> str:
         """Why it cannot run here and what to do; the empty text where it can."""
+
+    def describe(self) -> str:
+        """By what it builds and where it keeps images, in a line for people. To be asked after `probe` found no obstacle."""
 
     def platform(self) -> str:
         """The platform that it builds for, `linux/amd64`."""

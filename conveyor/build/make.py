@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -37,13 +38,13 @@ def run(rooms: Rooms, task: Task, looked: Looked, cancel: Cancel, ahead_of: Ran 
     tail = Tail()
     kept = begin_log(rooms.home_dir, looked.digest)
 
-    def log(stream: Literal["stdout", "stderr"], data: bytes) -> None:
+    def tell(stream: Literal["stdout", "stderr"], data: bytes) -> None:
         kept.write(data)
         tail.feed(data)
         rooms.reporter(StageLog(task.image.name, task.kind.name, stream, data))
 
     try:
-        with ExitStack() as resources:
+        with _masked(rooms, tell) as log, ExitStack() as resources:
             on = ahead_of.held if ahead_of is not None else _hold_base(rooms, task, log)
             if ahead_of is None:
                 resources.callback(on.close)
@@ -103,6 +104,18 @@ def introspect(rooms: Rooms, task: Task, stage: StoredStage) -> None:
             rooms.engine.shell(held, _run_nothing(task.image, _workshop(rooms, task.image, resources)))
 
 
+@contextmanager
+def _masked(rooms: Rooms, log: Log) -> Iterator[Log]:
+    """The log without the secrets of any image: they are masked before anything is stored or shown."""
+    if rooms.secrets is None:
+        yield log
+        return
+    from stapel.mask import masking
+
+    with masking(log, rooms.secrets.mask()) as masked:
+        yield masked
+
+
 def _hold_base(rooms: Rooms, task: Task, log: Log) -> Held:
     parent = task.parent
     if parent is not None:
@@ -137,6 +150,7 @@ def _workshop(rooms: Rooms, image: Image, resources: ExitStack) -> Workshop:
         mounts=_mounts(rooms, image),
         ssh_socket=rooms.ssh_socket,
         commit_time_s=rooms.repo.commit_time_s(rooms.repo.head),
+        secrets=partial(rooms.secrets.of, image) if rooms.secrets is not None else dict,
     )
 
 

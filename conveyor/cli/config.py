@@ -13,6 +13,7 @@ from conveyor.cli.options import Command, Group, ProjectOptions, project_options
 
 if TYPE_CHECKING:
     from conveyor.cli.projects import OpenProject
+    from conveyor.config.lint.notes import Note
 
 
 @click.group("config", cls=Group)
@@ -75,6 +76,52 @@ def graph(images: tuple[str, ...], output: Literal["yaml", "dot", "mermaid"], pr
     click.echo(render_graph(opened.project, _select(opened, images), output), nl=False)
 
 
+@command.command("lint", cls=Command)
+@click.option(
+    "--format",
+    "output",
+    type=click.Choice(["text", "json", "github", "gitlab"], case_sensitive=False),
+    default="text",
+    show_default=True,
+    envvar="CONVEYOR_FORMAT",
+    show_envvar=True,
+    help="For people, as JSON, as annotations of GitHub Actions, as a code quality report of GitLab.",
+)
+@click.option("--strict", is_flag=True, envvar="CONVEYOR_STRICT", show_envvar=True, help="Exit 2 where anything was found.")
+@project_options
+def lint(output: Literal["text", "json", "github", "gitlab"], strict: bool, project: ProjectOptions) -> None:
+    """Tell what is likely not meant in the configuration: it can be built, and may be built for nothing."""
+    from conveyor.config.lint.formats import format_notes
+    from conveyor.config.lint.notes import mistake
+    from conveyor.errors import ConfigError
+
+    try:
+        notes = _lint(project)
+    except ConfigError as error:
+        notes = tuple(map(mistake, error.problems))
+    click.echo(format_notes(notes, output), nl=False)
+    if any(strict or note.severity == "error" for note in notes):
+        raise click.exceptions.Exit(ConfigError.exit_status)
+
+
+def _lint(project: ProjectOptions) -> tuple[Note, ...]:
+    from conveyor.cli.projects import open_project
+    from conveyor.config.lint.notes import Files
+    from conveyor.config.lint.rules import lint as lint_config
+    from conveyor.gitrepo.api import Selector
+
+    opened = open_project(project)
+    try:
+
+        def match(add: str, include: tuple[str, ...], exclude: tuple[str, ...], within: tuple[str, ...]) -> bool:
+            below = b"/".join(part for part in (opened.prefix, add.strip("/").encode()) if part)
+            return opened.repo.matches(opened.repo.head, Selector(below, include, exclude, within))
+
+        return lint_config(opened.content, opened.project.file, Files(match))
+    finally:
+        opened.repo.close()
+
+
 @command.command("schema", cls=Command)
 @click.argument("file", metavar="[FILE]", default="werf.yaml")
 def schema(file: str) -> None:
@@ -104,7 +151,7 @@ def _open(project: ProjectOptions, show: Callable[[bytes], object] | None = None
     from conveyor.cli.projects import open_project
 
     opened = open_project(project, show=show)
-    opened.repo.close()
+    opened.close()
     return opened
 
 

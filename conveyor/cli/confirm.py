@@ -140,15 +140,15 @@ def describe_file(path: str) -> list[int] | None:
     return [status.st_mtime_ns, status.st_size, status.st_ino]
 
 
+def home_below(werf_home: str) -> str:
+    """Our home where werf's is given: a directory in it, for werf's caches are not ours to remove."""
+    return os.path.join(werf_home, "conveyor")
+
+
 def describe_variables(names: Sequence[str]) -> str:
     """A digest of variables of the environment, for their values may be secret."""
     values = json.dumps([[name, os.environ.get(name)] for name in names])
     return blake2b(values.encode(), digest_size=32).hexdigest()
-
-
-def home_below(werf_home: str) -> str:
-    """Our home where werf's is given: a directory in it, for werf's caches are not ours to remove."""
-    return os.path.join(werf_home, "conveyor")
 
 
 def _home_dir(arguments: Sequence[str]) -> str:

@@ -38,7 +38,7 @@ def copy_between(
         raise UsageError("--from and --to name one and the same storage")
     with ExitStack() as resources:
         opened = open_project(project, checks_work_tree=not everything)
-        resources.callback(opened.repo.close)
+        resources.callback(opened.close)
         places = resources.enter_context(open_places(project))
         engine = make_engine(opened.project.name, places, storage, warn)
         resources.callback(engine.close)

@@ -19,6 +19,7 @@ from conveyor.gitrepo.api import Repository
 
 if TYPE_CHECKING:
     from conveyor.config.rendering import Rendering
+    from conveyor.gitrepo.remotes import FetchedRemotes
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class OpenProject:
 
     `is_dev`: the commit is one that was made of the work tree. `refusals` holds what the configuration was refused, `files`
     what it was read from, `variables` what its templates read of the environment, `warnings` what a person is to be told.
+    `remotes`: None where no mapping names another repository.
     """
 
     repo: Repository
@@ -39,6 +41,13 @@ class OpenProject:
     files: ConfigFiles
     variables: Mapping[str, str | None]
     warnings: Sequence[str]
+    remotes: FetchedRemotes | None = None
+
+    def close(self) -> None:
+        """End git's processes."""
+        self.repo.close()
+        if self.remotes is not None:
+            self.remotes.close()
 
 
 def open_project(
@@ -80,6 +89,14 @@ def open_project(
         raise
 
 
+def _remotes(project: Project, options: ProjectOptions, directory: Path) -> FetchedRemotes | None:
+    if not any(mapping.remote is not None for image in project.images for mapping in image.git):
+        return None
+    from conveyor.gitrepo.remotes import FetchedRemotes
+
+    return FetchedRemotes(str(options.home_dir), str(directory))
+
+
 def _read(
     options: ProjectOptions,
     repo: Repository,
@@ -117,7 +134,8 @@ def _read(
         refusals.raise_any(error.problems)
         raise
     variables = rendering.variables if rendering is not None else {}
-    return OpenProject(repo, project, content, directory, prefix, options.dev, refusals, files, variables, warnings)
+    remotes = _remotes(project, options, directory)
+    return OpenProject(repo, project, content, directory, prefix, options.dev, refusals, files, variables, warnings, remotes)
 
 
 def _parse(content: bytes, path: str, refusals: Refusals, rendering: Rendering | None) -> Project:

@@ -1,7 +1,8 @@
 """Remembering a build that ended well, for the next one to be confirmed by `conveyor.cli.confirm`.
 
 What is remembered depends on nothing that `confirm` does not ask for; a build that does (a work tree that is no commit, a
-registry's newest image, shells, tags that somebody may move) is not remembered, and goes the usual way each time.
+registry's newest image, a branch of another repository, shells, tags that somebody may move) is not remembered, and goes
+the usual way each time.
 """
 
 from __future__ import annotations
@@ -121,6 +122,7 @@ def _can_be_confirmed(opened: OpenProject, asked: Asked, result: BuildResult) ->
         and not (build.custom_tags or build.ssh_keys or asked.storage.final_repo)
         and not (build.introspect_error or build.introspect_before_error or build.introspect_stages)
         and not any(image.from_latest for image in asked.images)
+        and all(mapping.remote is None or mapping.remote.is_fixed for image in asked.images for mapping in image.git)
         and opened.repo.head_commits == (opened.repo.head,)
     )
 
@@ -129,7 +131,7 @@ def _used(opened: OpenProject, images: Sequence[Image]) -> list[bytes]:
     """Paths relative to the root of the repository: a change in or at one of them may change what is built."""
     paths = set(opened.files.used)
     paths |= {b"/".join(part for part in (opened.prefix, name) if part) for name in _READ_WITH_CONFIG}
-    paths |= {add_path(mapping, opened.prefix) for image in images for mapping in image.git}
+    paths |= {add_path(mapping, opened.prefix) for image in images for mapping in image.git if mapping.remote is None}
     return sorted(paths)
 
 

@@ -22,6 +22,7 @@ from stapel.oci.api import ImageStore, ImageView
 from stapel.runs import Run, open_run, open_run_directory
 
 if TYPE_CHECKING:
+    from conveyor.build.secret_values import SecretValues
     from conveyor.storage.exporting import Target
     from stapel.docker.engine import DockerEngine
     from stapel.oci.registry import RegistryStore
@@ -269,6 +270,7 @@ def open_rooms(
     storage: StorageOptions,
     build: BuildOptions,
     reporter: Reporter,
+    ssh_socket: Path | None = None,
 ) -> Iterator[Rooms]:
     """All that a build works with, closed at the end. `ServiceError` where the engine does not answer."""
 
@@ -302,12 +304,14 @@ def open_rooms(
             directory=opened.directory,
             home_dir=places.home_dir,
             tmp_dir=places.tmp_dir,
-            ssh_socket=_ssh_socket(build, places, resources),
+            ssh_socket=ssh_socket,
             same_tree=build.ancestry == "same-tree",
             resolve_digest=functools.cache(functools.partial(_resolve_digest, storage)),
             introspection=_introspection(build),
+            secrets=_secret_values(opened),
             caches=caches,
             final=final,
+            remotes=opened.remotes,
             keeps_records=bool(storage.repo) and not opened.is_dev,
         )
 
@@ -326,16 +330,23 @@ def _platform(opened: OpenProject, build: BuildOptions, engine: Engine) -> str:
     return asked or engine.platform()
 
 
-def _ssh_socket(build: BuildOptions, places: Places, resources: ExitStack) -> Path | None:
+@contextmanager
+def open_agent(opened: OpenProject, build: BuildOptions, places: Places) -> Iterator[Path | None]:
+    """The socket of the SSH agent of a run, for remote repositories and commands: of `--ssh-key`, or the user's; or none."""
     import os
 
     if not build.ssh_keys and "SSH_AUTH_SOCK" not in os.environ:
-        return None
+        yield None
+        return
     from stapel.ssh_agent import find_agent, start_agent
 
-    if build.ssh_keys:
-        return resources.enter_context(start_agent([Path(key).expanduser() for key in build.ssh_keys], places.tmp_dir))
-    return find_agent(os.environ)
+    if not build.ssh_keys:
+        yield find_agent(os.environ)
+        return
+    with start_agent([Path(key).expanduser() for key in build.ssh_keys], places.tmp_dir) as socket:
+        if opened.remotes is not None:
+            opened.remotes.use_agent(socket)
+        yield socket
 
 
 def _resolve_digest(storage: StorageOptions, reference: str) -> str:
@@ -347,6 +358,16 @@ def _resolve_digest(storage: StorageOptions, reference: str) -> str:
         insecure=storage.insecure_registry,
         skip_tls_verify=storage.skip_tls_verify_registry,
     )
+
+
+def _secret_values(opened: OpenProject) -> SecretValues | None:
+    if not any(image.secrets for image in opened.project.images):
+        return None
+    import os
+
+    from conveyor.build.secret_values import SecretValues
+
+    return SecretValues(opened.project.images, opened.directory, os.environ)
 
 
 def _introspection(build: BuildOptions) -> Introspection:

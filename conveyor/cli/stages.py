@@ -46,7 +46,7 @@ def list_stages(images: tuple[str, ...], form: str, project: ProjectOptions, sto
     from conveyor.config.selection import select_images
 
     opened = open_project(project, checks_work_tree=False)
-    opened.repo.close()
+    opened.close()
     chosen = set(select_images(opened.project, images)) if images else None
     with _open_storage(opened.project.name, project, storage) as (primary, _):
         names = primary.all_stages()[::-1]
@@ -82,7 +82,7 @@ def unreject_stages(names: tuple[str, ...], project: ProjectOptions, storage: St
             raise UsageError(f"{name} is no name of a stage", hint="`conveyor stages ls` tells the names")
         stages.append(stage)
     opened = open_project(project, checks_work_tree=False)
-    opened.repo.close()
+    opened.close()
     with _open_storage(opened.project.name, project, storage) as (primary, saving):
         for stage in stages:
             if unreject(primary, stage, saving):

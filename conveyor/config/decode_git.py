@@ -1,9 +1,10 @@
-"""The directive `git`: local mappings."""
+"""The directive `git`: mappings of the commit's files, and of other repositories' (`conveyor.config.decode_remote`)."""
 
 from __future__ import annotations
 
 from conveyor.config.fields import Fields
 from conveyor.config.findings import Findings
+from conveyor.config.giterminism.api import Refusals
 from conveyor.config.models import GitMapping, UserStageName
 from conveyor.config.nodes import Node
 from conveyor.config.paths import absolute_path, image_path, owner, path_filter, relative_globs
@@ -13,14 +14,20 @@ _REMOTE = ("url", "branch", "tag", "commit", "basicAuth")
 _STAGES: tuple[UserStageName, ...] = ("install", "beforeSetup", "setup")
 
 
-def decode_git(findings: Findings, node: Node) -> GitMapping | None:
+def decode_git(findings: Findings, refusals: Refusals, node: Node) -> GitMapping | None:
     """One mapping; None where a mistake leaves nothing to check further."""
     fields = Fields(findings, node, "`git`", (*GIT, *_REMOTE))
     remote = next((name for name in _REMOTE if fields.has(name)), None)
+    source = None
     if fields.has("url"):
-        findings.add(fields.key("url"), "`url` in `git` (a remote mapping) is not supported yet", "remove the mapping")
-        return None
-    if remote:
+        from conveyor.config.decode_remote import decode_remote
+
+        source = decode_remote(fields)
+        if source is not None and not source.is_fixed:
+            refusals.require(
+                "config.stapel.git.allowBranch", at=findings.place(fields.key("branch" if source.ref else "url"))
+            )
+    elif remote:
         hint = "a local mapping takes the files of the commit that is built: remove it"
         findings.add(fields.key(remote), f"`{remote}` in `git` is for remote mappings, and there is no `url`", hint)
     if not fields.has("to"):
@@ -35,6 +42,7 @@ def decode_git(findings: Findings, node: Node) -> GitMapping | None:
         group=owner(fields, "group"),
         paths=path_filter(fields),
         stage_dependencies=_stage_dependencies(fields),
+        remote=source,
         overwrites_changed=fields.choice("onChanged", ("fail", "overwrite")) == "overwrite",
     )
     return mapping if to else None

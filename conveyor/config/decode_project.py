@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from conveyor.config.decode_image import one_platform
 from conveyor.config.fields import Fields, describe
@@ -24,6 +25,9 @@ from conveyor.config.tables.project import (
     REFERENCES,
 )
 
+if TYPE_CHECKING:
+    from stapel.image_spec import ImageSpec
+
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
 _LONGEST_NAME = 50
 _DURATION = re.compile(r"[-+]?(?:0|(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:ns|us|µs|μs|ms|s|m|h))+)")
@@ -37,6 +41,7 @@ class Settings:
     cache_version: str
     platform: str
     git_worktree: GitWorktree
+    image_spec: ImageSpec | None = None  # for all final images
 
 
 def decode_project(findings: Findings, document: Node) -> Settings:
@@ -44,15 +49,20 @@ def decode_project(findings: Findings, document: Node) -> Settings:
     fields = Fields(findings, document, "the project document", PROJECT, ("includes",))
     _check_version(fields)
     cache_version = platform = ""
+    image_spec = None
     if node := fields.map_node("build"):
-        build = Fields(findings, node, "`build`", BUILD, ("imageSpec",))
+        build = Fields(findings, node, "`build`", BUILD)
         cache_version, platform = build.text("cacheVersion"), one_platform(build)
         build.flag("staged")
+        if spec := build.map_node("imageSpec"):
+            from conveyor.config.decode_image_spec import decode_project_spec
+
+            image_spec = decode_project_spec(findings, spec)
     if node := fields.map_node("cleanup"):
         _check_cleanup(findings, node)
     if node := fields.map_node("deploy"):
         _check_deploy(findings, node)
-    return Settings(_name(fields), cache_version, platform, _git_worktree(fields))
+    return Settings(_name(fields), cache_version, platform, _git_worktree(fields), image_spec)
 
 
 def _check_version(fields: Fields) -> None:

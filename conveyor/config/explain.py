@@ -87,7 +87,7 @@ def _describe(path: str, field: Field) -> str:
     if field.least is not None:
         lines.append(f"at least: {field.least}")
     if field.instead:
-        lines.append(f"deprecated: write `{field.instead}`")
+        lines.append(f"deprecated: write {field.instead}")
     text = "\n".join(lines).rstrip("\n") + "\n"
     return text + ("\n" + _fields(field.table) if field.table else "")
 

@@ -8,9 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from conveyor.errors import Place
+
+if TYPE_CHECKING:  # few projects have one, and making the classes takes its time
+    from conveyor.config.secret import Secret
+    from conveyor.gitrepo.remote_source import RemoteSource
+    from stapel.image_spec import ImageSpec
 
 UserStageName = Literal["beforeInstall", "install", "beforeSetup", "setup"]
 USER_STAGES: tuple[UserStageName, ...] = ("beforeInstall", "install", "beforeSetup", "setup")
@@ -26,7 +31,10 @@ class PathFilter:
 
 @dataclass(frozen=True, slots=True)
 class GitMapping:
-    """A local mapping: files of the commit below `add` (relative to the project directory) laid at `to`."""
+    """Files of the commit below `add` (relative to the project directory) laid at `to`.
+
+    With `remote` they are those of another repository, and `add` is relative to its root.
+    """
 
     place: Place
     add: str
@@ -36,6 +44,7 @@ class GitMapping:
     paths: PathFilter = PathFilter()
     stage_dependencies: Mapping[UserStageName, tuple[str, ...]] = field(default_factory=dict)
     overwrites_changed: bool = False  # whether a delta replaces files that commands have changed since git laid them
+    remote: RemoteSource | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +141,11 @@ class Image:
     git: tuple[GitMapping, ...] = ()
     shell: Shell = Shell()
     docker: DockerInstructions | None = None
+    image_spec: ImageSpec | None = None  # with that of `build` merged in; of final images alone
     imports: tuple[Import, ...] = ()
     dependencies: tuple[Dependency, ...] = ()
     mounts: tuple[MountPoint, ...] = ()
+    secrets: tuple[Secret, ...] = ()  # for the commands alone; in no key
     network: str = ""
     platform: str = ""  # "" : the engine's
     disable_git_after_patch: bool = False

@@ -69,7 +69,7 @@ def _value(field: Field) -> Schema:
     description = field.meaning + (f" (default: {field.default})" if field.default else "")
     if field.instead:
         schema["deprecated"] = True
-        description += f". Deprecated: write `{field.instead}`"
+        description += f". Deprecated: write {field.instead}"
     schema["description"] = description
     return schema
 

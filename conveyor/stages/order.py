@@ -34,4 +34,8 @@ def conveyor_of(image: Image) -> tuple[StageKind, ...]:
     if image.artifact:
         return _COMMON
     patches = () if image.disable_git_after_patch else _AFTER_PATCH
-    return (*_COMMON, *patches, DockerInstructions())
+    if image.image_spec is None:
+        return (*_COMMON, *patches, DockerInstructions())
+    from conveyor.stages.image_spec import ImageSpecStage  # few images have one
+
+    return (*_COMMON, *patches, DockerInstructions(), ImageSpecStage())

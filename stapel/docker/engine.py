@@ -87,6 +87,10 @@ class DockerEngine:
             return f"the Docker Engine speaks API {version.get('ApiVersion')}; 1.40 (Docker 19.03) or newer is needed"
         return ""
 
+    def describe(self) -> str:
+        """See `Engine`."""
+        return f"Docker Engine {ask_version(self._clients).get('Version')} at {self._clients.endpoint}"
+
     def platform(self) -> str:
         """See `Engine`."""
         with self._lock:

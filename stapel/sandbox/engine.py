@@ -85,6 +85,10 @@ class SandboxEngine:
 
         return find_obstacle(self._store, self._cells, self._runner, self._driver)
 
+    def describe(self) -> str:
+        """See `Engine`."""
+        return f"{self._runner}, snapshots in {self._store.dir} by {self._cells.driver}"
+
     def obstacle(self) -> str:
         """`probe`, where nobody has found out for this home and machine that it can run: that is kept."""
         from stapel.sandbox.probe import can_run, note_can_run

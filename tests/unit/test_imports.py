@@ -44,6 +44,8 @@ RULES = (
             "stapel.oci",
             "stapel.script",
             "stapel.image_config",
+            "stapel.image_spec",
+            "stapel.mask",
         ),
         but_not=("conveyor.cli", "stapel.oci.registry"),
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from conveyor.config.tables.field import Field, Table, copy_without
+from conveyor.config.tables.image_spec import IMAGE_SPEC
 
 STAGES = ("beforeInstall", "install", "beforeSetup", "setup")
 _NEIGHBOURS = ("install", "setup")
@@ -48,7 +49,7 @@ SHELL: Table = {
 IMPORT: Table = {
     "image": Field("text", "an image or artifact of the file", group="source"),
     "from": Field("text", "the same as `image`", group="source"),
-    "artifact": Field("text", "an image or artifact of the file", group="source", instead="image"),
+    "artifact": Field("text", "an image or artifact of the file", group="source", instead="`image`"),
     "stage": Field("text", "take the files after this stage of the source", "the last one", choices=STAGES),
     **POSITION,
     "add": Field("text", "absolute path inside the source; `/` only with `includePaths`", required=True),
@@ -86,6 +87,13 @@ MOUNT: Table = {
     "fromPath": Field("text", "a path of the machine", group="origin"),
 }
 
+SECRET: Table = {
+    "id": Field("text", "name of the file in /run/secrets", "the variable, or the name of the file"),
+    "env": Field("text", "the secret is the value of this variable", group="secret"),
+    "src": Field("text", "the secret is the content of this file of the machine", group="secret"),
+    "value": Field("text", "the secret itself", group="secret"),
+}
+
 DOCKER: Table = {
     "VOLUME": Field("texts", "paths"),
     "EXPOSE": Field("texts", "`8080`, `53/udp`, `7000-7010`"),
@@ -106,8 +114,8 @@ IMAGE: Table = {
         required=True,
     ),
     "from": Field("text", "the base: an image of the file, `scratch` (nothing), or an image from outside", group="base"),
-    "fromImage": Field("text", "the base, an image of the file", group="base", instead="from"),
-    "fromArtifact": Field("text", "the base, an artifact of the file", group="base", instead="from"),
+    "fromImage": Field("text", "the base, an image of the file", group="base", instead="`from`"),
+    "fromArtifact": Field("text", "the base, an artifact of the file", group="base", instead="`from`"),
     "fromLatest": Field("flag", "the base from outside is pinned to what its tag means now", "false"),
     "fromCacheVersion": Field("text", "change it to build the image anew from its base"),
     "cacheVersion": Field("text", "change it to build the image anew", "that of `build`"),
@@ -120,12 +128,16 @@ IMAGE: Table = {
     "import": Field("list of maps", "files of other images", table=IMPORT),
     "dependencies": Field("list of maps", "names and digests of other images", table=DEPENDENCY),
     "mount": Field("list of maps", "directories of the machine in the build containers", table=MOUNT),
+    "secrets": Field("list of maps", "files in /run/secrets of build containers, kept nowhere", table=SECRET),
     "docker": Field("map", "configuration of the image", table=DOCKER),
+    "imageSpec": Field("map", "configuration of the image, as it is published", table=IMAGE_SPEC),
 }
 
-IMAGE_ONLY = ("final", "docker", "dependencies", "disableGitAfterPatch")
+IMAGE_ONLY = ("final", "docker", "imageSpec", "dependencies", "disableGitAfterPatch")
 
 ARTIFACT: Table = {
-    "artifact": Field("text", "name of the artifact, which only gives files to others", required=True, instead="image"),
+    "artifact": Field(
+        "text", "name of the artifact, which gives files to others", required=True, instead="`image`, `final: false`"
+    ),
     **copy_without(IMAGE, ("image", *IMAGE_ONLY)),
 }

@@ -53,18 +53,19 @@ def complete(*words):
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    def git(*args):
-        subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *args], cwd=tmp_path, check=True)
-
     text = (
         "configVersion: 1\nproject: demo\n---\nimage: web\nfrom: a\n---\nimage: worker\nfrom: a\n---\nimage: api\nfrom: a\n"
     )
-    (tmp_path / "werf.yaml").write_text(text)
-    git("init", "-q")
-    git("add", ".")
-    git("commit", "-qm", "one")
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    commit(tmp_path, text)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def commit(directory, text):
+    (directory / "werf.yaml").write_text(text)
+    for command in (["add", "."], ["commit", "-qm", "change"]):
+        subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *command], cwd=directory, check=True)
 
 
 def test_completion_offers_commands_flags_images_and_fields(project):
@@ -77,11 +78,24 @@ def test_completion_offers_commands_flags_images_and_fields(project):
 
 
 def test_completion_is_silent_where_the_configuration_cannot_be_read(project, capfd):
-    (project / "werf.yaml").write_text("image: [\n")
-    subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qam", "b"], cwd=project, check=True)
+    commit(project, "image: [\n")
     assert complete("build", "w") == []
     assert complete("build", "--dir", "/nowhere", "w") == []
     assert capfd.readouterr() == ("", "")
+
+
+def test_lint_fails_where_it_was_asked_to_and_where_a_build_would(project):
+    assert invoke("config", "lint") == (0, "")
+    commit(project, "configVersion: 1\nproject: demo\n---\nartifact: a\nfrom: b\ngit: [{add: /nothing, to: /x}]\n")
+    status, output = invoke("config", "lint")
+    assert status == 0
+    assert "werf.yaml:4:1: warning: `artifact` is deprecated [deprecated]" in output
+    assert "werf.yaml:6:8: warning: `git.add: /nothing`" in output
+    assert invoke("config", "lint", "--strict")[0] == 2
+    commit(project, "configVersion: 1\nproject: demo\n---\nimage: a\nfrm: b\n")
+    status, output = invoke("config", "lint", "--format", "github")
+    assert status == 2
+    assert "::error file=werf.yaml,title=conveyor%3A mistake,line=5,col=1::unknown fields: `frm`" in output
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -34,6 +34,7 @@ PHRASES = (
     "invalid artifact name",
     "`configVersion` must be",
     "list of strings",
+    "must be a list of texts",
 )
 VALUES = {"text": "x", "number": 7, "flag": True, "list": ["x"], "list in list": [["x"]], "map": {"x": "y"}, "maps": [{}]}
 

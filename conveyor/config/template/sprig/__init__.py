@@ -13,6 +13,7 @@ _NAMES = {
         "deepCopy dict dig get hasKey keys merge mergeOverwrite mustDeepCopy mustMerge mustMergeOverwrite omit pick pluck"
         " set unset values"
     ),
+    "digests": "adler32sum sha1sum sha256sum",
     "encodings": (
         "b32dec b32enc b64dec b64enc fromJson fromYaml mustFromJson mustToJson mustToPrettyJson mustToRawJson toJson"
         " toPrettyJson toRawJson toYaml"
@@ -27,10 +28,15 @@ _NAMES = {
         " subf toDecimal until untilStep"
     ),
     "paths": "base clean dir ext isAbs osBase osClean osDir osExt osIsAbs",
+    "regexps": (
+        "mustRegexFind mustRegexFindAll mustRegexMatch mustRegexReplaceAll mustRegexReplaceAllLiteral mustRegexSplit"
+        " regexFind regexFindAll regexMatch regexQuoteMeta regexReplaceAll regexReplaceAllLiteral regexSplit"
+    ),
     "strings": (
         "cat contains hasPrefix hasSuffix hello indent nindent plural quote repeat replace split splitList splitn squote"
         " substr toString trim trimAll trimPrefix trimSuffix trimall trunc"
     ),
+    "versions": "semver semverCompare",
     "words": (
         "abbrev abbrevboth camelcase initials kebabcase lower nospace snakecase swapcase title untitle upper wrap wrapWith"
     ),
