@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from conveyor.build.logs import begin_log
+from conveyor.build.logs import StepLog, begin_log
 from conveyor.build.rooms import Rooms
 from conveyor.build.task import Looked, Made, Ran, Task
 from conveyor.build.use import check_stored, hold_stage, writing_refused
@@ -26,6 +26,9 @@ from conveyor.storage.selection import StoredStage
 from stapel.api import Cancel, Held, Lay, Log, Mount, Run
 from stapel.errors import Cancelled, CommandFailed, FileChanged, Refused, StapelError, Unreachable
 from stapel.oci.api import ImageConfig
+
+if TYPE_CHECKING:
+    from stapel.dockerfile import DockerfileBuild
 
 
 def run(rooms: Rooms, task: Task, looked: Looked, cancel: Cancel, ahead_of: Ran | None = None) -> Ran:
@@ -45,6 +48,8 @@ def run(rooms: Rooms, task: Task, looked: Looked, cancel: Cancel, ahead_of: Ran 
 
     try:
         with _masked(rooms, tell) as log, ExitStack() as resources:
+            if looked.decision.dockerfile is not None:
+                return _run_dockerfile(rooms, task, looked.decision.dockerfile, log, cancel, kept)
             on = ahead_of.held if ahead_of is not None else _hold_base(rooms, task, log)
             if ahead_of is None:
                 resources.callback(on.close)
@@ -65,6 +70,16 @@ def run(rooms: Rooms, task: Task, looked: Looked, cancel: Cancel, ahead_of: Ran 
             raise
         kept.keep_failed()
         raise _failure(error, task, tail) from error
+
+
+def _run_dockerfile(
+    rooms: Rooms, task: Task, build: Callable[[Workshop], DockerfileBuild], log: Log, cancel: Cancel, kept: StepLog
+) -> Ran:
+    started = time.monotonic()
+    kept.open()
+    with ExitStack() as resources:
+        made = rooms.engine.build_dockerfile(build(_workshop(rooms, task.image, resources)), log, cancel)
+    return Ran(made, "", made.config, time.monotonic() - started, kept)
 
 
 def store(rooms: Rooms, task: Task, looked: Looked, ran: Ran) -> Made:

@@ -14,11 +14,12 @@ from conveyor.cli.options import ProjectOptions
 from conveyor.config.giterminism.api import ALLOW_ALL, DEFAULT_FILE, Permissions, Refusals
 from conveyor.config.giterminism.files import ConfigFiles
 from conveyor.config.models import Project
+from conveyor.config.naming import RENDERED
 from conveyor.errors import ConfigError, Problem, UsageError
 from conveyor.gitrepo.api import Repository
 
 if TYPE_CHECKING:
-    from conveyor.config.rendering import Rendering
+    from conveyor.config.rendering import Rendering, Surroundings
     from conveyor.gitrepo.remotes import FetchedRemotes
 
 
@@ -28,7 +29,8 @@ class OpenProject:
 
     `is_dev`: the commit is one that was made of the work tree. `refusals` holds what the configuration was refused, `files`
     what it was read from, `variables` what its templates read of the environment, `warnings` what a person is to be told.
-    `remotes`: None where no mapping names another repository.
+    `remotes`: None where no mapping names another repository. `render_as`: the configuration as it would be elsewhere; None
+    where it is no template.
     """
 
     repo: Repository
@@ -42,6 +44,7 @@ class OpenProject:
     variables: Mapping[str, str | None]
     warnings: Sequence[str]
     remotes: FetchedRemotes | None = None
+    render_as: Callable[[Surroundings], bytes] | None = None
 
     def close(self) -> None:
         """End git's processes."""
@@ -135,7 +138,20 @@ def _read(
         raise
     variables = rendering.variables if rendering is not None else {}
     remotes = _remotes(project, options, directory)
-    return OpenProject(repo, project, content, directory, prefix, options.dev, refusals, files, variables, warnings, remotes)
+    return OpenProject(
+        repo,
+        project,
+        content,
+        directory,
+        prefix,
+        options.dev,
+        refusals,
+        files,
+        variables,
+        warnings,
+        remotes,
+        rendering.render_elsewhere if rendering is not None else None,
+    )
 
 
 def _parse(content: bytes, path: str, refusals: Refusals, rendering: Rendering | None) -> Project:
@@ -144,7 +160,7 @@ def _parse(content: bytes, path: str, refusals: Refusals, rendering: Rendering |
     if rendering is None:
         return parse_project(content, path, refusals)
     try:
-        return parse_project(content, path, refusals, f"{path} (rendered)")
+        return parse_project(content, path, refusals, path + RENDERED)
     except ConfigError as error:
         raise ConfigError(rendering.explain(error.problems), hint=_RENDERED_HINT) from None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from conveyor.config.giterminism.api import Directive, Refusals
@@ -31,6 +32,21 @@ MAX_PATHS = 20_000  # that templates ask for, each counted once
 MAX_GLOBS = 500
 
 
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What templates can read that is in no file: the commit with its time and zone, and the environment."""
+
+    commit: str
+    time_s: int
+    zone: str
+    read: Callable[[str], str | None]  # the value of a variable; None where it is not set
+
+
+def surroundings_of(repo: Repository) -> Surroundings:
+    """Those of this run."""
+    return Surroundings(repo.head, repo.commit_time_s(repo.head), repo.commit_zone(repo.head), os.environ.get)
+
+
 class Rendering:
     """A configuration that is a template, with the templates of a directory; `file` is its path for messages.
 
@@ -49,10 +65,10 @@ class Rendering:
         env: str,
         log: Callable[[str], None] | None,
     ) -> None:
-        self._repo = repo
+        self._here = surroundings_of(repo)
         self._env = env
         self._log = log
-        self._is_loose = refusals.permissions.is_loose
+        self._permissions = refusals.permissions
         self._templates = _read_templates(files, templates_dir)
         self._source = _text(content)
         base = clean_path(templates_dir)
@@ -63,7 +79,7 @@ class Rendering:
             message = f"the templates have {actions} actions (`{{{{`), and at most {MAX_ACTIONS} are read"
             raise ConfigError([Problem(Place(file), message, "say it with `range`, or read large texts by .Files.Get")])
         self._search = _Search({self._shown[name]: text for name, text in texts})
-        self._environment = _Environment(refusals, self._search)
+        self._environment = _Environment(refusals, self._search, self._here.read)
         self._files = _Files(files, self._search)
         self.variables = self._environment.variables
 
@@ -74,7 +90,15 @@ class Rendering:
         if it were allowed, so that all of it is found.
         """
         try:
-            return _bytes(self._render(self._log, None))
+            return _bytes(self._render(self._here, self._environment, self._log))
+        except TemplateError as error:
+            raise ConfigError([problem_of(error, self._all_shown())]) from None
+
+    def render_elsewhere(self, surroundings: Surroundings) -> bytes:
+        """The text as it would be elsewhere. `ConfigError` as `render`; what is refused is noted nowhere."""
+        environment = _Environment(Refusals(self._permissions), self._search, surroundings.read)
+        try:
+            return _bytes(self._render(surroundings, environment))
         except TemplateError as error:
             raise ConfigError([problem_of(error, self._all_shown())]) from None
 
@@ -84,7 +108,7 @@ class Rendering:
 
         trace = Trace()
         try:
-            text = self._render(None, trace)
+            text = self._render(self._here, self._environment, trace=trace)
         except (ConveyorError, TemplateError):
             return list(problems)
         shown = self._all_shown()
@@ -103,21 +127,26 @@ class Rendering:
             explained.append(Problem(place, problem.message, "; ".join(filter(None, hints))))
         return explained
 
-    def _render(self, log: Callable[[str], None] | None, trace: Trace | None) -> str:
-        time_s = self._repo.commit_time_s(self._repo.head)
+    def _render(
+        self,
+        surroundings: Surroundings,
+        environment: _Environment,
+        log: Callable[[str], None] | None = None,
+        trace: Trace | None = None,
+    ) -> str:
         root = root_of(
             self._files,
             env=self._env,
-            commit=self._repo.head,
-            commit_time_human=_human_time(time_s, self._repo.commit_zone(self._repo.head)),
-            commit_time_s=time_s,
+            commit=surroundings.commit,
+            commit_time_human=_human_time(surroundings.time_s, surroundings.zone),
+            commit_time_s=surroundings.time_s,
         )
         return render(
             self._source,
             templates=self._templates,
             root=root,
-            read_environment=self._environment.read,
-            loose=self._is_loose,
+            read_environment=environment.read,
+            loose=self._permissions.is_loose,
             log=log,
             trace=trace,
         )
@@ -181,13 +210,14 @@ class _Search:
 class _Environment:
     """The environment of templates: each variable is asked for by name, and must be allowed."""
 
-    def __init__(self, refusals: Refusals, search: _Search) -> None:
+    def __init__(self, refusals: Refusals, search: _Search, read: Callable[[str], str | None]) -> None:
         self._refusals = refusals
+        self._read = read
         self._search = search
         self.variables: dict[str, str | None] = {}
 
     def read(self, name: str) -> str | None:
-        value = os.environ.get(name)
+        value = self._read(name)
         self.variables[name] = value
         if not self._refusals.permissions.allow(_ENV, name):
             self._refusals.require(_ENV, name, self._search.find(r"\benv", name))

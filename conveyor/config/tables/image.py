@@ -24,6 +24,25 @@ STAGE_DEPENDENCIES: Table = {
     for stage in STAGES[1:]
 }
 
+PASSWORD: Table = {
+    "env": Field("text", "the variable that holds it", group="source"),
+    "src": Field("text", "the file that holds it", group="source"),
+    "value": Field("text", "the password itself, for everybody to read", group="source"),
+}
+
+BASIC_AUTH: Table = {
+    "username": Field("text", "name of the user"),
+    "password": Field("map", "where the password is", required=True, table=PASSWORD),
+}
+
+REMOTE: Table = {
+    "url": Field("text", "another repository, as `git clone` takes it: the files are those of this one"),
+    "tag": Field("text", "a tag of it", group="?ref", needs="url"),
+    "commit": Field("text", "a commit of it: the full id", group="?ref", needs="url"),
+    "branch": Field("text", "a branch of it; needs a permission of giterminism", "master", group="?ref", needs="url"),
+    "basicAuth": Field("map", "how to log in to an https address", table=BASIC_AUTH, needs="url"),
+}
+
 GIT: Table = {
     "add": Field("text", "absolute path below the project directory: a directory or a file", "/"),
     "to": Field("text", "absolute path inside the image", required=True),
@@ -38,6 +57,7 @@ GIT: Table = {
         "fail",
         choices=("fail", "overwrite"),
     ),
+    **REMOTE,
 }
 
 SHELL: Table = {
@@ -141,3 +161,5 @@ ARTIFACT: Table = {
     ),
     **copy_without(IMAGE, ("image", *IMAGE_ONLY)),
 }
+
+IMAGE_OR_ARTIFACT: Table = {**IMAGE, "artifact": ARTIFACT["artifact"]}
