@@ -16,6 +16,7 @@ from conveyor.config.giterminism.files import ConfigFiles
 from conveyor.config.models import Project
 from conveyor.errors import ConfigError, Problem, UsageError
 from conveyor.gitrepo.api import Repository
+from conveyor.gitrepo.clones import Clones
 
 if TYPE_CHECKING:
     from conveyor.gitrepo.remotes import FetchedRemotes
@@ -27,7 +28,7 @@ class OpenProject:
 
     `is_dev`: the commit is one that was made of the work tree. `refusals` holds what the configuration was refused, `files`
     what it was read from, `variables` what its templates read of the environment, `warnings` what a person is to be told.
-    `remotes`: None where no mapping names another repository.
+    `clones`: of other repositories; `remotes`: None where no mapping names one.
     """
 
     repo: Repository
@@ -40,6 +41,7 @@ class OpenProject:
     files: ConfigFiles
     variables: Mapping[str, str | None]
     warnings: Sequence[str]
+    clones: Clones
     remotes: FetchedRemotes | None = None
 
     def close(self) -> None:
@@ -47,6 +49,7 @@ class OpenProject:
         self.repo.close()
         if self.remotes is not None:
             self.remotes.close()
+        self.clones.close()
 
 
 def open_project(
@@ -69,15 +72,17 @@ def open_project(
         raise UsageError(f"{options.dir} is no directory", hint="--dir names the project's directory")
     directory = options.dir.resolve()
     checks_work_tree = checks_work_tree and not options.loose_giterminism
+    clones = Clones(str(options.home_dir))
     repo = open_repository(
         str(options.git_work_tree or directory),
         dev=options.dev,
         virtual_merge=virtual_merge,
         asks_status=checks_work_tree,
         home_dir=str(options.home_dir),
+        clones=clones,
     )
     try:
-        opened = _read(options, repo, directory, checks_work_tree, show)
+        opened = _read(options, repo, clones, directory, checks_work_tree, show)
         if not builds:
             opened.refusals.raise_any()
             for warning in opened.warnings:
@@ -88,17 +93,18 @@ def open_project(
         raise
 
 
-def _remotes(project: Project, options: ProjectOptions, directory: Path) -> FetchedRemotes | None:
+def _remotes(project: Project, clones: Clones, directory: Path) -> FetchedRemotes | None:
     if not any(mapping.remote is not None for image in project.images for mapping in image.git):
         return None
     from conveyor.gitrepo.remotes import FetchedRemotes
 
-    return FetchedRemotes(str(options.home_dir), str(directory))
+    return FetchedRemotes(clones, str(directory))
 
 
 def _read(
     options: ProjectOptions,
     repo: Repository,
+    clones: Clones,
     directory: Path,
     checks_work_tree: bool,
     show: Callable[[bytes], object] | None,
@@ -127,8 +133,10 @@ def _read(
     except ConfigError as error:
         refusals.raise_any(error.problems)
         raise
-    remotes = _remotes(project, options, directory)
-    return OpenProject(repo, project, content, directory, prefix, options.dev, refusals, files, variables, warnings, remotes)
+    remotes = _remotes(project, clones, directory)
+    return OpenProject(
+        repo, project, content, directory, prefix, options.dev, refusals, files, variables, warnings, clones, remotes
+    )
 
 
 def _parse(content: bytes, path: str, refusals: Refusals, is_template: bool) -> Project:
