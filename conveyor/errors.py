@@ -42,7 +42,23 @@ class Problem:
     hint: str = ""
 
     def __str__(self) -> str:
-        return f"{self.place}: {self.message}" + (f"\n    {self.hint}" if self.hint else "")
+        return f"{printable(str(self.place))}: {self.message}" + (f"\n    {self.hint}" if self.hint else "")
+
+
+_LONGEST_LINE = 1000
+
+
+def printable(text: str) -> str:
+    """One line of text that came from a file or a name, for people: what cannot be seen as an escape, too much of it cut.
+
+    So a name with a line break cannot pass for a line of ours, nor one with a terminal's sequence act on the terminal.
+    """
+    if len(text) > _LONGEST_LINE:
+        half = _LONGEST_LINE // 2
+        text = f"{text[:half]}...{text[-half:]}"
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
 class ConveyorError(Exception):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from conveyor.cli.completion import complete_images
 from conveyor.cli.options import (
     DEFAULT_REPORT,
     BuildOptions,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 
 @click.command("build", cls=Command)
-@click.argument("images", metavar="[IMAGE...]", nargs=-1)
+@click.argument("images", metavar="[IMAGE...]", nargs=-1, shell_complete=complete_images)
 @project_options
 @storage_options
 @build_options

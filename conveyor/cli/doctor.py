@@ -106,7 +106,7 @@ def _check_engine(
             if why:
                 # Of two engines one is enough: whether that one is there is what the toolchain shows.
                 return ("warning" if asked == "auto" else "error"), why
-            text = f"runs here, builds for {engine.platform()}"
+            text = f"runs here, builds for {engine.platform()} ({engine.describe()})"
             return ("warning", f"{text}, but {'; '.join(warnings)}") if warnings else ("ok", text)
         finally:
             engine.close()

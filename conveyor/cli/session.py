@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ from conveyor.storage.caches import Caches
 from conveyor.storage.storage import Role, Storage
 from locking.api import Locks
 from stapel.api import Cancel, Engine, Upkeep
-from stapel.oci.api import ImageStore
+from stapel.oci.api import ImageStore, ImageView
 from stapel.runs import Run, open_run, open_run_directory
 
 if TYPE_CHECKING:
@@ -71,19 +71,27 @@ def make_engine(project: str, places: Places, storage: StorageOptions, warn: Cal
 def _make_docker(project: str, places: Places, storage: StorageOptions, warn: Callable[[str], None]) -> DockerEngine:
     from stapel.docker.engine import DockerEngine
 
-    docker_config = str(storage.docker_config) if storage.docker_config is not None else None
     return DockerEngine(
         project,
         run_id=places.run.id,
         home_dir=places.home_dir,
         tmp_dir=places.tmp_dir,
-        docker_config=docker_config,
+        docker_config=_docker_config(storage),
         on_warning=warn,
     )
 
 
+def _docker_config(storage: StorageOptions) -> str | None:
+    return str(storage.docker_config) if storage.docker_config is not None else None
+
+
 def _make_sandbox(project: str, places: Places, storage: StorageOptions, warn: Callable[[str], None]) -> SandboxEngine:
     from stapel.sandbox.engine import SandboxEngine
+
+    def find_in_docker(reference: str) -> AbstractContextManager[ImageView | None]:
+        from stapel.docker.engine import open_base
+
+        return open_base(reference, _docker_config(storage))
 
     return SandboxEngine(
         project,
@@ -94,7 +102,7 @@ def _make_sandbox(project: str, places: Places, storage: StorageOptions, warn: C
         min_free_bytes=_min_free_bytes(storage.min_free, places.home_dir),
         driver=storage.sandbox_store,
         open_registry=lambda repository: make_registry(repository, storage, (), warn),
-        find_elsewhere=lambda reference: _make_docker(project, places, storage, warn).find_base(reference),
+        find_elsewhere=find_in_docker,
         on_warning=warn,
     )
 
@@ -132,8 +140,7 @@ def open_store(target: Target, storage: StorageOptions, warn: Callable[[str], No
     elif target.place == "docker-daemon":
         from stapel.docker.engine import open_images
 
-        docker_config = str(storage.docker_config) if storage.docker_config is not None else None
-        with open_images(target.repository, docker_config) as images:
+        with open_images(target.repository, _docker_config(storage)) as images:
             yield images
     else:
         yield None

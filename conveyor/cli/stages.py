@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from conveyor.cli.completion import complete_images
 from conveyor.cli.options import Command, Group, ProjectOptions, StorageOptions, project_options, storage_options
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def command() -> None:
 
 
 @command.command("ls", cls=Command)
-@click.argument("images", metavar="[IMAGE...]", nargs=-1)
+@click.argument("images", metavar="[IMAGE...]", nargs=-1, shell_complete=complete_images)
 @click.option(
     "--format",
     "form",

@@ -8,15 +8,15 @@ from conveyor.config.giterminism.api import Refusals
 from conveyor.config.models import GitMapping, UserStageName
 from conveyor.config.nodes import Node
 from conveyor.config.paths import absolute_path, image_path, owner, path_filter, relative_globs
+from conveyor.config.tables.image import GIT, STAGE_DEPENDENCIES
 
-_FIELDS = ("add", "to", "owner", "group", "includePaths", "excludePaths", "stageDependencies", "onChanged")
 _REMOTE = ("url", "branch", "tag", "commit", "basicAuth")
 _STAGES: tuple[UserStageName, ...] = ("install", "beforeSetup", "setup")
 
 
 def decode_git(findings: Findings, refusals: Refusals, node: Node) -> GitMapping | None:
     """One mapping; None where a mistake leaves nothing to check further."""
-    fields = Fields(findings, node, "`git`", (*_FIELDS, *_REMOTE))
+    fields = Fields(findings, node, "`git`", (*GIT, *_REMOTE))
     remote = next((name for name in _REMOTE if fields.has(name)), None)
     source = None
     if fields.has("url"):
@@ -52,7 +52,7 @@ def _stage_dependencies(fields: Fields) -> dict[UserStageName, tuple[str, ...]]:
     node = fields.map_node("stageDependencies")
     if node is None:
         return {}
-    stages = Fields(fields.findings, node, "`stageDependencies`", (*_STAGES, "beforeInstall"))
+    stages = Fields(fields.findings, node, "`stageDependencies`", (*STAGE_DEPENDENCIES, "beforeInstall"))
     if stages.has("beforeInstall"):
         message = "`stageDependencies` has no `beforeInstall`: the sources are not there yet in that stage"
         fields.findings.add(stages.key("beforeInstall"), message, "move the commands to `install`")

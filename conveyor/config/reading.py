@@ -22,6 +22,15 @@ def parse_project(content: bytes, file: str, refusals: Refusals | None = None, s
     `ConfigError` with every mistake of the file: where (line and column over all documents), what, how to mend it. What
     stops everything (not UTF-8, template actions, an empty file) comes alone.
     """
+    import gc
+
     from conveyor.config.assembly import assemble
 
-    return assemble(content, file, refusals, shown_as)
+    # Nodes and models are many and hold no cycles: looking for some in them would take as long as reading the file.
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        return assemble(content, file, refusals, shown_as)
+    finally:
+        if was_enabled:
+            gc.enable()

@@ -47,7 +47,8 @@ def render_config(
     rendering goes on as if it were allowed, so that all of it is found.
     """
     texts = _read_templates(files, templates_dir)
-    shown = {MAIN: file, **{name: f"{clean_path(templates_dir)}/{name}" for name in texts}}
+    base = clean_path(templates_dir)
+    shown = {MAIN: file, **{name: files.show(f"{base}/{name}" if base else name) for name in texts}}
     source = _text(content)
     search = _Search({shown[name]: text for name, text in ((MAIN, source), *texts.items())})
     environment = _Environment(refusals, search)
@@ -68,8 +69,8 @@ def render_config(
             log=log,
         )
     except TemplateError as error:
-        raise ConfigError([problem_of(error, shown)]) from None
-    return Rendered(text.encode("utf-8", "surrogateescape"), environment.variables)
+        raise ConfigError([problem_of(error, {**search.names_of_expanded(), **shown})]) from None
+    return Rendered(_bytes(text), environment.variables)
 
 
 def _read_templates(files: ConfigFiles, directory: str) -> dict[str, str]:
@@ -85,11 +86,25 @@ def _text(content: bytes) -> str:
     return content.decode("utf-8", "surrogateescape")
 
 
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
 class _Search:
     """Where the templates ask for something by a literal name: places for what is refused while they run."""
 
     def __init__(self, texts: Mapping[str, str]) -> None:
-        self._texts = texts
+        self._texts = dict(texts)
+
+    def add(self, file: str, text: str) -> None:
+        """Another text, which may be a template, too."""
+        self._texts.setdefault(file, text)
+
+    def names_of_expanded(self) -> dict[str, str]:
+        """The files of the texts by the names that `tpl` gives them."""
+        from zlib import adler32
+
+        return {f"tpl-{adler32(_bytes(text))}": file for file, text in self._texts.items()}
 
     def find(self, call: str, argument: str) -> Place | None:
         """The first call of a function with this argument; None where it is computed."""
@@ -136,6 +151,7 @@ class _Files:
                 hint = f"commit it, or accept it on the disk by `{_FILES}` in werf-giterminism.yaml"
                 raise FunctionError(self._files.explain_missing(path), hint=hint)
             self._texts[path] = _text(content)
+            self._search.add(self._files.show(path), self._texts[path])
         return self._texts[path]
 
     def exists(self, path: str) -> bool:
@@ -148,6 +164,8 @@ class _Files:
         if pattern not in self._found:
             found = self._files.matching(pattern, _FILES, used_by=self._user("Glob", pattern))
             self._found[pattern] = {name: _text(content) for name, content in found.items()}
+            for name, text in self._found[pattern].items():
+                self._search.add(self._files.show(name), text)
         return self._found[pattern]
 
     def _user(self, method: str, argument: str) -> str:

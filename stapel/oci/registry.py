@@ -245,10 +245,16 @@ class RegistryStore:
     def put(self, image: ImageView) -> Descriptor:
         """See `ImageStore`. The manifest of an image that has one is kept byte for byte, so its digest stays.
 
-        Blobs that this repository lacks are mounted from another one of the host where possible, else uploaded, streamed.
+        Blobs that this repository lacks are mounted from another one of the host where possible, else uploaded, streamed;
+        large layers that nobody has compressed yet while they are.
         """
-        from stapel.oci.uploads import run_at_once, uploads_of
+        from stapel.oci.uploads import Unwritten, run_at_once, uploads_of
 
+        if isinstance(image, Unwritten):
+            for write in image.unwritten():
+                blob = self._repo.upload_written(write)
+                if blob is not None:
+                    self._blobs.add(blob.digest)
         with uploads_of(image) as (manifest, uploads):
             sources = self._sources(image)
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from sys import audit as trace
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 from urllib.parse import quote, urlsplit
 
 from stapel.oci.api import Descriptor
@@ -327,6 +327,38 @@ class Repository:
 
         self.transport.retrying(doing, once)
 
+    def upload_written(self, write: Callable[[BinaryIO], Descriptor]) -> Descriptor | None:
+        """Upload a blob of which nobody knows the digest yet, while it is written. What `write` raises is passed on.
+
+        None where the registry has not taken it so. It is not tried again: that is for `upload`, with the digest.
+        """
+        from stapel.oci.uploads import Written
+
+        doing = f"uploading a layer to {self.text}"
+        stream = Written(write)
+        try:
+            began = self.transport.attempt(
+                doing, Call("POST", f"/v2/{self.path}/blobs/uploads/", body=b"", scopes=self._push())
+            )
+            if began.status != 202 or "location" not in began.headers:
+                return None
+            trace("blob.before-stream")
+            headers = {"Content-Type": "application/octet-stream"}
+            source, place = (lambda: cast(BinaryIO, stream)), self._upload_address(began)
+            patch = Call("PATCH", place, headers, source=source, length=-1, scopes=self._push(), slow=True)
+            sent = self.transport.attempt(doing, patch)
+            if sent.status not in (202, 204) or "location" not in sent.headers:
+                return None
+            blob = stream.blob()
+            trace("blob.after-stream")
+            place = _with_digest(self._upload_address(sent), blob)
+            ended = self.transport.attempt(doing, Call("PUT", place, headers, body=b"", scopes=self._push(), slow=True))
+            return blob if ended.status in (201, 204) else None
+        except (Passing, Unreachable):
+            return None
+        finally:
+            stream.close()
+
     def _is_there(self, doing: str, blob: Descriptor) -> bool:
         call = Call("HEAD", f"/v2/{self.path}/blobs/{blob.digest}", scopes=self._push())
         return self.transport.request(doing, call).status == 200
@@ -339,9 +371,7 @@ class Repository:
         if began.status != 202 or "location" not in began.headers:
             raise self._unexpected(doing, began)
         trace("blob.after-begin")
-        location = self._upload_address(began)
-        # The address has a query of its own on some registries, and it must be kept as it is.
-        target = location + ("&" if "?" in location else "?") + f"digest={quote(blob.digest)}"
+        target = _with_digest(self._upload_address(began), blob)
         headers = {"Content-Type": "application/octet-stream"}
         put = Call("PUT", target, headers, source=source, length=blob.size_bytes, scopes=self._push(), slow=True)
         response = self.transport.attempt(doing, put)
@@ -400,6 +430,11 @@ _HINTS: Mapping[int, str] = {
     404: "does the repository exist, and may it be created by a push?",
     405: "is this registry read-only, or a mirror?",
 }
+
+
+def _with_digest(location: str, blob: Descriptor) -> str:
+    # The address has a query of its own on some registries, and it must be kept as it is.
+    return location + ("&" if "?" in location else "?") + f"digest={quote(blob.digest)}"
 
 
 def _is_json(data: bytes) -> bool:

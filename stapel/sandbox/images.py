@@ -8,7 +8,8 @@ from stapel.errors import NotFound
 from stapel.oci.api import Description, Descriptor, ImageConfig, ImageView
 from stapel.oci.reference import parse_reference
 from stapel.sandbox.image import IMAGE_MEDIA_TYPE, ReadLayer, SandboxImage, parse_config
-from stapel.sandbox.store import Layer, Store, StoredImage
+from stapel.sandbox.records import Layer, StoredImage
+from stapel.sandbox.store import Store
 
 RECORD_LABEL = "dev.conveyor.record"
 

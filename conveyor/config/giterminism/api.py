@@ -122,7 +122,7 @@ class Refusals:
         for (subject, untracked), files in self._files.items():
             texts.append(say_files(subject, untracked, files))
         texts += [str(problem) for problem in others]
-        count = len(texts) - len(others)
+        count = len(self._problems) + sum(map(len, self._files.values()))
         head = f"{count} refusals, for only what is in the commit is built:\n" if len(texts) > 1 else ""
         raise GiterminismError(
             head + "\n".join(texts),

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from conveyor.config.giterminism.matching import clean_globs
 from conveyor.config.giterminism.paths import MAX_FILE_BYTES, MAX_LISTED, split_glob, too_large
 from conveyor.errors import GiterminismError
+from conveyor.gitrepo.matching import compile_matcher
 
 _LINKS_FOLLOWED = 40
 
@@ -73,29 +75,39 @@ class Disk:
             left += target.split("/")[::-1]
         return found
 
-    def walk(self, pattern: str) -> Iterator[str]:
-        """The files that a glob means, in no order. `GiterminismError` where there are too many to look at."""
-        from conveyor.gitrepo.matching import compile_matcher
+    def walk(self, pattern: str, accepted: Sequence[str] | None, visited: set[Path]) -> Iterator[str]:
+        """The files that a glob means and one of `accepted` too (None: all), in no order.
 
+        The directories that were looked into are added to `visited`. `GiterminismError` where there is too much to look at.
+        """
         base, _ = split_glob(pattern)
-        matcher = compile_matcher(() if pattern == "." else (pattern,), ())
+        matcher = compile_matcher(() if pattern == "." else (pattern,), (), clean_globs(accepted or ()))
         top = self.find(base)
-        if top is None:
+        if accepted is not None and not clean_globs(accepted):
             return
-        if top.is_file():
-            if matcher.matches(os.fsencode(base)):
+        if top is None or top.is_file():
+            visited.add(self._directory / base)
+            if top is not None and matcher.matches(os.fsencode(base)):
                 yield base
             return
         count = 0
         for directory, directories, files in os.walk(self._directory / base):
+            here = Path(directory).relative_to(self._directory)
+            if matcher.directory(_bytes(here)) == "none":
+                directories.clear()
+                continue
+            visited.add(Path(directory))
             directories[:] = [name for name in directories if name != ".git"]
             for name in files:
-                path = (Path(directory) / name).relative_to(self._directory).as_posix()
                 count += 1
                 if count > 10 * MAX_LISTED:
                     raise GiterminismError(
                         f"there are more than {count - 1} files on the disk below {base or '.'}",
                         hint="write a narrower glob",
                     )
-                if matcher.matches(os.fsencode(path)):
-                    yield path
+                if matcher.matches(_bytes(here / name)):
+                    yield (here / name).as_posix()
+
+
+def _bytes(path: Path) -> bytes:
+    return b"" if path == Path() else os.fsencode(path)

@@ -27,14 +27,15 @@ from conveyor.errors import GiterminismError
 from conveyor.gitrepo.api import Blob, ChangeKind, Repository, Selector
 
 _LINKS_FOLLOWED = 40
+_MOST_DIRECTORIES = 256  # of which it is found out whether they are as they were
 
 
 class ConfigFiles:
     """The files of a project, for one run.
 
     Without `checks_work_tree` the commit alone counts, whatever the work tree is. `used` holds the paths, relative to the
-    root of the repository, of which a change may change what was read; `read_from_disk` the files that were read there;
-    `is_repeatable` is false where these two do not tell all.
+    root of the repository, of which a change may change what was read; `read_from_disk` the files that were read there,
+    and the directories that were listed; `is_repeatable` is false where these two do not tell all.
     """
 
     def __init__(
@@ -90,7 +91,7 @@ class ConfigFiles:
         path = clean_path(path)
         target = self._disk.find(path) if self._is_accepted(path, directive) else None
         if target is not None or self._is_loose:
-            self.is_repeatable = False
+            self._note_disk(path)
             return target is not None and target.is_dir()
         steps, blob = self._follow(path)
         if not steps or blob is not None:
@@ -119,9 +120,12 @@ class ConfigFiles:
     def names(self, pattern: str, directive: Directive | None) -> list[str]:
         """The paths that a glob means in the commit, or untracked, or accepted on the disk; sorted by their bytes."""
         names = {*self._committed(pattern), *self._uncommitted(pattern)}
-        if self._is_loose or (directive is not None and self._refusals.permissions.patterns(directive)):
-            self.is_repeatable = False
-            names.update(name for name in self._disk.walk(pattern) if self._is_accepted(name, directive))
+        accepted = self._refusals.permissions.patterns(directive) if directive is not None else ()
+        if self._is_loose or accepted:
+            visited: set[Path] = set()
+            names.update(self._disk.walk(pattern, None if self._is_loose else accepted, visited))
+            self.read_from_disk.update(visited)
+            self.is_repeatable &= len(visited) <= _MOST_DIRECTORIES
         if len(names) > MAX_LISTED:
             raise GiterminismError(
                 f"the glob {show_text(pattern)} matches {len(names)} files, and at most {MAX_LISTED} are read",
@@ -144,6 +148,10 @@ class ConfigFiles:
         if self._disk.is_there(path):
             return f"{where}: a link leads out of the repository, in circles or to nothing"
         return where
+
+    def show(self, path: str) -> str:
+        """A path as places have it: relative to the root of the repository."""
+        return os.fsdecode(self._place(clean_path(path)))
 
     # -- the commit
 

@@ -103,12 +103,9 @@ def _parse_all(run: Run, source: str, name: str, templates: Mapping[str, str]) -
 
 def _library() -> Library:
     from .builtins import FUNCTIONS
+    from .sprig import MODULES
 
-    return Library(_modules(), FUNCTIONS)
-
-
-def _modules() -> Mapping[str, str]:
-    return {}
+    return Library(MODULES, FUNCTIONS)
 
 
 def problem_of(error: TemplateError, files: Mapping[str, str]) -> Problem:

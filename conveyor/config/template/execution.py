@@ -28,6 +28,7 @@ from .nodes import (
     Literal,
     Nil,
     Node,
+    Overflow,
     Pipe,
     Range,
     Template,
@@ -35,7 +36,6 @@ from .nodes import (
     Variable,
     With,
 )
-from .numbers import Overflow
 from .parser import parse
 from .printing import print_value
 from .values import (

@@ -36,30 +36,41 @@ _NUMBER: Final = re.compile(
     r"|0[oO][0-7_]*(?:\.[0-7_]*)?|0[bB][01_]*(?:\.[01_]*)?"
     r"|[0-9_]*(?:\.[0-9_]*)?(?:[eE][+-]?[0-9_]*)?)i?"
 )
+# One group for each kind of token: the number of the group tells which it is.
 _TOKEN: Final = re.compile(
-    r"(?P<right>[ \t\r\n]-\}\}|\}\})"
-    r"|(?P<space>[ \t\r\n]+?(?=[ \t\r\n]-\}\})|[ \t\r\n]+)"
-    r"|(?P<number>[+-]|\.?[0-9])"
-    r"|(?P<word>\w+)"
-    r"|(?P<field>\.\w*)"
-    r"|(?P<variable>\$\w*)"
-    r'|(?P<string>"(?:\\[^\n]|[^"\\\n])*")'
-    r"|(?P<raw>`[^`]*`)"
-    r"|(?P<character>'(?:\\[^\n]|[^'\\\n])*')"
-    r"|(?P<pipe>\|)|(?P<open>\()|(?P<close>\))|(?P<declare>:=)|(?P<assign>=)"
-    r"|(?P<broken>[:\"`'])"
-    r"|(?P<char>[!-~])"
+    r"([ \t\r\n]+?(?=[ \t\r\n]-\}\})|[ \t\r\n]+(?!-\}\}))"
+    r"|([ \t\r\n]-\}\}|\}\})"
+    r"|([+-]|\.?[0-9])"
+    r"|(\w+)"
+    r"|(\.\w*)"
+    r"|(\$\w*)"
+    r'|("(?:\\[^\n]|[^"\\\n])*")'
+    r"|(`[^`]*`)"
+    r"|('(?:\\[^\n]|[^'\\\n])*')"
+    r"|(\|)|(\()|(\))|(:=)|(=)"
+    r"|([:\"`'])"
+    r"|([!-~])"
 )
-_SIMPLE: Final = {
-    "space": SPACE,
-    "string": STRING,
-    "raw": RAW_STRING,
-    "character": CHARACTER,
-    "pipe": PIPE,
-    "declare": DECLARE,
-    "assign": ASSIGN,
-    "char": CHAR,
-}
+_BROKEN_TOKEN: Final = -1
+_KINDS: Final = (
+    ERROR,
+    SPACE,
+    RIGHT,
+    NUMBER,
+    IDENTIFIER,
+    FIELD,
+    VARIABLE,
+    STRING,
+    RAW_STRING,
+    CHARACTER,
+    PIPE,
+    LEFT_PAREN,
+    RIGHT_PAREN,
+    DECLARE,
+    ASSIGN,
+    _BROKEN_TOKEN,
+    CHAR,
+)
 _BROKEN: Final = {
     ":": "expected :=",
     '"': "unterminated quoted string",
@@ -133,64 +144,66 @@ def _comment(source: str, position: int, line: int, tokens: list[Token]) -> int:
 def _action(source: str, position: int, line: int, tokens: list[Token]) -> int:
     """The tokens of one action, `}}` included; the position after it (and after the blanks that it trims)."""
     add = tokens.append
+    make = tuple.__new__  # twice as fast as by the name of the type
     match_token = _TOKEN.match
     depth = 0
-    size = len(source)
+    error = ""
     while True:
         match = match_token(source, position)
         if match is None:
-            if position >= size:
-                message = "unclosed action"
-            else:
-                message = f"unrecognized character in action: {_unicode(source[position])}"
-            add(Token(ERROR, position, message, line))
-            return position
-        group = match.lastgroup or ""
+            error = "unclosed action"
+            if position < len(source):
+                error = f"unrecognized character in action: {_unicode(source[position])}"
+            break
+        kind = _KINDS[match.lastindex or 0]
         end = match.end()
         word = match.group()
-        kind = _SIMPLE.get(group, -1)
-        error = ""
-        if group == "right":
-            if not depth:
-                add(Token(RIGHT, end - 2, "}}", line))
-                return end if len(word) == 2 else _past_blanks(source, end)
-            error = "unclosed left paren"
-        elif kind >= 0:
-            pass
-        elif group == "word" or group == "field" or group == "variable":
+        if kind == SPACE:
+            add(make(Token, (kind, position, word, line)))
+            line += word.count("\n")
+            position = end
+            continue
+        if kind in (IDENTIFIER, FIELD, VARIABLE):
             if not word.isascii():
                 word = _letters(word)
                 end = position + len(word)
                 if not word:
                     error = f"unrecognized character in action: {_unicode(source[position])}"
-            if not error and not _ends_word(source, end):
+                    break
+            if source[end : end + 1] not in " \t\r\n.,|:()" and not source.startswith("}}", end):
                 error = f"bad character {_unicode(source[end])}"
-            if group == "word":
+                break
+            if kind == IDENTIFIER:
                 kind = _KEYWORDS.get(word, IDENTIFIER)
-            elif group == "field":
-                kind = FIELD if len(word) > 1 else DOT
-            else:
-                kind = VARIABLE
-        elif group == "number":
+            elif word == ".":
+                kind = DOT
+        elif kind == RIGHT:
+            if depth:
+                error = "unclosed left paren"
+                break
+            add(make(Token, (kind, end - 2, "}}", line)))
+            return end if len(word) == 2 else _past_blanks(source, end)
+        elif kind == NUMBER:
             word, kind, error = _number(source, position)
+            if error:
+                break
             end = position + len(word)
-        elif group == "open":
+        elif kind == LEFT_PAREN:
             depth += 1
-            kind = LEFT_PAREN
-        elif group == "close":
+        elif kind == RIGHT_PAREN:
             depth -= 1
-            kind = RIGHT_PAREN
             if depth < 0:
                 error = "unexpected right paren"
-        else:
+                break
+        elif kind == _BROKEN_TOKEN:
             error = _BROKEN[word]
-        if error:
-            add(Token(ERROR, position, error, line))
-            return position
-        add(Token(kind, position, word, line))
-        if group == "space" or group == "raw":
+            break
+        add(make(Token, (kind, position, word, line)))
+        if kind == RAW_STRING:
             line += word.count("\n")
         position = end
+    add(Token(ERROR, position, error, line))
+    return position
 
 
 def _number(source: str, position: int) -> tuple[str, int, str]:
@@ -221,11 +234,6 @@ def _letters(word: str) -> str:
         if not (char == "_" or char.isalpha() or char.isdecimal() or (index == 0 and char in ".$")):
             return word[:index]
     return word
-
-
-def _ends_word(source: str, position: int) -> bool:
-    following = source[position : position + 1]
-    return following in " \t\r\n.,|:()" or source.startswith("}}", position)
 
 
 def _past_blanks(source: str, position: int) -> int:

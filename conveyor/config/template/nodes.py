@@ -68,6 +68,12 @@ class Literal(Node):
         return self.text
 
 
+class Overflow:
+    """The value of a literal that is a whole number too large for `int`: an error where it is used without a type."""
+
+    __slots__ = ()
+
+
 class Identifier(Node):
     """The name of a function."""
 

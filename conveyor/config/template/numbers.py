@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 from .lexer import CHARACTER, COMPLEX
-from .nodes import Literal
+from .nodes import Literal, Overflow
 from .quoting import character, quoted
 from .values import INT64_MAX, INT64_MIN
 
@@ -19,12 +19,6 @@ _DECIMAL: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9
 _HEXADECIMAL: Final = re.compile(r"[+-]?0[xX](?:[0-9a-fA-F]+\.?[0-9a-fA-F]*|\.[0-9a-fA-F]+)[pP][+-]?[0-9]+")
 _COMPLEX: Final = re.compile(r"([+-]?[0-9.]+(?:[eE][+-]?[0-9]+)?)([+-][0-9.]+(?:[eE][+-]?[0-9]+)?)i")
 _LONGEST: Final = 400  # digits: far beyond every number that fits
-
-
-class Overflow:
-    """The value of a literal that is a whole number too large for `int`: an error where it is used without a type."""
-
-    __slots__ = ()
 
 
 def number_literal(kind: int, text: str, position: int) -> Literal:

@@ -32,10 +32,10 @@ from .nodes import (
     Variable,
     With,
 )
-from .numbers import number_literal
 from .quoting import quoted, unquoted
 
 MAX_DEPTH: Final = 200
+_DIGITS_OF_INT: Final = 19  # fewer always fit
 
 _OPERANDS: Final = frozenset(
     {
@@ -75,6 +75,7 @@ class _Parser:
         self._functions = functions
         self._suggest = suggest
         self._tokens = tokens_of(source)
+        self._tokens.append(self._tokens[-1])  # for a look past the end, which is an error by then
         self._index = 0
         self._furthest = 0
         self._variables = ["$"]
@@ -103,9 +104,10 @@ class _Parser:
     # Tokens
 
     def _peek(self) -> Token:
-        if self._index > self._furthest:
-            self._furthest = self._index
-        return self._tokens[min(self._index, len(self._tokens) - 1)]
+        index = self._index
+        if index > self._furthest:
+            self._furthest = index
+        return self._tokens[index]
 
     def _next(self) -> Token:
         token = self._peek()
@@ -114,10 +116,13 @@ class _Parser:
 
     def _peek_word(self) -> Token:
         """The next token that is no space, left where it is."""
-        token = self._peek()
-        if token.kind == lexer.SPACE:
-            self._index += 1
-            token = self._peek()
+        index = self._index
+        token = self._tokens[index]
+        if token[0] == lexer.SPACE:
+            self._index = index = index + 1
+            token = self._tokens[index]
+        if index > self._furthest:
+            self._furthest = index
         return token
 
     def _next_word(self) -> Token:
@@ -126,7 +131,7 @@ class _Parser:
         return token
 
     def _error(self, message: str, hint: str = "") -> TemplateError:
-        line = self._tokens[min(self._furthest, len(self._tokens) - 1)].line
+        line = self._tokens[self._furthest].line
         spot = spot_of_line(self._file, self._source, line)
         return TemplateError(message, spots=(spot,), hint=hint)
 
@@ -386,6 +391,10 @@ class _Parser:
             case lexer.BOOL:
                 return Literal(position, text, text == "true")
             case lexer.NUMBER | lexer.CHARACTER | lexer.COMPLEX:
+                if text.isdigit() and text.isascii() and len(text) < _DIGITS_OF_INT and (text[0] != "0" or text == "0"):
+                    return Literal(position, text, int(text), int(text), float(text))
+                from .numbers import number_literal
+
                 try:
                     return number_literal(kind, text, position)
                 except ValueError as error:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Final
 
 from .functions import MAX_TEXT_BYTES, FunctionError
-from .number_text import format_float
 from .quoting import back_quoted, quoted
 from .values import AnyMap, Object, TypedList, Value, go_type, is_map, joined, raw, sorted_items
 
@@ -220,6 +219,8 @@ class _Printer:
             self.pad(text[1:], zero=self.zero)
 
     def _float_text(self, value: float, verb: str) -> str:
+        from .number_text import format_float
+
         lower = verb.lower()
         if lower in "xb" and value - value == 0:
             return _binary_float(value, lower) if verb != "X" else _binary_float(value, lower).upper()

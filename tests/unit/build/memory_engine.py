@@ -181,6 +181,9 @@ class MemoryEngine:
     def probe(self) -> str:
         return ""
 
+    def describe(self) -> str:
+        return "memory"
+
     def platform(self) -> str:
         return "linux/amd64"
 

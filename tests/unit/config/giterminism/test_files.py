@@ -207,7 +207,9 @@ def test_a_glob_finds_what_is_not_committed_and_refuses_it(place, open_files):
     reading = open_files({FILES: ["a"]})
     assert matching(reading, "a/*") == {"a/new": "untracked", "a/one": "changed"}
     assert not reading.refused
-    assert not reading.files.is_repeatable
+    assert {path.name for path in reading.files.read_from_disk} == {"a", "one", "two", "new"}
+    assert reading.files.is_repeatable
+    assert open_files({FILES: ["b"]}).files.names("a/*", FILES) == ["a/new", "a/one", "a/two"]
     assert matching(open_files(loose=True), "**/new") == {"a/new": "untracked", "b/new": "elsewhere"}
 
 
@@ -224,6 +226,20 @@ def test_links_in_a_glob(place, open_files, tmp_path):
     assert matching(reading, "base/*") == {"base/x/file": "x", "base/y": "y"}
     assert matching(reading, "images/*") == {"images/file": "y", "images/linked/x/file": "x", "images/linked/y": "y"}
     assert not reading.refused
+
+
+def test_a_list_of_hundreds_of_directories_is_not_repeatable(place, open_files):
+    place.write("x")
+    place.commit()
+    for number in range(300):
+        place.write(f"many/{number}/file")
+    reading = open_files({FILES: ["many/*/file"]})
+    assert len(matching(reading, "many/*/*")) == 300
+    assert not reading.files.is_repeatable
+    reading = open_files({FILES: ["many/1/file"]})
+    assert list(matching(reading, "many/1*/*")) == [f"many/{n}/file" for n in sorted(map(str, range(300))) if n[0] == "1"]
+    assert {path.name for path in reading.files.read_from_disk} == {"many", "1", "file"}
+    assert reading.files.is_repeatable
 
 
 def test_what_is_read_is_bounded(place, open_files, monkeypatch):
