@@ -60,10 +60,10 @@ class Clone:
         """Whether all of these objects are here."""
         return not self._missing(oids)
 
-    def tag(self, name: str) -> str:
-        """The commit of a tag, asked of the server once for all time: a tag is not meant to move. `GitError`."""
+    def tag(self, name: str, *, fresh: bool = False) -> str:
+        """The commit of a tag, asked of the server once (`fresh`: again): a tag is not meant to move. `GitError`."""
         known = self._read_ref(f"refs/tags/{name}")
-        if known:
+        if known and not fresh:
             return known
         named, commit = self._resolve(f"refs/tags/{name}", f"the tag {name}")
         self._fetch_commit(named, commit, f"the tag {name}", keep_as=f"refs/tags/{name}")

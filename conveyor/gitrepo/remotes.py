@@ -92,6 +92,11 @@ class FetchedRemotes:
                     raise
             return opened.snapshot
 
+    def newest(self, source: RemoteSource) -> str:
+        """The commit that a tag or a branch names now, asked of the server. `GitError` as `open`."""
+        clone = self._clone(source)
+        return clone.tag(source.ref, fresh=True) if source.kind == "tag" else self._commit(clone, source)
+
     def close(self) -> None:
         """See `Remotes`."""
         for opened in self._opened.values():
@@ -99,12 +104,17 @@ class FetchedRemotes:
                 opened.snapshot.close()
 
     def _open(self, source: RemoteSource) -> FetchedSnapshot:
+        clone = self._clone(source)
+        return FetchedSnapshot(clone, self._commit(clone, source), self._clones)
+
+    def _commit(self, clone: Clone, source: RemoteSource) -> str:
+        return {"tag": clone.tag, "branch": clone.branch, "commit": clone.commit}[source.kind](source.ref)
+
+    def _clone(self, source: RemoteSource) -> Clone:
         address = self._absolute(source.address)
         if source.login is not None:
             address = replace(address, credentials=read_login(source.login, os.environ, self._directory))
-        clone = self._clones.of(address)
-        commit = {"tag": clone.tag, "branch": clone.branch, "commit": clone.commit}[source.kind](source.ref)
-        return FetchedSnapshot(clone, commit, self._clones)
+        return self._clones.of(address)
 
     def _absolute(self, address: Address) -> Address:
         if not address.is_local or "://" in address.url:
