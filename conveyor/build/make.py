@@ -26,6 +26,7 @@ from conveyor.storage.selection import StoredStage
 from stapel.api import Cancel, Held, Lay, Log, Mount, Run
 from stapel.errors import Cancelled, CommandFailed, FileChanged, Refused, StapelError, Unreachable
 from stapel.oci.api import ImageConfig
+from stapel.oci.reference import parse_reference
 
 
 def run(rooms: Rooms, task: Task, looked: Looked, cancel: Cancel, ahead_of: Ran | None = None) -> Ran:
@@ -48,7 +49,7 @@ def run(rooms: Rooms, task: Task, looked: Looked, cancel: Cancel, ahead_of: Ran 
             on = ahead_of.held if ahead_of is not None else _hold_base(rooms, task, log)
             if ahead_of is None:
                 resources.callback(on.close)
-            steps = looked.decision.steps(_workshop(rooms, task.image, resources))
+            steps = looked.decision.steps(_workshop(rooms, task.image, resources, log))
             if any(isinstance(step, Run) for step in steps):
                 kept.open()
             made = _build(rooms, task, looked, on, steps, log, cancel)
@@ -101,7 +102,8 @@ def introspect(rooms: Rooms, task: Task, stage: StoredStage) -> None:
         with ExitStack() as resources:
             held = hold_stage(rooms, stage)
             resources.callback(held.close)
-            rooms.engine.shell(held, _run_nothing(task.image, _workshop(rooms, task.image, resources)))
+            workshop = _workshop(rooms, task.image, resources, lambda stream, data: None)
+            rooms.engine.shell(held, _run_nothing(task.image, workshop))
 
 
 @contextmanager
@@ -122,7 +124,11 @@ def _hold_base(rooms: Rooms, task: Task, log: Log) -> Held:
         return hold_stage(rooms, parent)
     if task.image.base.kind == "scratch":
         return rooms.engine.hold(None)
-    return rooms.engine.base(task.image.base.reference, rooms.platform, log)
+    reference = task.image.base.reference
+    if task.image.from_latest:
+        # What the key was made of: the tag may mean another image to the engine, or by now.
+        reference = f"{parse_reference(reference).repository_text}@{rooms.resolve_digest(reference)}"
+    return rooms.engine.base(reference, rooms.platform, log)
 
 
 def _build(rooms: Rooms, task: Task, looked: Looked, on: Held, steps: Sequence[Lay | Run], log: Log, cancel: Cancel) -> Held:
@@ -143,13 +149,14 @@ def _label(task: Task) -> str:
     return f"{display_name(task.image.name)}/{task.kind.name}"
 
 
-def _workshop(rooms: Rooms, image: Image, resources: ExitStack) -> Workshop:
+def _workshop(rooms: Rooms, image: Image, resources: ExitStack, log: Log) -> Workshop:
     return Workshop(
         engine=rooms.engine,
         resources=resources,
         mounts=_mounts(rooms, image),
         ssh_socket=rooms.ssh_socket,
         commit_time_s=rooms.repo.commit_time_s(rooms.repo.head),
+        base=lambda reference: rooms.engine.base(reference, rooms.platform, log),
         secrets=partial(rooms.secrets.of, image) if rooms.secrets is not None else dict,
     )
 

@@ -35,7 +35,7 @@ def _check_nameless(findings: Findings, images: Sequence[Image]) -> None:
 def _check_import_stages(findings: Findings, image: Image, by_name: Mapping[str, Image]) -> None:
     for item in image.imports:
         source = by_name.get(item.image)
-        if source is None or item.from_stage is None:
+        if source is None or item.external or item.from_stage is None:
             continue
         shell = source.shell
         there = (*shell.commands, *shell.stage_cache_versions)

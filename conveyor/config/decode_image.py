@@ -71,6 +71,8 @@ def decode_images(scope: Scope, document: NamedDocument) -> tuple[Image, ...]:
     )
     if image.from_latest and image.base.kind != "external" and (fields.has("from") or fields.has("fromImage")):
         findings.add(fields.key("fromLatest"), "`fromLatest` needs a base from outside of the project", "remove it")
+    elif image.from_latest:
+        scope.refusals.require("config.stapel.allowFromLatest", at=findings.place(fields.key("fromLatest")))
     return tuple(replace(image, name=name, place=place) for name, place in document.names)
 
 
@@ -118,19 +120,21 @@ def _base(scope: Scope, fields: Fields, own_names: list[str]) -> Base:
             fields.text(given)
         return Base("external")
     name = value.text
-    if name in own_names:
+    if given == "from" and own_names == [name]:
+        pass  # the one from outside: an image that is built on itself would make no sense
+    elif name in own_names:
         hint = f"write `{name}:latest` for the image from outside" if given == "from" else "name another image"
         findings.add(value, f'image "{name}" cannot be built on itself', hint)
         return Base("external", name)
     if given != "from":
         return Base("image", scope.require_image(value, name))
-    if name in scope.names:
+    if name in scope.names and name not in own_names:
         return Base("image", name)
     if name == "scratch":
         return Base("scratch")
     mistake, hint = reference_mistake(name)
     if mistake and scope.complete:
-        guess = findings.suggest(name, filter(None, scope.names))
+        guess = findings.suggest(name, [other for other in scope.names if other and other not in own_names])
         message = f"`from: {name}` is neither an image of the project nor a reference to one from outside: {mistake}"
         findings.add(value, message, guess or hint)
     return Base("external", name)

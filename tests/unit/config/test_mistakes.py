@@ -122,7 +122,8 @@ MISTAKES = [
     (HEAD + "artifact: a\nfrom: b\n@@dependencies: []\n", "`dependencies` is not allowed in an artifact", ""),
     (HEAD + "artifact: a\nfrom: b\n@@disableGitAfterPatch: false\n", "`disableGitAfterPatch` is not allowed", ""),
     # bases
-    (HEAD + "image: a\nfrom: @@a\n", 'image "a" cannot be built on itself', "a:latest"),
+    (HEAD + "image: [a, b]\nfrom: @@a\n", 'image "a" cannot be built on itself', "a:latest"),
+    (HEAD + "image: A\nfrom: @@A\n", "neither an image of the project nor a reference", "write `a`"),
     (HEAD + "image: a\nfromImage: @@a\n", 'image "a" cannot be built on itself', ""),
     (HEAD + "image: base\nfrom: a\n---\nimage: b\nfromImage: @@bse\n", 'image "bse" not found!', "`base`"),
     (HEAD + "image: b\nfromArtifact: @@nope\n", 'image "nope" not found!', "images of the project: b"),
@@ -189,7 +190,10 @@ MISTAKES = [
     (IMAGE + "docker:\n  exactValues: @@2\n", "must be true or false", ""),
     # imports
     (OTHER + "import:\n- image: @@othr\n  add: /out\n  after: install\n", 'image "othr" not found!', "`other`"),
-    (OTHER + "import:\n- artifact: @@busybox:1\n  add: /out\n  after: install\n", "outside of the project is not supported yet", "`from`"),
+    (OTHER + "import:\n- image: @@busybox\n  add: /out\n  after: install\n", 'image "busybox" not found!', ""),
+    (OTHER + "import:\n- image: @@a/B:1\n  add: /out\n  after: install\n", "neither an image of the project nor a reference", "a/b"),
+    (OTHER + "import:\n- image: busybox:1\n  @@stage: install\n  add: /out\n  after: install\n", "needs an image of the project", "remove it"),
+    (OTHER + "dependencies:\n- image: @@busybox:1\n  after: install\n  imports: [{type: ImageName, targetEnv: A}]\n", 'image "busybox:1" not found!', ""),
     (IMPORT + "  @@artifact: other\n", "exactly one of `image` or `from` or `artifact`", ""),
     (OTHER + "import:\n- @@add: /out\n  after: install\n", "an import needs one of `image`", ""),
     (IMPORT + "  @@before: setup\n", "exactly one of `before` or `after`, not `before` and `after`", ""),
