@@ -252,6 +252,9 @@ class Engine(Protocol):
     def probe(self) -> str:
         """Why it cannot run here and what to do; the empty text where it can."""
 
+    def describe(self) -> str:
+        """By what it builds and where it keeps images, in a line for people. To be asked after `probe` found no obstacle."""
+
     def platform(self) -> str:
         """The platform that it builds for, `linux/amd64`."""
 

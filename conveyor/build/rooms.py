@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from conveyor.config.models import Project
 from conveyor.events.api import Reporter
-from conveyor.gitrepo.api import Repository
+from conveyor.gitrepo.api import Remotes, Repository
 from conveyor.storage.caches import Caches
 from conveyor.storage.storage import Storage
 from locking.api import Locks
@@ -61,4 +61,5 @@ class Rooms:
     secrets: SecretValues | None = None  # None: no image has any
     caches: Caches | None = None  # of the primary's images
     final: Storage | None = None  # where the final images go too
+    remotes: Remotes | None = None  # where mappings of the project name other repositories
     keeps_records: bool = False  # whether it is recorded what was built at which commit

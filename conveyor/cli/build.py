@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from conveyor.cli.completion import complete_images
 from conveyor.cli.options import (
     DEFAULT_REPORT,
     BuildOptions,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 
 @click.command("build", cls=Command)
-@click.argument("images", metavar="[IMAGE...]", nargs=-1)
+@click.argument("images", metavar="[IMAGE...]", nargs=-1, shell_complete=complete_images)
 @project_options
 @storage_options
 @build_options
@@ -64,14 +65,16 @@ def _run(
     images: tuple[str, ...], project: ProjectOptions, storage: StorageOptions, build: BuildOptions, log: LogOptions
 ) -> int:
     from conveyor.build.building import build_images
+    from conveyor.build.preflight import check_mappings
     from conveyor.build.report import check_report_path, write_report
     from conveyor.build.schedule import Limits
     from conveyor.build.tags import CustomTags
     from conveyor.cli.projects import open_project
     from conveyor.cli.remember import Asked, Watched, remember
-    from conveyor.cli.session import open_places, open_rooms
+    from conveyor.cli.session import open_agent, open_places, open_rooms
     from conveyor.config.selection import select_images
     from conveyor.errors import Interrupted
+    from conveyor.events.api import Warned
     from conveyor.events.compose import make_reporter
     from conveyor.images.graph import needed_images
 
@@ -89,6 +92,8 @@ def _run(
         )
     )
     try:
+        for warning in opened.warnings:
+            reporter(Warned(warning))
         chosen = needed_images(opened.project, select_images(opened.project, images))
         tags = CustomTags(build.custom_tags)
         final = [image.name for image in chosen if image.final and not image.artifact]
@@ -98,26 +103,28 @@ def _run(
         written = _written(opened, build)
         _check(opened, chosen, project, written)
         limits = Limits(build.limit, build.fail_fast, build.require_built_images)
-        with open_places(project) as places, open_rooms(opened, places, storage, build, reporter) as rooms:
-            result = build_images(rooms, chosen, limits, tags, storage.repo, started_s)
-            remember(opened, rooms, Asked(chosen, project, storage, build, log, written, reporter), result)
+        with open_places(project) as places, open_agent(opened, build, places) as ssh_socket:
+            check_mappings(chosen, opened.repo, opened.prefix, opened.remotes)
+            with open_rooms(opened, places, storage, build, reporter, ssh_socket) as rooms:
+                result = build_images(rooms, chosen, limits, tags, storage.repo, started_s)
+                remember(opened, rooms, Asked(chosen, project, storage, build, log, written, reporter), result)
         if build.report_path is not None:
             write_report(result, opened.directory / build.report_path)
     except KeyboardInterrupt:
         raise Interrupted from None
     finally:
         reporter.close()
-        opened.repo.close()
+        opened.close()
     return _exit_status(result)
 
 
 def _check(opened: OpenProject, chosen: tuple[Image, ...], project: ProjectOptions, written: Sequence[bytes]) -> None:
-    from conveyor.build.preflight import check_history, check_mappings, check_uncommitted
+    from conveyor.build.preflight import check_history, check_uncommitted
 
     check_history(opened.project, opened.repo)
     if not project.loose_giterminism:
-        check_uncommitted(opened.project, chosen, opened.repo, opened.prefix, written)
-    check_mappings(chosen, opened.repo, opened.prefix)
+        check_uncommitted(chosen, opened.repo, opened.prefix, written, opened.refusals)
+    opened.refusals.raise_any()
 
 
 def _written(opened: OpenProject, build: BuildOptions) -> tuple[bytes, ...]:

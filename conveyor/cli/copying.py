@@ -37,8 +37,8 @@ def copy_between(
     if from_options.repo == to_options.repo:
         raise UsageError("--from and --to name one and the same storage")
     with ExitStack() as resources:
-        opened = open_project(project)
-        resources.callback(opened.repo.close)
+        opened = open_project(project, checks_work_tree=False)
+        resources.callback(opened.close)
         places = resources.enter_context(open_places(project))
         engine = make_engine(opened.project.name, places, storage, warn)
         resources.callback(engine.close)

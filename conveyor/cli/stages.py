@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from conveyor.cli.completion import complete_images
 from conveyor.cli.options import Command, Group, ProjectOptions, StorageOptions, project_options, storage_options
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def command() -> None:
 
 
 @command.command("ls", cls=Command)
-@click.argument("images", metavar="[IMAGE...]", nargs=-1)
+@click.argument("images", metavar="[IMAGE...]", nargs=-1, shell_complete=complete_images)
 @click.option(
     "--format",
     "form",
@@ -44,8 +45,8 @@ def list_stages(images: tuple[str, ...], form: str, project: ProjectOptions, sto
     from conveyor.cli.projects import open_project
     from conveyor.config.selection import select_images
 
-    opened = open_project(project)
-    opened.repo.close()
+    opened = open_project(project, checks_work_tree=False)
+    opened.close()
     chosen = set(select_images(opened.project, images)) if images else None
     with _open_storage(opened.project.name, project, storage) as (primary, _):
         names = primary.all_stages()[::-1]
@@ -80,8 +81,8 @@ def unreject_stages(names: tuple[str, ...], project: ProjectOptions, storage: St
         if stage is None:
             raise UsageError(f"{name} is no name of a stage", hint="`conveyor stages ls` tells the names")
         stages.append(stage)
-    opened = open_project(project)
-    opened.repo.close()
+    opened = open_project(project, checks_work_tree=False)
+    opened.close()
     with _open_storage(opened.project.name, project, storage) as (primary, saving):
         for stage in stages:
             if unreject(primary, stage, saving):

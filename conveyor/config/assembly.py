@@ -15,7 +15,7 @@ from conveyor.config.giterminism.api import ALLOW_ALL, Refusals
 from conveyor.config.image_names import read_names
 from conveyor.config.models import GitWorktree, Project
 from conveyor.config.naming import display_name
-from conveyor.config.nodes import DocumentError, Node, compose
+from conveyor.config.nodes import Budget, DocumentError, Node, compose
 from conveyor.config.scope import Scope
 from conveyor.config.source import read_source
 from conveyor.errors import Place
@@ -33,9 +33,9 @@ class _Sections:
     complete: bool = True
 
 
-def assemble(content: bytes, file: str, refusals: Refusals | None = None) -> Project:
+def assemble(content: bytes, file: str, refusals: Refusals | None = None, shown_as: str = "") -> Project:
     """See `conveyor.config.reading.parse_project`."""
-    source = read_source(content, file)
+    source = read_source(content, shown_as or file)
     findings = Findings(source)
     sections = _read_sections(findings, source.text)
     settings = _settings(findings, sections)
@@ -72,8 +72,9 @@ def image_documents(content: bytes, file: str) -> Iterator[tuple[Document, tuple
 
 def _read_sections(findings: Findings, text: str) -> _Sections:
     sections = _Sections([], [], [])
+    budget = Budget()
     for document in split_documents(text):
-        node = _compose(findings, document)
+        node = _compose(findings, document, budget)
         if node is None:
             sections.complete = False
             continue
@@ -97,9 +98,9 @@ def _read_sections(findings: Findings, text: str) -> _Sections:
     return sections
 
 
-def _compose(findings: Findings, document: Document) -> Node | None:
+def _compose(findings: Findings, document: Document, budget: Budget | None = None) -> Node | None:
     try:
-        return compose(document)
+        return compose(document, budget)
     except DocumentError as error:
         message = str(error)
         if error.begun is not None:

@@ -8,14 +8,14 @@ from conveyor.config.fields import Fields
 from conveyor.config.findings import Findings
 from conveyor.config.models import DockerInstructions
 from conveyor.config.nodes import Node
+from conveyor.config.tables.image import DOCKER
 
-_FIELDS = ("VOLUME", "EXPOSE", "ENV", "LABEL", "CMD", "ENTRYPOINT", "WORKDIR", "USER", "HEALTHCHECK", "exactValues")
 _PORT = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?(?:/(?:tcp|udp|sctp))?", re.IGNORECASE)
 
 
 def decode_docker(findings: Findings, node: Node, place: Node) -> DockerInstructions:
     """The instructions of one image."""
-    fields = Fields(findings, node, "`docker`", _FIELDS)
+    fields = Fields(findings, node, "`docker`", DOCKER)
     env = fields.text_map("ENV")
     for name in env:
         if not name or "=" in name:

@@ -15,16 +15,12 @@ from conveyor.config.models import USER_STAGES, Base, Image, MountPoint, Shell, 
 from conveyor.config.overlap import exclude_overlaps
 from conveyor.config.references import reference_mistake
 from conveyor.config.scope import Scope
+from conveyor.config.tables.image import IMAGE, IMAGE_ONLY, SHELL
 
 if TYPE_CHECKING:
     from conveyor.config.secret import Secret
     from stapel.image_spec import ImageSpec
 
-_COMMON = (
-    "from", "fromImage", "fromArtifact", "fromLatest", "fromCacheVersion", "cacheVersion", "platform", "network",
-    "git", "shell", "import", "mount", "secrets",
-)  # fmt: skip
-_IMAGE_ONLY = ("final", "docker", "imageSpec", "dependencies", "disableGitAfterPatch")
 _UNSUPPORTED = ("ansible", "includes")
 _PLATFORM = re.compile(r"[a-z0-9_.-]+/[a-z0-9_.-]+(?:/[a-z0-9_.-]+)?")
 
@@ -34,17 +30,17 @@ def decode_images(scope: Scope, document: NamedDocument) -> tuple[Image, ...]:
     findings = scope.findings
     kind = document.kind
     is_artifact = kind == "artifact"
-    known = ("image", "artifact", *_COMMON, *_IMAGE_ONLY)
+    known = (*IMAGE, "artifact")
     title = "an artifact" if is_artifact else "an image"
     fields = Fields(findings, document.node, title, known, _UNSUPPORTED)
     if fields.has("image") and fields.has("artifact"):
         findings.add(fields.key("artifact"), "a document is an image or an artifact, not both", "remove one of the names")
     if is_artifact:
-        for name in _IMAGE_ONLY:
+        for name in IMAGE_ONLY:
             if fields.has(name):
                 findings.add(fields.key(name), f"`{name}` is not allowed in an artifact", "remove it, or make it an `image`")
     mounts = _mounts(scope, fields)
-    mappings = [mapping for node in fields.map_nodes("git") if (mapping := decode_git(findings, node))]
+    mappings = [mapping for node in fields.map_nodes("git") if (mapping := decode_git(findings, scope.refusals, node))]
     imports = [item for node in fields.map_nodes("import") if (item := decode_import(scope, node))]
     git, imports = exclude_overlaps(findings, mappings, imports)
     docker = fields.map_node("docker")
@@ -160,7 +156,7 @@ def _shell(fields: Fields) -> Shell:
     node = fields.map_node("shell")
     if node is None:
         return Shell()
-    shell = Fields(fields.findings, node, "`shell`", (*USER_STAGES, "cacheVersion", *_CACHE_VERSIONS.values()))
+    shell = Fields(fields.findings, node, "`shell`", SHELL)
     commands: dict[UserStageName, tuple[str, ...]] = {}
     versions: dict[UserStageName, str] = {}
     for stage in USER_STAGES:

@@ -11,11 +11,8 @@ from conveyor.config.nodes import Node
 from conveyor.config.paths import absolute_path, image_path, owner, path_filter
 from conveyor.config.references import reference_mistake
 from conveyor.config.scope import Scope
+from conveyor.config.tables.image import DEPENDENCY, IMPORT, INJECTION, MOUNT
 
-_IMPORT_FIELDS = (
-    "image", "from", "artifact", "stage", "before", "after", "add", "to", "owner", "group", "includePaths", "excludePaths",
-)  # fmt: skip
-_TYPES = ("ImageName", "ImageTag", "ImageRepo", "ImageID", "ImageDigest")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 When = Literal["before", "after"]
@@ -24,7 +21,7 @@ Neighbour = Literal["install", "setup"]
 
 def decode_import(scope: Scope, node: Node) -> Import | None:
     """One import; None where a mistake leaves nothing to check further."""
-    fields = Fields(scope.findings, node, "`import`", _IMPORT_FIELDS)
+    fields = Fields(scope.findings, node, "`import`", IMPORT)
     external = _external_image(scope, fields)
     image = external or _source_image(scope, fields, ("image", "from", "artifact"), "an import")
     position = _position(fields, "an import")
@@ -51,7 +48,7 @@ def decode_import(scope: Scope, node: Node) -> Import | None:
 
 def decode_dependency(scope: Scope, node: Node) -> Dependency | None:
     """One dependency; None where a mistake leaves nothing to check further."""
-    fields = Fields(scope.findings, node, "`dependencies`", ("image", "from", "before", "after", "imports"))
+    fields = Fields(scope.findings, node, "`dependencies`", DEPENDENCY)
     image = _source_image(scope, fields, ("image", "from"), "a dependency")
     position = _position(fields, "a dependency")
     injections: list[Injection] = []
@@ -71,24 +68,24 @@ def decode_dependency(scope: Scope, node: Node) -> Dependency | None:
 
 
 def _injection(scope: Scope, node: Node) -> Injection | None:
-    fields = Fields(scope.findings, node, "`dependencies.imports`", ("type", "targetEnv", "targetBuildArg"))
+    fields = Fields(scope.findings, node, "`dependencies.imports`", (*INJECTION, "targetBuildArg"))
     if fields.has("targetBuildArg"):
         hint = "images without a Dockerfile take `targetEnv`"
         scope.findings.add(fields.key("targetBuildArg"), "`targetBuildArg` is for images with a Dockerfile", hint)
     missing = [name for name in ("type", "targetEnv") if not fields.has(name) and not fields.has("targetBuildArg")]
     for name in missing:
         scope.findings.add(node, f"`{name}` is required in `dependencies.imports`")
-    kind = fields.choice("type", _TYPES)
+    kind = fields.choice("type", INJECTION["type"].choices)
     target = fields.text("targetEnv")
     if target and not _VARIABLE.fullmatch(target):
         scope.findings.add(fields.value("targetEnv") or node, f"`targetEnv: {target}` cannot name a variable")
-    return Injection(kind, target) if kind and target else None  # type: ignore[arg-type] # `choice` gives one of _TYPES
+    return Injection(kind, target) if kind and target else None  # type: ignore[arg-type] # `choice` gives one of them
 
 
 def decode_mount(scope: Scope, node: Node) -> MountPoint | None:
     """One mount; None where a mistake leaves nothing to check further."""
     findings = scope.findings
-    fields = Fields(findings, node, "`mount`", ("to", "from", "fromPath"))
+    fields = Fields(findings, node, "`mount`", MOUNT)
     origin = fields.exactly_one(("from", "fromPath"), "a mount")
     if not fields.has("to"):
         findings.add(fields.key("to"), "`to` is required in `mount`", "write the absolute path inside the build container")

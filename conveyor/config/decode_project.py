@@ -12,6 +12,18 @@ from conveyor.config.findings import Findings
 from conveyor.config.models import GitWorktree
 from conveyor.config.nodes import Node
 from conveyor.config.scalars import integer
+from conveyor.config.tables.project import (
+    BUILD,
+    CLEANUP,
+    CLEANUP_FLAGS,
+    DEPLOY,
+    GIT_WORKTREE,
+    HELM_CHART_CONFIG,
+    KEEP_POLICY,
+    LIMIT,
+    PROJECT,
+    REFERENCES,
+)
 
 if TYPE_CHECKING:
     from stapel.image_spec import ImageSpec
@@ -34,13 +46,12 @@ class Settings:
 
 def decode_project(findings: Findings, document: Node) -> Settings:
     """Of the document with `configVersion`."""
-    known = ("configVersion", "project", "build", "cleanup", "deploy", "gitWorktree")
-    fields = Fields(findings, document, "the project document", known, ("includes",))
+    fields = Fields(findings, document, "the project document", PROJECT, ("includes",))
     _check_version(fields)
     cache_version = platform = ""
     image_spec = None
     if node := fields.map_node("build"):
-        build = Fields(findings, node, "`build`", ("cacheVersion", "platform", "staged", "imageSpec"))
+        build = Fields(findings, node, "`build`", BUILD)
         cache_version, platform = build.text("cacheVersion"), one_platform(build)
         build.flag("staged")
         if spec := build.map_node("imageSpec"):
@@ -84,39 +95,36 @@ def _git_worktree(fields: Fields) -> GitWorktree:
     node = fields.map_node("gitWorktree")
     if node is None:
         return GitWorktree()
-    known = ("forceShallowClone", "allowUnshallow", "allowFetchOriginBranchesAndTags")
-    worktree = Fields(fields.findings, node, "`gitWorktree`", known)
-    return GitWorktree(worktree.flag(known[0]), worktree.flag(known[1], True), worktree.flag(known[2], True))
+    worktree = Fields(fields.findings, node, "`gitWorktree`", GIT_WORKTREE)
+    return GitWorktree(
+        worktree.flag("forceShallowClone"),
+        worktree.flag("allowUnshallow", True),
+        worktree.flag("allowFetchOriginBranchesAndTags", True),
+    )
 
 
 def _check_deploy(findings: Findings, node: Node) -> None:
     texts, flags = ("helmChartDir", "helmRelease", "namespace"), ("helmReleaseSlug", "namespaceSlug")
-    deploy = Fields(findings, node, "`deploy`", (*texts, *flags, "helmChartConfig"))
+    deploy = Fields(findings, node, "`deploy`", DEPLOY)
     for name in texts:
         if deploy.has(name) and not deploy.text(name, "-"):
             findings.add(deploy.key(name), f"`{name}` is empty", "remove it")
     for name in flags:
         deploy.flag(name)
     if chart := deploy.map_node("helmChartConfig"):
-        Fields(findings, chart, "`helmChartConfig`", ("appVersion",)).text("appVersion")
+        Fields(findings, chart, "`helmChartConfig`", HELM_CHART_CONFIG).text("appVersion")
 
 
 def _check_cleanup(findings: Findings, node: Node) -> None:
-    flags = (
-        "disable",
-        "disableKubernetesBasedPolicy",
-        "disableGitHistoryBasedPolicy",
-        "disableBuiltWithinLastNHoursPolicy",
-    )
-    cleanup = Fields(findings, node, "`cleanup`", (*flags, "keepImagesBuiltWithinLastNHours", "keepPolicies"))
-    for name in flags:
+    cleanup = Fields(findings, node, "`cleanup`", CLEANUP)
+    for name in CLEANUP_FLAGS:
         cleanup.flag(name)
     cleanup.whole("keepImagesBuiltWithinLastNHours", 2, least=0)
     for item in cleanup.map_nodes("keepPolicies"):
-        policy = Fields(findings, item, "`keepPolicies`", ("references", "imagesPerReference"))
+        policy = Fields(findings, item, "`keepPolicies`", KEEP_POLICY)
         references = policy.map_node("references")
         if references:
-            fields = Fields(findings, references, "`references`", ("tag", "branch", "limit"))
+            fields = Fields(findings, references, "`references`", REFERENCES)
             if given := fields.exactly_one(("tag", "branch"), "`references`"):
                 fields.text(given)
             _check_limit(findings, fields.map_node("limit"), "`limit`")
@@ -128,7 +136,7 @@ def _check_cleanup(findings: Findings, node: Node) -> None:
 def _check_limit(findings: Findings, node: Node | None, title: str) -> None:
     if node is None:
         return
-    fields = Fields(findings, node, title, ("last", "in", "operator"))
+    fields = Fields(findings, node, title, LIMIT)
     fields.whole("last", -1, least=-1)
     fields.choice("operator", ("And", "Or"))
     duration = fields.value("in")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from conveyor.config.findings import Findings
 from conveyor.config.nodes import Node
@@ -22,11 +22,14 @@ class Fields:
         findings: Findings,
         node: Node,
         title: str,
-        known: Sequence[str],
+        known: Collection[str],
         unsupported: Sequence[str] = (),
         forbidden: str = "",
     ) -> None:
-        """Of a map; `unsupported` fields are known and get an error of their own, as do all others with `forbidden`."""
+        """Of a map; `known` is a table of `conveyor.config.tables`.
+
+        `unsupported` fields are known and get an error of their own, as do all others with `forbidden`.
+        """
         self.findings = findings
         self.node = node
         self._entries = merged_entries(findings, node)

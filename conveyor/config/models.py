@@ -14,6 +14,7 @@ from conveyor.errors import Place
 
 if TYPE_CHECKING:  # few projects have one, and making the classes takes its time
     from conveyor.config.secret import Secret
+    from conveyor.gitrepo.remote_source import RemoteSource
     from stapel.image_spec import ImageSpec
 
 UserStageName = Literal["beforeInstall", "install", "beforeSetup", "setup"]
@@ -30,7 +31,10 @@ class PathFilter:
 
 @dataclass(frozen=True, slots=True)
 class GitMapping:
-    """A local mapping: files of the commit below `add` (relative to the project directory) laid at `to`."""
+    """Files of the commit below `add` (relative to the project directory) laid at `to`.
+
+    With `remote` they are those of another repository, and `add` is relative to its root.
+    """
 
     place: Place
     add: str
@@ -40,6 +44,7 @@ class GitMapping:
     paths: PathFilter = PathFilter()
     stage_dependencies: Mapping[UserStageName, tuple[str, ...]] = field(default_factory=dict)
     overwrites_changed: bool = False  # whether a delta replaces files that commands have changed since git laid them
+    remote: RemoteSource | None = None
 
 
 @dataclass(frozen=True, slots=True)

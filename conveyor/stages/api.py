@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from conveyor.config.models import Image, Project, UserStageName
-from conveyor.gitrepo.api import Repository
+from conveyor.gitrepo.api import Remotes, Repository
 from conveyor.keys.key import Part
 from conveyor.storage.facts import MappingFacts
 from conveyor.storage.selection import StoredStage
@@ -79,6 +79,7 @@ class Context:
     below: Below
     others: Others
     engine: Engine  # to read the files of stored stages, never to build
+    remotes: Remotes | None = None  # where mappings name other repositories
 
 
 @dataclass(frozen=True, slots=True)

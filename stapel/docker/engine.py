@@ -87,6 +87,10 @@ class DockerEngine:
             return f"the Docker Engine speaks API {version.get('ApiVersion')}; 1.40 (Docker 19.03) or newer is needed"
         return ""
 
+    def describe(self) -> str:
+        """See `Engine`."""
+        return f"Docker Engine {ask_version(self._clients).get('Version')} at {self._clients.endpoint}"
+
     def platform(self) -> str:
         """See `Engine`."""
         with self._lock:
@@ -115,14 +119,6 @@ class DockerEngine:
                     hint="name an image, or a digest, of this platform",
                 )
         return DockerHeld(found["Id"], DockerImage(self._clients, found).config)
-
-    def find_base(self, reference: str) -> ImageView | None:
-        """The image that the engine has by this name; None where it has none, or where no engine answers."""
-        try:
-            found = inspect_image(self._clients, reference)
-        except StapelError:
-            return None
-        return DockerImage(self._clients, found) if found is not None else None
 
     def hold(self, image: ImageView | None) -> DockerHeld:
         """See `Engine`. What a registry has is pulled by the engine, and where that cannot reach it, brought by us."""
@@ -274,6 +270,20 @@ def open_images(repository: str, docker_config: str | None = None) -> Iterator[D
     clients = Clients(docker_config)
     try:
         yield DockerImages(repository, clients)
+    finally:
+        clients.close()
+
+
+@contextmanager
+def open_base(reference: str, docker_config: str | None = None) -> Iterator[ImageView | None]:
+    """The image that the engine has by this name; None where it has none, or where no engine answers."""
+    clients = Clients(docker_config)
+    try:
+        try:
+            found = inspect_image(clients, reference)
+        except StapelError:
+            found = None
+        yield DockerImage(clients, found) if found is not None else None
     finally:
         clients.close()
 

@@ -6,6 +6,7 @@ Apart from the engine's door because a run that has nothing to build never comes
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -22,9 +23,10 @@ from stapel.sandbox.cell import Cell, CellError, Cells
 from stapel.sandbox.cleaner import Cleaner
 from stapel.sandbox.filling import fill
 from stapel.sandbox.held import SandboxHeld
+from stapel.sandbox.records import Layer
 from stapel.sandbox.runs import Runs
 from stapel.sandbox.steps import Steps
-from stapel.sandbox.store import Layer, Store
+from stapel.sandbox.store import Store
 from stapel.sandbox.tree import SandboxTree
 
 if TYPE_CHECKING:
@@ -90,10 +92,15 @@ class Builds:
 
     def run(self, on: SandboxHeld, command: Sequence[str]) -> int:
         """The image's own program on the user's terminal; its exit status. What it changes is thrown away."""
-        from stapel.sandbox.program import find_program
+        from stapel.sandbox.program import MISSING_STATUS, find_program, is_missing
 
         with self.tree(on) as tree:
             program = find_program(on.config, command, tree)
+            name, path = program.name, program.environment["PATH"]
+            if is_missing(name, path, program.directory, tree):
+                where = "" if "/" in name else f" in its PATH ({path})"
+                sys.stderr.write(f"the image has no program {name}{where}\n")
+                return MISSING_STATUS
             directory = Places(tree).directory(program.directory.strip("/").encode())
             is_there = not directory or tree.stat(directory) is not None
         if is_there:

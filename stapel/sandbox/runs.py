@@ -22,6 +22,7 @@ from stapel.sandbox.held import SandboxHeld
 from stapel.sandbox.runners import Runner
 from stapel.sandbox.seccomp import compile_rules, runtime_rules
 from stapel.sandbox.store import Store
+from stapel.sandbox.stubs import make_stub
 from stapel.script import ENTRYPOINT, ROOT, ScriptCall, entrypoint_arguments
 from stapel.toolchain import make_tools
 
@@ -154,7 +155,7 @@ class Runs:
         request = {
             "runner": self._runner.path,
             "rules": None if self._runner.name == "bubblewrap" else runtime_rules(),
-            "stub": os.fsencode(self._store.stub(points)),
+            "stub": os.fsencode(make_stub(self._store, points)),
             "mounts": [
                 (os.fsencode(source), os.fsencode(target.strip("/")), read_only)
                 for source, target, read_only in sorted(mounts, key=lambda item: item[1].count("/"))

@@ -16,6 +16,7 @@ from typing import Literal
 
 from conveyor.config.giterminism.wording import say_file, say_files, say_refusal, show_text, suggest_lines
 from conveyor.errors import GiterminismError, Place, Problem
+from conveyor.gitrepo.api import ChangeKind
 
 DEFAULT_FILE = "werf-giterminism.yaml"
 
@@ -38,8 +39,6 @@ Directive = Literal[
     "helm.allowUncommittedFiles",
     "includes.allowIncludesUpdate",
 ]
-
-ChangeKind = Literal["untracked", "modified", "staged", "deleted", "submodule"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +122,7 @@ class Refusals:
         for (subject, untracked), files in self._files.items():
             texts.append(say_files(subject, untracked, files))
         texts += [str(problem) for problem in others]
-        count = len(texts) - len(others)
+        count = len(self._problems) + sum(map(len, self._files.values()))
         head = f"{count} refusals, for only what is in the commit is built:\n" if len(texts) > 1 else ""
         raise GiterminismError(
             head + "\n".join(texts),
@@ -134,7 +133,8 @@ class Refusals:
     def _ways_out(self) -> str:
         ways = []
         if self._files:
-            ways.append("git add and git commit the files, or build the work tree as it is with --dev")
+            ignore = ", or list what is no input in .gitignore" if any(untracked for _, untracked in self._files) else ""
+            ways.append(f"git add and git commit the files{ignore}; or build the work tree as it is with --dev")
         if self._lines:
             by_directive: dict[str, list[str]] = {}
             for directive, value in self._lines:

@@ -35,6 +35,11 @@ def matches_paths(globs: Sequence[str], path: str) -> bool:
     return "" in chosen or compile_matcher(chosen, ()).matches(cleaned)
 
 
+def clean_globs(globs: Sequence[str]) -> tuple[str, ...]:
+    """Those of the globs that are relative, as paths of a project are matched with; "." is everything."""
+    return tuple(_clean(glob) or "." for glob in globs if not glob.startswith("/"))
+
+
 def _clean(path: str) -> str:
     return posixpath.normpath(path).strip("/") if path not in ("", ".", "/") else ""
 

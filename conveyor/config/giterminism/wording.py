@@ -133,7 +133,10 @@ def show_text(text: str) -> str:
     """A text from a file as it may be printed: no line ends, no controls of a terminal, no bytes that are no UTF-8."""
     if text.isprintable():
         return text
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape", "surrogatepass").decode()
-        for character in text
-    )
+    return "".join(character if character.isprintable() else _escape(character) for character in text)
+
+
+def _escape(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":
+        return f"\\x{ord(character) - 0xDC00:02x}"  # a byte that is no UTF-8
+    return character.encode("unicode_escape", "surrogatepass").decode()

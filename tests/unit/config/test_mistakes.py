@@ -12,13 +12,13 @@ HEAD = PROJECT + "---\n"
 IMAGE = HEAD + "image: app\nfrom: alpine:3\n"
 OTHER = HEAD + "image: other\nfrom: alpine:3\nshell:\n  install: make\n---\nimage: app\nfrom: alpine:3\n"
 GIT = IMAGE + "git:\n- to: /app\n"
+REMOTE = GIT + "  url: https://example.org/a.git\n"
 IMPORT = OTHER + "import:\n- image: other\n  add: /out\n  after: install\n"
 DEPENDENCY = OTHER + "dependencies:\n- image: other\n  after: install\n"
 
 MISTAKES = [
     # the file
     (PROJECT + "---\nimage: 'a@@\x01'\n", "U+0001", ""),
-    (HEAD + "# ü😀 @@{{ if }}\nimage: a\n", "template actions", ""),
     (IMAGE + "shell:\n  install: [@@a", "not valid YAML", ""),
     (IMAGE + "shell:\n  install: echo@@: b: c\n", "mapping values are not allowed", "quote"),
     (IMAGE + "shell:\n@@\tinstall: b\n", "cannot start any token", "spaces"),
@@ -92,8 +92,8 @@ MISTAKES = [
     (IMAGE + "imageSpec: {@@auther: x}\n", "unknown fields: `auther` in `imageSpec`", "`author`"),
     (IMAGE + "imageSpec: {clearHistory: @@often}\n", "must be true or false", ""),
     (IMAGE + "imageSpec: {config: {@@healtcheck: {}}}\n", "unknown fields: `healtcheck` in `imageSpec.config`", "`healthcheck`"),
-    (IMAGE + "imageSpec: {config: {cmd: @@run me}}\n", "`cmd` in `imageSpec.config` must be a list of texts", "/bin/sh"),
-    (IMAGE + "imageSpec: {config: {entrypoint: @@/run}}\n", "`entrypoint` in `imageSpec.config` must be a list", ""),
+    (IMAGE + "imageSpec: {config: {cmd: @@run me}}\n", "`cmd` in `imageSpec` must be a list of texts", "/bin/sh"),
+    (IMAGE + "imageSpec: {config: {entrypoint: @@/run}}\n", "`entrypoint` in `imageSpec` must be a list", ""),
     (IMAGE + "imageSpec: {config: {@@env: {A=B: c}}}\n", "cannot name a variable", ""),
     (IMAGE + "imageSpec: {config: {@@labels: {'': c}}}\n", "a label needs a name", ""),
     (IMAGE + "imageSpec: {config: {expose: [80, @@http]}}\n", "`expose: http` is not a port", ""),
@@ -167,7 +167,16 @@ MISTAKES = [
     (GIT + "  stageDependencies:\n    @@instal: a\n", "unknown fields: `instal`", "`install`"),
     (GIT + "  stageDependencies:\n    setup: @@/a\n", "must be relative", ""),
     (GIT + "  onChanged: @@ignore\n", "must be one of `fail`, `overwrite`", ""),
-    (GIT + "  @@url: https://example.org/a.git\n", "`url` in `git` (a remote mapping) is not supported yet", ""),
+    (GIT + "  url: @@https://\n", "the host is missing", "as `git clone` takes it"),
+    (GIT + "  url: @@ext::sh -c true\n", "helpers (`name::address`) are not used", ""),
+    (GIT + "  url: @@s3://bucket/a\n", "`s3://` is not an address that is fetched from", ""),
+    (GIT + "  url: @@https://t0ken@\n", "`url: https://`: the host is missing", ""),
+    (REMOTE + "  tag: v1\n  @@branch: main\n", "at most one of `branch`, `tag` and `commit`", "remove the others"),
+    (REMOTE + "  commit: @@deadbeef\n", "is not the id of a commit", "`git rev-parse`"),
+    (REMOTE + "  tag: @@a..b\n", "`tag: a..b` is not a name that git allows", ""),
+    (REMOTE + "  basicAuth: @@{username: a}\n", "`basicAuth` needs `password`", "`password: {env: NAME}`"),
+    (REMOTE + "  basicAuth: {password: {env: A, @@value: b}}\n", "`password` takes exactly one of", "remove the others"),
+    (GIT + "  url: git@example.org:a/b\n  @@basicAuth: {password: {env: A}}\n", "is for https and http addresses", "agent"),
     (GIT + "  @@branch: main\n", "`branch` in `git` is for remote mappings", ""),
     (GIT + "- @@add: /x\n  to: /app/\n", "Conflict between imports!", "another `to`"),
     # shell

@@ -103,7 +103,7 @@ def test_all_refusals_are_told_at_once_with_both_ways_out():
         refusals.refuse_file(f".werf/{name}.tmpl", "untracked", "werf config templates", "config.allowUncommittedTemplates")
     refusals.refuse_file("src/x", "deleted", "", None, "image app")
     message, hint = told(refusals, Problem(HERE, "something else"))
-    assert message.splitlines()[0].startswith("5 refusals")
+    assert message.splitlines()[0].startswith("6 refusals")
     assert '"mount { fromPath: /cache[1], ... }" not allowed by giterminism' in message
     assert '"mount { from: build_dir, ... }" not allowed by giterminism' in message
     assert 'unable to read werf config: the file "werf.yaml" must be committed: it has changes' in message

@@ -1,0 +1,568 @@
+"""Templates and data to text, with Go's ways: what is evaluated when, what a missing value does, what fails and where.
+
+A value here is one of `values`, with two that mean nothing: None is nil held by a map or a list, MISSING is no value at
+all. The value of a whole pipeline is never None: it becomes MISSING, as Go unpacks it.
+
+`_node` is the part of the template that was looked at last, for that is the one which Go's errors name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from .errors import Spot, TemplateError, spot_of_node
+from .functions import GO_TYPES, Function, FunctionError, Library
+from .nodes import (
+    Action,
+    Block,
+    Break,
+    Call,
+    Chain,
+    Command,
+    Continue,
+    Dot,
+    Field,
+    Identifier,
+    If,
+    Literal,
+    Nil,
+    Node,
+    Overflow,
+    Pipe,
+    Range,
+    Template,
+    Text,
+    Variable,
+    With,
+)
+from .parser import parse
+from .printing import print_value
+from .values import (
+    MISSING,
+    AnyMap,
+    Int32,
+    Int64,
+    Object,
+    TypedMap,
+    Uint8,
+    Uint32,
+    Uint64,
+    Value,
+    elem_type,
+    go_type,
+    is_true,
+    sorted_items,
+)
+
+MAX_STEPS: Final = 500_000
+MAX_WRITTEN: Final = 64 << 20
+MAX_DEPTH: Final = 100
+_ELEMENTS_OF_A_STEP: Final = 8
+
+_GOES_ON, _BREAKS, _CONTINUES = range(3)
+_NO_FINAL: Final = object()  # a command that stands first in its pipeline
+_EXACT: Final[dict[str, type]] = {
+    "string": str,
+    "int": int,
+    "bool": bool,
+    "float64": float,
+    "dict": dict,
+    "list": list,
+    "int64": Int64,
+}
+_WHOLE: Final[dict[str, type[int]]] = {
+    "int": int,
+    "int64": Int64,
+    "int32": Int32,
+    "uint8": Uint8,
+    "uint32": Uint32,
+    "uint64": Uint64,
+}
+
+
+class Run:
+    """One rendering: the templates, and what has been used of its bounds. It is the `Runtime` of functions."""
+
+    def __init__(
+        self,
+        library: Library,
+        *,
+        main: str,
+        loose: bool,
+        read_environment: Callable[[str], str | None],
+        log: Callable[[str], None],
+    ) -> None:
+        self.loose = loose
+        self.read_environment = read_environment
+        self.log = log
+        self.library = library
+        self.main = main
+        self.templates: dict[str, Template] = {}
+        self.steps = 0
+        self.written = 0
+        self._depth = 0
+        self._expanded: dict[str, tuple[str, dict[str, Template]]] = {}
+
+    def parse(self, source: str, file: str) -> None:
+        """Add the templates of a text. One that is blank never replaces another of its name. Raises TemplateError."""
+        self._add(parse(source, file, self.library, self._nearest_function))
+
+    def _add(self, templates: dict[str, Template]) -> None:
+        for name, template in templates.items():
+            if name not in self.templates or not template.is_blank():
+                self.templates[name] = template
+
+    def include(self, name: str, data: Value) -> str:
+        """Render the template of that name to a text of its own."""
+        template = self.templates.get(name)
+        if template is None:
+            raise FunctionError(
+                f'template: no template "{name}" associated with template "{self.main}"', hint=self.nearest_template(name)
+            )
+        return self.execute(template, data)
+
+    def expand(self, source: str, data: Value) -> str:
+        """Parse a text as a template and render it; what it defines stays."""
+        found = self._expanded.get(source)
+        if found is None:
+            from zlib import adler32
+
+            name = f"tpl-{adler32(source.encode('utf-8', 'surrogateescape'))}"
+            self.steps += len(source) // 64
+            found = name, parse(source, name, self.library, self._nearest_function)
+            self._expanded[source] = found
+        self._add(found[1])
+        return self.execute(found[1][found[0]], data)
+
+    def execute(self, template: Template, data: Value) -> str:
+        """Render a template. Raises TemplateError."""
+        out: list[str] = []
+        self.enter(template, data, out)
+        return "".join(out)
+
+    def enter(self, template: Template, data: Value, out: list[str]) -> None:
+        """Run a template, its text added to `out`. Raises TemplateError; FunctionError where it is nested too deep."""
+        if self._depth >= MAX_DEPTH:
+            raise FunctionError(f"templates call one another more than {MAX_DEPTH} deep")
+        self._depth += 1
+        try:
+            _Walk(self, template, MISSING if data is None else data, out).start()
+        finally:
+            self._depth -= 1
+
+    def nearest_template(self, name: str) -> str:
+        """A hint with the template that `name` may have meant."""
+        from conveyor.config.suggestions import did_you_mean
+
+        return did_you_mean(name, self.templates)
+
+    def _nearest_function(self, name: str) -> str:
+        from conveyor.config.suggestions import did_you_mean
+
+        return did_you_mean(name, sorted(self.library.names()))
+
+
+class _Walk:
+    """One execution of one template: its variables, the part that was looked at last."""
+
+    __slots__ = ("_elements", "_node", "_out", "_run", "_template", "_trail", "_variables")
+
+    def __init__(self, run: Run, template: Template, data: Value, out: list[str]) -> None:
+        self._run = run
+        self._template = template
+        self._out = out
+        self._node: Node | None = None
+        self._variables: dict[str, list[Value]] = {"$": [data]}
+        self._trail: list[str] = []
+        self._elements: dict[str, str] = {}
+
+    def start(self) -> None:
+        """Walk the whole template."""
+        try:
+            self._walk(self._variables["$"][0], self._template.body)
+        except RecursionError:
+            raise self._error("nested too deep") from None
+
+    # Errors
+
+    def _spot(self, then: str = "") -> Spot:
+        template = self._template
+        node = self._node
+        return spot_of_node(
+            template.file, template.source, node.position if node else 0, template.name, str(node or ""), then
+        )
+
+    def _error(self, message: str, hint: str = "") -> TemplateError:
+        return TemplateError(message, spots=(self._spot(),), hint=hint)
+
+    def _charge(self, steps: int) -> None:
+        run = self._run
+        run.steps += steps
+        if run.steps > MAX_STEPS:
+            raise self._error(f"the templates took more than {MAX_STEPS} steps")
+        if run.written > MAX_WRITTEN:
+            raise self._error(f"the templates made more than {MAX_WRITTEN} bytes of text")
+
+    # Nodes
+
+    def _walk(self, dot: Value, block: Block) -> int:
+        """Go through a block; whether it went through, or met a `break` or `continue`."""
+        run = self._run
+        out = self._out
+        for node in block:
+            run.steps += 1
+            kind = type(node)
+            if kind is Text:
+                text = node.text  # type: ignore[attr-defined]
+                run.written += len(text)
+                out.append(text)
+                continue
+            self._node = node
+            if run.steps > MAX_STEPS or run.written > MAX_WRITTEN:
+                self._charge(0)
+            if isinstance(node, Action):
+                value = self._pipeline(dot, node.pipe)
+                if not node.pipe.variables:
+                    self._print(value)
+            elif isinstance(node, (If, With)):
+                signal = self._branch(dot, node)
+                if signal:
+                    return signal
+            elif isinstance(node, Range):
+                signal = self._range(dot, node)
+                if signal:
+                    return signal
+            elif isinstance(node, Call):
+                self._call_template(dot, node)
+            elif isinstance(node, Break):
+                return _BREAKS
+            elif isinstance(node, Continue):
+                return _CONTINUES
+        return _GOES_ON
+
+    def _print(self, value: Value) -> None:
+        if type(value) is not str:
+            if value is MISSING:
+                value = "<no value>"
+            else:
+                try:
+                    value = print_value(value)
+                except FunctionError as error:
+                    raise self._error(str(error)) from None
+        self._run.written += len(value)
+        self._out.append(value)
+
+    def _branch(self, dot: Value, node: If | With) -> int:
+        mark = len(self._trail)
+        value = self._pipeline(dot, node.pipe)
+        signal = _GOES_ON
+        if is_true(value):
+            signal = self._walk(value if type(node) is With else dot, node.body)
+        elif node.otherwise is not None:
+            signal = self._walk(dot, node.otherwise)
+        self._pop(mark)
+        return signal
+
+    def _range(self, dot: Value, node: Range) -> int:
+        mark = len(self._trail)
+        pipe = node.pipe
+        value = self._pipeline(dot, pipe)
+        pairs: Sequence[tuple[Value, Value]] | enumerate[Value] | zip[tuple[Value, Value]]
+        if isinstance(value, list):
+            pairs = enumerate(tuple(value))
+        elif isinstance(value, (dict, AnyMap)):
+            self._charge(len(value) // _ELEMENTS_OF_A_STEP)
+            pairs = sorted_items(value)
+        elif isinstance(value, int) and not isinstance(value, bool):
+            if len(pipe.variables) > 1:
+                raise self._error(f"can't use {value} to iterate over more than one variable")
+            numbers = range(value) if type(value) is int else map(type(value), range(value))
+            pairs = zip(iter(lambda: MISSING, None), numbers, strict=False)
+        elif value is MISSING:
+            pairs = ()
+        else:
+            raise self._error(f"range can't iterate over {print_value(value)[:1000]}")
+        outer = self._elements
+        ran = False
+        signal = _GOES_ON
+        inside = len(self._trail)
+        for key, element in pairs:
+            if not ran:
+                ran = True
+                static = elem_type(value)
+                self._elements = {**outer, ".": static, **({pipe.variables[-1]: static} if pipe.variables else {})}
+            self._run.steps += 1
+            if pipe.variables:
+                self._set_loop_variables(pipe, key, element)
+            signal = self._walk(element, node.body)
+            self._pop(inside)
+            if signal == _BREAKS:
+                break
+        self._elements = outer
+        if not ran and node.otherwise is not None:
+            signal = self._walk(dot, node.otherwise)
+            self._pop(mark)
+            return signal
+        self._pop(mark)
+        return _GOES_ON
+
+    def _set_loop_variables(self, pipe: Pipe, key: Value, element: Value) -> None:
+        names = pipe.variables
+        if pipe.assigns:
+            if len(names) > 1:
+                self._assign(names[0], key)
+            self._assign(names[-1], element)
+            return
+        if len(names) > 1:
+            self._variables[names[0]][-1] = key
+        self._variables[names[-1]][-1] = element
+
+    def _call_template(self, dot: Value, node: Call) -> None:
+        run = self._run
+        template = run.templates.get(node.name)
+        if template is None:
+            raise self._error(f'template "{node.name}" not defined', run.nearest_template(node.name))
+        data = self._pipeline(dot, node.pipe) if node.pipe else MISSING
+        try:
+            run.enter(template, data, self._out)
+        except FunctionError as error:
+            self._node = node
+            raise self._error(str(error)) from None
+
+    # Variables
+
+    def _pop(self, mark: int) -> None:
+        trail = self._trail
+        while len(trail) > mark:
+            self._variables[trail.pop()].pop()
+
+    def _push(self, name: str, value: Value) -> None:
+        self._variables.setdefault(name, []).append(value)
+        self._trail.append(name)
+
+    def _assign(self, name: str, value: Value) -> None:
+        held = self._variables.get(name)
+        if not held:
+            raise self._error(f"undefined variable: {name}")
+        held[-1] = value
+
+    # Pipelines
+
+    def _pipeline(self, dot: Value, pipe: Pipe) -> Value:
+        self._node = pipe
+        value: Value = _NO_FINAL
+        for command in pipe.commands:
+            value = self._command(dot, command, value)
+            if value is None:
+                value = MISSING
+        for name in pipe.variables:
+            if pipe.assigns:
+                self._assign(name, value)
+            else:
+                self._push(name, value)
+        return value
+
+    def _command(self, dot: Value, command: Command, final: Value) -> Value:
+        arguments = command.arguments
+        first = arguments[0]
+        if isinstance(first, Identifier):
+            return self._function(dot, first, command, arguments, final)
+        if isinstance(first, (Field, Variable, Chain)):
+            return self._chain(dot, first, arguments, final)
+        if isinstance(first, Pipe):
+            self._refuse_arguments(arguments, final)
+            return self._pipeline(dot, first)
+        self._node = first
+        self._refuse_arguments(arguments, final)
+        if isinstance(first, Dot):
+            return dot
+        if isinstance(first, Literal):
+            return self._constant(first)
+        raise self._error("nil is not a command")
+
+    def _constant(self, literal: Literal) -> Value:
+        if type(literal.value) is Overflow:
+            raise self._error(f"{literal.text} overflows int")
+        return literal.value
+
+    def _refuse_arguments(self, arguments: Sequence[Node], final: Value) -> None:
+        if len(arguments) > 1 or final is not _NO_FINAL:
+            raise self._error(f"can't give argument to non-function {arguments[0]}")
+
+    # Fields
+
+    def _chain(self, dot: Value, node: Field | Variable | Chain, arguments: Sequence[Node], final: Value) -> Value:
+        """A chain of fields; a method at its end gets the arguments, the first of which is the chain itself."""
+        self._node = node
+        names = node.names
+        static = ""
+        if isinstance(node, Field):
+            receiver = dot
+            static = self._elements.get(".", "") if self._elements else ""
+        elif isinstance(node, Variable):
+            held = self._variables.get(node.name)
+            if not held:
+                raise self._error(f"undefined variable: {node.name}")
+            receiver = held[-1]
+            if not names:
+                self._refuse_arguments(arguments or (node,), final)
+                return receiver
+            static = self._elements.get(node.name, "") if self._elements else ""
+        else:
+            if isinstance(node.start, Nil):
+                raise self._error(f"indirection through explicit nil in {node}")
+            receiver = self._argument(dot, "value", node.start)
+        last = len(names) - 1
+        for index, name in enumerate(names):
+            here, passed = (arguments, final) if index == last else ((), _NO_FINAL)
+            if type(receiver) is dict or isinstance(receiver, (AnyMap, TypedMap)):
+                if len(here) > 1 or passed is not _NO_FINAL:
+                    raise self._error(f"{name} is not a method but has arguments")
+                static = elem_type(receiver)
+                receiver = receiver.get(name, MISSING)
+            elif receiver is MISSING:
+                return MISSING
+            elif receiver is None:
+                raise self._error(f"nil pointer evaluating interface {{}}.{name}")
+            else:
+                receiver = self._member(dot, receiver, static, name, node, here, passed)
+                static = ""
+        return receiver
+
+    def _member(
+        self, dot: Value, receiver: Value, static: str, name: str, node: Node, arguments: Sequence[Node], final: Value
+    ) -> Value:
+        hint = ""
+        if isinstance(receiver, Object):
+            method = receiver.methods().get(name)
+            if method is not None:
+                return self._call(dot, method, node, name, arguments, final)
+            fields = receiver.fields()
+            if name in fields:
+                if len(arguments) > 1 or final is not _NO_FINAL:
+                    raise self._error(f"{name} has arguments but cannot be invoked as function")
+                return fields[name]
+            from conveyor.config.suggestions import did_you_mean
+
+            hint = did_you_mean(name, [*receiver.methods(), *fields])
+        raise self._error(f"can't evaluate field {name} in type {static or go_type(receiver)}", hint)
+
+    # Functions
+
+    def _function(self, dot: Value, node: Identifier, command: Node, arguments: Sequence[Node], final: Value) -> Value:
+        self._node = node
+        name = node.name
+        if name == "and" or name == "or":
+            return self._and_or(dot, name, arguments, final)
+        return self._call(dot, self._run.library.find(name), command, name, arguments, final)
+
+    def _and_or(self, dot: Value, name: str, arguments: Sequence[Node], final: Value) -> Value:
+        """Evaluates no more than it needs: the value of the first argument that decides, else of the last."""
+        if len(arguments) < 2 and final is _NO_FINAL:
+            raise self._error(f"wrong number of args for {name}: want at least 1 got 0")
+        value: Value = MISSING
+        for argument in arguments[1:]:
+            value = self._argument(dot, "value", argument)
+            if is_true(value) == (name == "or"):
+                return value
+        return value if final is _NO_FINAL else final
+
+    def _call(self, dot: Value, function: Function, node: Node, name: str, arguments: Sequence[Node], final: Value) -> Value:
+        kinds = function.kinds
+        fixed = len(kinds)
+        given = max(len(arguments) - 1, 0)
+        total = given if final is _NO_FINAL else given + 1
+        if function.rest:
+            if total < fixed:
+                raise self._error(f"wrong number of args for {name}: want at least {fixed} got {given}")
+        elif total != fixed:
+            raise self._error(f"wrong number of args for {name}: want {fixed} got {total}")
+        values: list[Value] = [self._run] if function.runtime else []
+        for index in range(given):
+            kind = kinds[index] if index < fixed else function.rest
+            values.append(self._argument(dot, kind, arguments[index + 1]))
+        if final is not _NO_FINAL:
+            values.append(self._checked(final, kinds[given] if given < fixed else function.rest))
+        try:
+            result = function.call(*values)
+        except FunctionError as error:
+            self._node = node
+            raise self._error(f"error calling {name}: {error}", error.hint) from None
+        except TemplateError as error:
+            self._node = node
+            spots = (self._spot(f"error calling {name}: "), *error.spots)
+            raise TemplateError(error.cause, spots=spots, hint=error.hint) from None
+        except RecursionError:
+            self._node = node
+            raise self._error(f"error calling {name}: a value is nested too deep, or holds itself") from None
+        if type(result) is str:
+            self._run.written += len(result)
+        elif isinstance(result, (list, dict)):
+            self._run.steps += len(result) // _ELEMENTS_OF_A_STEP
+        self._run.steps += 1
+        return result
+
+    # Arguments
+
+    def _argument(self, dot: Value, kind: str, node: Node) -> Value:
+        """The value of an argument, checked to be what the parameter takes."""
+        self._node = node
+        if isinstance(node, (Field, Variable, Chain)):
+            return self._checked(self._chain(dot, node, (), _NO_FINAL), kind)
+        if isinstance(node, Pipe):
+            return self._checked(self._pipeline(dot, node), kind)
+        if isinstance(node, Literal):
+            return self._literal(node, kind)
+        if isinstance(node, Dot):
+            return self._checked(dot, kind)
+        if isinstance(node, Identifier):
+            return self._checked(self._function(dot, node, node, (), _NO_FINAL), kind)
+        if kind == "value":
+            return MISSING
+        if not _can_be_nil(kind):
+            raise self._error(f"cannot assign nil to {GO_TYPES.get(kind, kind)}")
+        return None
+
+    def _literal(self, node: Literal, kind: str) -> Value:
+        if kind == "any" or kind == "value":
+            return self._constant(node)
+        value = node.value
+        if kind == "string":
+            if type(value) is str:
+                return value
+            raise self._error(f"expected string; found {node}")
+        if kind == "bool":
+            if type(value) is bool:
+                return value
+            raise self._error(f"expected bool; found {node}")
+        if kind in _WHOLE:
+            if node.whole is not None:
+                return _WHOLE[kind](node.whole)
+            raise self._error(f"expected {'unsigned ' if kind.startswith('u') else ''}integer; found {node}")
+        if kind == "float64":
+            if node.real is not None:
+                return node.real
+            raise self._error(f"expected float; found {node}")
+        raise self._error(f"can't handle {node} for arg of type {GO_TYPES.get(kind, kind)}")
+
+    def _checked(self, value: Value, kind: str) -> Value:
+        """The value, if a parameter of that kind takes it."""
+        if kind == "any":
+            return None if value is MISSING else value
+        if kind == "value" or type(value) is _EXACT.get(kind):
+            return value
+        wanted = GO_TYPES.get(kind, kind)
+        if value is MISSING:
+            if _can_be_nil(kind):
+                return None
+            raise self._error(f"invalid value; expected {wanted}")
+        if value is None:
+            raise self._error(f"wrong type for value; expected {wanted}; got interface {{}}")
+        if go_type(value) != wanted:
+            raise self._error(f"wrong type for value; expected {wanted}; got {go_type(value)}")
+        return value
+
+
+def _can_be_nil(kind: str) -> bool:
+    return kind in ("any", "value", "dict", "list", "strings") or kind.startswith(("*", "[]", "map["))

@@ -1,0 +1,249 @@
+"""JSON as Go's `encoding/json` writes and reads it."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from conveyor.config.template.functions import FunctionError, check_text
+from conveyor.config.template.number_text import format_float
+from conveyor.config.template.values import Object, TypedList, Value, go_type, raw
+
+_SHORT_ESCAPES = {'"': '\\"', "\\": "\\\\", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+_SPECIAL = re.compile('["\\\\\x00-\x1f\u2028\u2029\ud800-\udfff]')
+_SPECIAL_HTML = re.compile('["\\\\<>&\x00-\x1f\u2028\u2029\ud800-\udfff]')
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_BYTE_THAT_IS_NO_TEXT = re.compile("[\udc80-\udcff]")
+_NUMBER = re.compile(
+    rb"-?(?P<digits>0|[1-9][0-9]*)(?:(?P<point>\.)(?P<fraction>[0-9]+)?)?(?:(?P<exponent>[eE][+-]?)(?P<power>[0-9]+)?)?"
+)
+_SPACE = re.compile(rb"[ \t\r\n]*")
+_PLAIN = re.compile(rb'[^"\\\x00-\x1f]*')
+_ESCAPE = re.compile(rb'\\(?:["\\/bfnrt]|u(?P<digits>[0-9a-fA-F]{0,4}))?')
+_DEEPEST = 10_000
+
+
+class Marshaled(Object):
+    """An object that JSON holds as a string, and YAML as a string or, `plain_in_yaml`, without quotes."""
+
+    __slots__ = ()
+    plain_in_yaml = False
+
+    def marshal_text(self) -> str:
+        """That string."""
+        raise NotImplementedError
+
+
+def encode_json(value: Value, *, indent: str = "", escape_html: bool = True) -> str:
+    """The JSON text of a value, on one line without `indent`.
+
+    Raises FunctionError for what JSON has not: maps with keys of any type, infinity, NaN; and for a text that is too long.
+    """
+    pieces: list[str] = []
+    size = 0
+    for piece in _encoded(value, _SPECIAL_HTML if escape_html else _SPECIAL, "\n" if indent else "", indent):
+        pieces.append(piece)
+        size += len(piece)
+        check_text(size)
+    return "".join(pieces)
+
+
+def decode_json(text: str) -> tuple[Value, str]:
+    """The value of a JSON text, and why it is none.
+
+    Numbers are floats. A text that is no JSON gives nil; of one whose numbers are too large the rest is there.
+    """
+    refused: list[str] = []
+
+    def number(digits: str) -> float | None:
+        value = float(digits)
+        if math.isinf(value):
+            refused.append(digits)
+            return None
+        return value
+
+    text = _BYTE_THAT_IS_NO_TEXT.sub("\ufffd", text)
+    try:
+        value = json.loads(text, parse_int=number, parse_float=number, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, RecursionError):
+            return None, "exceeded max depth"
+        return None, _syntax_error(raw(text))
+    if "\\u" in text:
+        value = _without_surrogates(value)
+    return value, f"json: cannot unmarshal number {refused[0]} into Go value of type float64" if refused else ""
+
+
+def _encoded(value: Value, special: re.Pattern[str], newline: str, indent: str) -> Iterator[str]:
+    if isinstance(value, str):
+        yield _quoted(value, special)
+    elif value is None or (isinstance(value, TypedList) and value.is_nil):
+        yield "null"
+    elif isinstance(value, bool):
+        yield "true" if value else "false"
+    elif isinstance(value, int):
+        yield str(int(value))
+    elif isinstance(value, float):
+        yield _float(value)
+    elif isinstance(value, list):
+        yield from _encoded_list(value, special, newline, indent)
+    elif isinstance(value, Marshaled):
+        yield _quoted(value.marshal_text(), special)
+    elif isinstance(value, Object):
+        yield from _encoded_map(list(value.fields().items()), special, newline, indent)
+    elif isinstance(value, dict):
+        yield from _encoded_map(sorted(value.items(), key=lambda item: raw(item[0])), special, newline, indent)
+    else:
+        raise FunctionError(f"json: unsupported type: {go_type(value)}")
+
+
+def _encoded_list(items: list[Value], special: re.Pattern[str], newline: str, indent: str) -> Iterator[str]:
+    inner = newline + indent
+    yield "["
+    for index, item in enumerate(items):
+        yield "," + inner if index else inner
+        yield from _encoded(item, special, inner, indent)
+    yield newline + "]" if items else "]"
+
+
+def _encoded_map(entries: list[tuple[str, Value]], special: re.Pattern[str], newline: str, indent: str) -> Iterator[str]:
+    inner = newline + indent
+    yield "{"
+    for index, (key, item) in enumerate(entries):
+        yield "," + inner if index else inner
+        yield _quoted(key, special) + (": " if indent else ":")
+        yield from _encoded(item, special, inner, indent)
+    yield newline + "}" if entries else "}"
+
+
+def _quoted(text: str, special: re.Pattern[str]) -> str:
+    return f'"{special.sub(_escape, text)}"'
+
+
+def _escape(match: re.Match[str]) -> str:
+    character = match[0]
+    if "\ud800" <= character <= "\udfff":
+        return "\\ufffd"
+    return _SHORT_ESCAPES.get(character) or f"\\u{ord(character):04x}"
+
+
+def _float(value: float) -> str:
+    if math.isnan(value) or math.isinf(value):
+        raise FunctionError(f"json: unsupported value: {format_float(value)}")
+    if value != 0 and not 1e-6 <= abs(value) < 1e21:
+        return re.sub(r"e-0(\d)\Z", r"e-\1", format_float(value, "e"))
+    return format_float(value, "f")
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(name)
+
+
+def _without_surrogates(value: Any) -> Value:  # noqa: ANN401 - any value of JSON
+    if isinstance(value, str):
+        return _SURROGATE.sub("\ufffd", value)
+    if isinstance(value, list):
+        return [_without_surrogates(item) for item in value]
+    if isinstance(value, dict):
+        return {_without_surrogates(key): _without_surrogates(item) for key, item in value.items()}
+    return value
+
+
+def _syntax_error(data: bytes) -> str:
+    """Go's words for the first place where `data` is no JSON."""
+    at = 0
+    closing: list[bytes] = []
+    want = "value"
+    while True:
+        space = _SPACE.match(data, at)
+        at = space.end() if space else at
+        if at == len(data):
+            return "unexpected end of JSON input"
+        here = data[at : at + 1]
+        if want.endswith("or end") and here == closing[-1]:
+            closing.pop()
+            at, want = at + 1, "end"
+        elif want == "end":
+            if not closing:
+                return _invalid(data, at, "after top-level value")
+            if here == closing[-1]:
+                closing.pop()
+                at += 1
+            elif here == b",":
+                at, want = at + 1, "key" if closing[-1] == b"}" else "value"
+            else:
+                return _invalid(data, at, "after object key:value pair" if closing[-1] == b"}" else "after array element")
+        elif want == "colon":
+            if here != b":":
+                return _invalid(data, at, "after object key")
+            at, want = at + 1, "value"
+        elif want.startswith("key"):
+            if here != b'"':
+                return _invalid(data, at, "looking for beginning of object key string")
+            at, problem = _skip_string(data, at)
+            if problem:
+                return problem
+            want = "colon"
+        elif here in (b"{", b"["):
+            closing.append(b"}" if here == b"{" else b"]")
+            if len(closing) > _DEEPEST:
+                return "exceeded max depth"
+            at, want = at + 1, "key or end" if here == b"{" else "value or end"
+        else:
+            at, problem = _skip_scalar(data, at)
+            if problem:
+                return problem
+            want = "end"
+
+
+def _skip_scalar(data: bytes, at: int) -> tuple[int, str]:
+    here = data[at : at + 1]
+    if here == b'"':
+        return _skip_string(data, at)
+    for word in (b"true", b"false", b"null"):
+        if here == word[:1]:
+            for offset in range(1, len(word)):
+                if data[at + offset : at + offset + 1] != word[offset : offset + 1]:
+                    expected = f"in literal {word.decode()} (expecting '{chr(word[offset])}')"
+                    return at, _invalid(data, at + offset, expected)
+            return at + len(word), ""
+    if here != b"-" and not here.isdigit():
+        return at, _invalid(data, at, "looking for beginning of value")
+    number = _NUMBER.match(data, at)
+    if number is None:
+        return at, _invalid(data, at + 1, "in numeric literal")
+    if number["point"] and number["fraction"] is None:
+        return at, _invalid(data, number.end("point"), "after decimal point in numeric literal")
+    if number["exponent"] and number["power"] is None:
+        return at, _invalid(data, number.end(), "in exponent of numeric literal")
+    return number.end(), ""
+
+
+def _skip_string(data: bytes, at: int) -> tuple[int, str]:
+    at += 1
+    while True:
+        plain = _PLAIN.match(data, at)
+        at = plain.end() if plain else at
+        if at == len(data):
+            return at, "unexpected end of JSON input"
+        if data[at] == 0x22:
+            return at + 1, ""
+        escape = _ESCAPE.match(data, at)
+        if escape is None:
+            return at, _invalid(data, at, "in string literal")
+        if escape.end() == at + 1:
+            return at, _invalid(data, at + 1, "in string escape code")
+        at = escape.end()
+        if escape["digits"] is not None and len(escape["digits"]) < 4:
+            return at, _invalid(data, at, "in \\u hexadecimal character escape")
+
+
+def _invalid(data: bytes, at: int, where: str) -> str:
+    from conveyor.config.template.quoting import quoted
+
+    character = chr(data[at]) if at < len(data) else " "
+    shown = {"'": "'\\''", '"': "'\"'"}.get(character) or f"'{quoted(character)[1:-1]}'"
+    return f"invalid character {shown} {where}"

@@ -1,0 +1,265 @@
+"""Functions of sprig over regular expressions: RE2's, in time that grows with the text alone, with Go's rules around."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+from conveyor.config.template.functions import FunctionError, check_elements, check_text, declare
+from conveyor.config.template.values import TypedList, raw
+from conveyor.config.template.values import text as as_text
+
+_MESSAGES = {
+    "missing ]": "missing closing ]",
+    "missing )": "missing closing )",
+    "no argument for repetition operator": "missing argument to repetition operator",
+    "bad repetition operator": "invalid nested repetition operator",
+    "invalid repetition size": "invalid repeat count",
+    "trailing \\": "trailing backslash at end of expression",
+    "invalid perl operator": "invalid or unsupported Perl syntax",
+    "invalid named capture group": "invalid named capture",
+    "duplicate capture group name": "duplicate capture group name",
+}
+_CONTINUATION = frozenset(bytes((byte,)) for byte in range(0x80, 0xC0))
+_ONE_BYTE = re.compile(rb"(?<!\\)(?:\\\\)*\\C")
+_REFERENCE = re.compile(r"\$(?:\$|(?P<plain>\w+)|\{(?P<braced>\w+)\})")
+_SPECIAL = re.compile(r"[\\.+*?()|\[\]{}^$]")
+
+
+class _Syntax(Exception):
+    """A pattern is not one; the text is Go's."""
+
+
+def match(pattern: str, text: str) -> bool:
+    """Whether the pattern matches anywhere; false where it is none."""
+    try:
+        return _compiled(pattern).search(raw(text)) is not None
+    except _Syntax:
+        return False
+
+
+def must_match(pattern: str, text: str) -> bool:
+    """Whether the pattern matches anywhere."""
+    return _checked(pattern).search(raw(text)) is not None
+
+
+def find(pattern: str, text: str) -> str:
+    """The first match; "" where there is none."""
+    return _first(_checked(pattern, panics=True), text)
+
+
+def must_find(pattern: str, text: str) -> str:
+    """The first match; "" where there is none."""
+    return _first(_checked(pattern), text)
+
+
+def find_all(pattern: str, text: str, count: int) -> TypedList:
+    """At most `count` matches, all where it is negative."""
+    return _all(_checked(pattern, panics=True), text, count)
+
+
+def must_find_all(pattern: str, text: str, count: int) -> TypedList:
+    """At most `count` matches, all where it is negative."""
+    return _all(_checked(pattern), text, count)
+
+
+def replace_all(pattern: str, text: str, replacement: str) -> str:
+    """Every match replaced; `$1`, `${1}` and `${name}` are groups, `$$` a dollar."""
+    return _replaced(_checked(pattern, panics=True), text, replacement)
+
+
+def must_replace_all(pattern: str, text: str, replacement: str) -> str:
+    """Every match replaced; `$1`, `${1}` and `${name}` are groups, `$$` a dollar."""
+    return _replaced(_checked(pattern), text, replacement)
+
+
+def replace_all_literal(pattern: str, text: str, replacement: str) -> str:
+    """Every match replaced by just this text."""
+    return _replaced(_checked(pattern, panics=True), text, replacement, literal=True)
+
+
+def must_replace_all_literal(pattern: str, text: str, replacement: str) -> str:
+    """Every match replaced by just this text."""
+    return _replaced(_checked(pattern), text, replacement, literal=True)
+
+
+def split(pattern: str, text: str, count: int) -> TypedList:
+    """The pieces between matches, at most `count` where it is not negative; the last one holds the rest."""
+    return _pieces(_checked(pattern, panics=True), pattern, text, count)
+
+
+def must_split(pattern: str, text: str, count: int) -> TypedList:
+    """The pieces between matches, at most `count` where it is not negative; the last one holds the rest."""
+    return _pieces(_checked(pattern), pattern, text, count)
+
+
+def quote_meta(text: str) -> str:
+    """A pattern that matches just this text."""
+    check_text(2 * len(text))
+    return _SPECIAL.sub(r"\\\g<0>", text)
+
+
+def compile_pattern(pattern: str) -> Any:  # noqa: ANN401 - google-re2 has no types
+    """The compiled pattern, which matches bytes. Raises FunctionError where it is none."""
+    return _checked(pattern)
+
+
+@lru_cache(maxsize=256)
+def _compiled(pattern: str) -> Any:  # noqa: ANN401 - google-re2 has no types
+    import re2  # type: ignore[import-untyped]
+
+    octets = raw(pattern)
+    options = re2.Options()
+    options.log_errors = False
+    if _ONE_BYTE.search(octets):
+        raise _Syntax("error parsing regexp: invalid escape sequence: `\\C`")
+    try:
+        return re2.compile(octets, options)
+    except re2.error as error:
+        message = error.args[0]
+        message = as_text(message) if isinstance(message, bytes) else str(message)
+    found = re.fullmatch(r"(.*?)(?:: (.*))?", message, re.DOTALL)
+    problem, part = found.groups() if found else (message, None)
+    if problem == "trailing \\":
+        part = ""
+    raise _Syntax(f"error parsing regexp: {_MESSAGES.get(problem, problem)}: `{part or ''}`")
+
+
+def _checked(pattern: str, *, panics: bool = False) -> Any:  # noqa: ANN401 - google-re2 has no types
+    try:
+        return _compiled(pattern)
+    except _Syntax as error:
+        from conveyor.config.template.quoting import back_quoted, quoted
+
+        shown = back_quoted(pattern) or quoted(pattern)
+        raise FunctionError(f"regexp: Compile({shown}): {error}" if panics else str(error)) from None
+
+
+def _first(compiled: Any, text: str) -> str:  # noqa: ANN401 - google-re2 has no types
+    found = compiled.search(raw(text))
+    return as_text(found.group()) if found else ""
+
+
+def _search(compiled: Any, octets: bytes, position: int) -> Any:  # noqa: ANN401 - google-re2 has no types
+    """The first match from there on; RE2 finds what is no boundary of words (`\\B`) inside of characters, too: not those."""
+    while True:
+        found = compiled.search(octets, position)
+        if found is None or found.end() > found.start() or octets[found.start() : found.start() + 1] not in _CONTINUATION:
+            return found
+        position = found.start() + 1
+
+
+def _all(compiled: Any, text: str, count: int) -> TypedList:  # noqa: ANN401 - google-re2 has no types
+    octets = raw(text)
+    found: list[str] = []
+    for start, end in _spans(compiled, octets):
+        if len(found) == count:
+            break
+        check_elements(len(found) + 1)
+        found.append(as_text(octets[start:end]))
+    return TypedList(found, is_nil=not found)
+
+
+def _pieces(compiled: Any, pattern: str, text: str, count: int) -> TypedList:  # noqa: ANN401 - google-re2 has no types
+    if count == 0:
+        return TypedList((), is_nil=True)
+    octets = raw(text)
+    if pattern and not octets:
+        return TypedList([""])
+    pieces: list[bytes] = []
+    begin = end = 0
+    for start, stop in _spans(compiled, octets):
+        if len(pieces) == count - 1:
+            break
+        end = start
+        if stop:
+            check_elements(len(pieces) + 1)
+            pieces.append(octets[begin:end])
+        begin = stop
+    if end != len(octets):
+        pieces.append(octets[begin:])
+    return TypedList(map(as_text, pieces))
+
+
+def _spans(compiled: Any, octets: bytes) -> Iterator[tuple[int, int]]:  # noqa: ANN401 - google-re2 has no types
+    """Where matches stand, one after the other; an empty one right behind another does not count."""
+    position, before = 0, -1
+    while position <= len(octets):
+        found = _search(compiled, octets, position)
+        if found is None:
+            return
+        start, end = found.span()
+        if end != position or start != before:
+            yield start, end
+        position = end if end != position else position + _width(octets, position)
+        before = end
+
+
+def _replaced(compiled: Any, text: str, replacement: str, *, literal: bool = False) -> str:  # noqa: ANN401 - no types
+    octets = raw(text)
+    constant = raw(replacement) if literal or "$" not in replacement else None
+    pieces: list[bytes] = []
+    position = copied = size = 0
+    while position <= len(octets):
+        found = _search(compiled, octets, position)
+        if found is None:
+            break
+        start, end = found.span()
+        pieces.append(octets[copied:start])
+        if end > copied or start == 0:
+            pieces.append(constant if constant is not None else _expanded(replacement, found))
+            size += len(pieces[-1])
+            check_text(size)
+        copied = end
+        position = max(end, position + _width(octets, position))
+    check_text(size + len(octets))
+    return as_text(b"".join([*pieces, octets[copied:]]))
+
+
+def _expanded(replacement: str, found: Any) -> bytes:  # noqa: ANN401 - google-re2 has no types
+    def group(reference: re.Match[str]) -> str:
+        name = reference["plain"] or reference["braced"]
+        if name is None:
+            return "$"
+        index: int | None = None
+        if not re.fullmatch("[0-9]+", name):
+            index = found.re.groupindex.get(raw(name))
+        elif len(name) < 9 and (name == "0" or name[0] != "0"):
+            index = int(name)
+        if index is None or index > found.re.groups:
+            return ""
+        return as_text(found.group(index) or b"")
+
+    return raw(_REFERENCE.sub(group, replacement))
+
+
+def _width(octets: bytes, position: int) -> int:
+    """Bytes of the character that begins there; one where none does."""
+    byte = octets[position] if position < len(octets) else 0
+    width = 1 if byte < 0xC0 else 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
+    try:
+        octets[position : position + width].decode()
+    except UnicodeDecodeError:
+        return 1
+    return width
+
+
+FUNCTIONS = dict(
+    (
+        declare("regexMatch", "string string", match),
+        declare("mustRegexMatch", "string string", must_match),
+        declare("regexFind", "string string", find),
+        declare("mustRegexFind", "string string", must_find),
+        declare("regexFindAll", "string string int", find_all),
+        declare("mustRegexFindAll", "string string int", must_find_all),
+        declare("regexReplaceAll", "string string string", replace_all),
+        declare("mustRegexReplaceAll", "string string string", must_replace_all),
+        declare("regexReplaceAllLiteral", "string string string", replace_all_literal),
+        declare("mustRegexReplaceAllLiteral", "string string string", must_replace_all_literal),
+        declare("regexSplit", "string string int", split),
+        declare("mustRegexSplit", "string string int", must_split),
+        declare("regexQuoteMeta", "string", quote_meta),
+    )
+)

@@ -1,0 +1,132 @@
+"""What Go's templates give, some 9,400 times: the same text, or the same error in the same words at the same place."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from conveyor.config.template.api import FilesObject, FunctionError, TemplateError, render
+from conveyor.config.template.builtins import FUNCTIONS as BUILT_IN
+from conveyor.config.template.sprig import MODULES
+from conveyor.config.template.values import AnyMap, Value
+
+HERE = Path(__file__).parent
+# What `fromYaml` makes of the one YAML text of the data; maps below its top level have keys of any type.
+FROM_YAML = {
+    "a: 1\nflag: false\nname: img\nb:\n  c: [x, y]\n  d: {e: f}\nlist:\n- k: v\n- k: w\n": {
+        "a": 1,
+        "flag": False,
+        "name": "img",
+        "b": AnyMap([("c", ["x", True]), ("d", AnyMap([("e", "f")]))]),
+        "list": [AnyMap([("k", "v")]), AnyMap([("k", "w")])],
+    }
+}
+
+
+class SampleFiles:
+    def get(self, path: str) -> str:
+        if path == "missing":
+            raise FunctionError("not found")
+        return f"content of {path}\n"
+
+    def exists(self, path: str) -> bool:
+        return path != "missing"
+
+    def is_dir(self, path: str) -> bool:
+        return False
+
+    def glob(self, pattern: str) -> dict[str, str]:
+        return {} if pattern == "none" else {"a/x": "A", "b/x": "B"}
+
+
+def read(name: str) -> Value:
+    return json.loads(gzip.decompress((HERE / f"{name}.json.gz").read_bytes()))
+
+
+SNIPPETS = read("snippets")
+MATRIX = read("matrix")
+
+
+def value_of(data: Value) -> Value:
+    if isinstance(data, dict):
+        if "$yaml" in data:
+            return value_of(FROM_YAML[data["$yaml"]])
+        return {key: value_of(value) for key, value in data.items()}
+    if isinstance(data, AnyMap):
+        return AnyMap((key, value_of(value)) for key, value in data.items())
+    return [value_of(value) for value in data] if isinstance(data, list) else data
+
+
+def rendered(source: str, data: Value) -> dict[str, str]:
+    root = value_of(data)
+    if isinstance(root, dict):
+        root["Files"] = FilesObject(SampleFiles())
+    try:
+        text = render(source, templates={}, root=root, read_environment=lambda name: None)
+    except TemplateError as error:
+        return {"error": str(error)}
+    return {"out": re.sub("[\udc80-\udcff]", "\ufffd", text)}  # as Go's JSON shows bytes that are no UTF-8
+
+
+def different(cases: Iterator[tuple[str, Value, dict[str, str]]]) -> list[tuple[str, dict[str, str], dict[str, str]]]:
+    results = ((source, expected, rendered(source, data)) for source, data, expected in cases if not lacks(source))
+    return [case for case in results if case[1] != case[2] and not equal_in_another_order(*case)]
+
+
+def equal_in_another_order(source: str, expected: dict[str, str], result: dict[str, str]) -> bool:
+    """Go gives keys and values in an order that changes from run to run, conveyor sorts them by key."""
+    return source in ("{{keys .y}}", "{{values .y}}") and sorted(expected["out"]) == sorted(result["out"])
+
+
+def lacks(source: str) -> bool:
+    """Whether a snippet uses functions that are not there yet."""
+    words = re.findall(r"[A-Za-z][A-Za-z0-9]*", re.sub(r"[.$][A-Za-z]\w*", "", source))
+    return bool(set(words) & LATER)
+
+
+LATER = {
+    word
+    for source, *_ in (*MATRIX["values"], *((snippet["snippet"],) for snippet in SNIPPETS["snippets"]))
+    for word in re.findall(r"[A-Za-z][A-Za-z0-9]*", re.sub(r"[.$][A-Za-z]\w*|\"[^\"]*\"", "", source))
+} - {
+    *BUILT_IN,
+    *MODULES,
+    "if",
+    "else",
+    "end",
+    "range",
+    "with",
+    "define",
+    "template",
+    "block",
+    "break",
+    "continue",
+    "true",
+    "false",
+}
+LATER -= {"nil", "a", "x", "nofunc"}
+
+
+def cases_of(name: str) -> Iterator[tuple[str, Value, dict[str, str]]]:
+    kind = {"values": "out", "errors": "error"}[name]
+    return ((source, SNIPPETS["default_data"], {kind: text}) for source, text in MATRIX[name])
+
+
+@pytest.mark.parametrize("category", sorted({snippet["category"] for snippet in SNIPPETS["snippets"]}))
+def test_snippets_give_what_go_gives(category: str) -> None:
+    cases = (
+        (snippet["snippet"], snippet.get("data", SNIPPETS["default_data"]), snippet["go"])
+        for snippet in SNIPPETS["snippets"]
+        if snippet["category"] == category
+    )
+    assert different(cases) == []
+
+
+@pytest.mark.parametrize("name", ["values", "errors"])
+def test_functions_of_all_kinds_of_arguments_give_what_go_gives(name: str) -> None:
+    assert different(cases_of(name)) == []
