@@ -126,11 +126,30 @@ def _check_cleanup(findings: Findings, node: Node) -> None:
         if references:
             fields = Fields(findings, references, "`references`", REFERENCES)
             if given := fields.exactly_one(("tag", "branch"), "`references`"):
-                fields.text(given)
+                _check_reference(fields, given)
             _check_limit(findings, fields.map_node("limit"), "`limit`")
         elif not policy.has("references"):
             findings.add(item, "`references` is required in `keepPolicies`")
         _check_limit(findings, policy.map_node("imagesPerReference"), "`imagesPerReference`")
+
+
+def _check_reference(fields: Fields, name: str) -> None:
+    """A name as it is, or a regular expression between two `/`."""
+    text = fields.text(name)
+    if len(text) < 2 or not (text.startswith("/") and text.endswith("/")):
+        return
+    try:
+        re.compile(text[1:-1])
+    except re.error:
+        import re2  # type: ignore[import-untyped, unused-ignore] # what it takes counts; it is loaded where that is in doubt
+
+        try:
+            re2.compile(text[1:-1])
+        except re2.error as error:
+            hint = "a text between two `/` is a regular expression for the whole of a name"
+            fields.findings.add(
+                fields.value(name) or fields.node, f"`{name}: {text}` is no regular expression: {error}", hint
+            )
 
 
 def _check_limit(findings: Findings, node: Node | None, title: str) -> None:

@@ -56,6 +56,7 @@ MISTAKES = [
     (PROJECT + "gitWorktree:\n  allowUnshallow: @@'true'\n", "must be true or false", "remove the quotes"),
     (PROJECT + "cleanup:\n  keepImagesBuiltWithinLastNHours: @@-1\n", "at least 0", ""),
     (PROJECT + "cleanup:\n  keepPolicies:\n  - references: @@{}\n", "`tag` or `branch`", ""),
+    (PROJECT + "cleanup:\n  keepPolicies:\n  - references: {tag: @@/v(/}\n", "`tag: /v(/` is no regular expression", ""),
     (PROJECT + "cleanup:\n  keepPolicies:\n  - references: {tag: a, limit: {in: @@1w}}\n", "not a duration", ""),
     (PROJECT + "cleanup:\n  keepPolicies:\n  - imagesPerReference: {operator: @@and}\n    references: {tag: a}\n", "must be one of `And`, `Or`", "`And`"),
     (PROJECT + "deploy:\n  @@helmChartDri: a\n", "unknown fields: `helmChartDri`", "`helmChartDir`"),
