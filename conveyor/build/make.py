@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from conveyor.build.logs import begin_log
 from conveyor.build.rooms import Rooms
@@ -27,6 +27,8 @@ from stapel.api import Cancel, Held, Lay, Log, Mount, Run
 from stapel.errors import Cancelled, CommandFailed, FileChanged, Refused, StapelError, Unreachable
 from stapel.oci.api import ImageConfig
 from stapel.oci.reference import parse_reference
+
+_CANNOT_EXECUTE = 126
 
 
 def run(rooms: Rooms, task: Task, looked: Looked, cancel: Cancel, ahead_of: Ran | None = None) -> Ran:
@@ -65,7 +67,7 @@ def run(rooms: Rooms, task: Task, looked: Looked, cancel: Cancel, ahead_of: Ran 
             kept.discard()
             raise
         kept.keep_failed()
-        raise _failure(error, task, tail) from error
+        raise _failure(rooms, error, task, tail) from error
 
 
 def store(rooms: Rooms, task: Task, looked: Looked, ran: Ran) -> Made:
@@ -84,7 +86,7 @@ def store(rooms: Rooms, task: Task, looked: Looked, ran: Ran) -> Made:
     except (ConveyorError, Cancelled, Unreachable):
         raise
     except StapelError as error:
-        raise _failure(error, task, Tail()) from error
+        raise _failure(rooms, error, task, Tail()) from error
     return Made(descriptor, config, ran.seconds + time.monotonic() - started)
 
 
@@ -184,7 +186,11 @@ def _run_nothing(image: Image, workshop: Workshop) -> Run:
 
 
 def _configure(rooms: Rooms, task: Task, looked: Looked, ran: Ran) -> ImageConfig:
-    config = looked.decision.configure(ran.base_config)
+    base = ran.base_config
+    if task.ground is None and task.image.base.kind == "scratch":
+        of_platform: dict[str, Any] = dict(zip(("os", "architecture", "variant"), rooms.platform.split("/"), strict=False))
+        base = base.with_(**of_platform)
+    config = looked.decision.configure(base)
     parent = task.parent
     commits = {mapping: facts.commits for mapping, facts in looked.decision.git.items()}
     facts = Facts(
@@ -203,7 +209,7 @@ def _configure(rooms: Rooms, task: Task, looked: Looked, ran: Ran) -> ImageConfi
     return config.with_(run={**config.run, "Labels": {**config.labels, LABEL: format_facts(facts)}})
 
 
-def _failure(error: StapelError, task: Task, tail: Tail) -> StageFailed:
+def _failure(rooms: Rooms, error: StapelError, task: Task, tail: Tail) -> StageFailed:
     hint = error.hint
     if isinstance(error, FileChanged):
         hint = (
@@ -212,6 +218,11 @@ def _failure(error: StapelError, task: Task, tail: Tail) -> StageFailed:
         )
     elif isinstance(error, CommandFailed):
         hint = hint or "run again with --introspect-error to look around in the container where it failed"
+        if error.status == _CANNOT_EXECUTE and task.image.platform and task.image.platform != rooms.engine.platform():
+            hint = (
+                f"programs of {task.image.platform} run here where the kernel knows how: "
+                "`docker run --privileged --rm tonistiigi/binfmt --install all` teaches it"
+            )
     return StageFailed(
         str(error),
         image=task.image.name,

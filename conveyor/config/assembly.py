@@ -50,7 +50,8 @@ def assemble(content: bytes, file: str, refusals: Refusals | None = None, shown_
             names.setdefault(name, place)
     complete = sections.complete and all(document.complete for document in (*documents, *unsupported))
     refusals = refusals if refusals is not None else Refusals(ALLOW_ALL)
-    scope = Scope(findings, names, complete, settings.cache_version, settings.platform, refusals, settings.image_spec)
+    defaults = (settings.cache_version, settings.platform)
+    scope = Scope(findings, names, complete, *defaults, refusals, settings.image_spec, settings.platforms)
     images = [image for document in documents for image in decode_images(scope, document)]
     check_images(findings, images)
     findings.raise_any()

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from conveyor.config.decode_image import one_platform
+from conveyor.config.decode_image import read_platforms
 from conveyor.config.fields import Fields, describe
 from conveyor.config.findings import Findings
 from conveyor.config.models import GitWorktree
@@ -42,17 +42,19 @@ class Settings:
     platform: str
     git_worktree: GitWorktree
     image_spec: ImageSpec | None = None  # for all final images
+    platforms: tuple[str, ...] = ()
 
 
 def decode_project(findings: Findings, document: Node) -> Settings:
     """Of the document with `configVersion`."""
     fields = Fields(findings, document, "the project document", PROJECT, ("includes",))
     _check_version(fields)
-    cache_version = platform = ""
+    cache_version = ""
+    platforms: tuple[str, ...] = ()
     image_spec = None
     if node := fields.map_node("build"):
         build = Fields(findings, node, "`build`", BUILD)
-        cache_version, platform = build.text("cacheVersion"), one_platform(build)
+        cache_version, platforms = build.text("cacheVersion"), read_platforms(build)
         build.flag("staged")
         if spec := build.map_node("imageSpec"):
             from conveyor.config.decode_image_spec import decode_project_spec
@@ -62,7 +64,8 @@ def decode_project(findings: Findings, document: Node) -> Settings:
         _check_cleanup(findings, node)
     if node := fields.map_node("deploy"):
         _check_deploy(findings, node)
-    return Settings(_name(fields), cache_version, platform, _git_worktree(fields), image_spec)
+    platform = platforms[0] if platforms else ""
+    return Settings(_name(fields), cache_version, platform, _git_worktree(fields), image_spec, platforms)
 
 
 def _check_version(fields: Fields) -> None:

@@ -151,7 +151,8 @@ class Image:
     mounts: tuple[MountPoint, ...] = ()
     secrets: tuple[Secret, ...] = ()  # for the commands alone; in no key
     network: str = ""
-    platform: str = ""  # "" : the engine's
+    platforms: tuple[str, ...] = ()  # (): those of the run
+    platform: str = ""  # of these the one that is resolved now; as it is read, the first
     disable_git_after_patch: bool = False
 
     def needs(self) -> tuple[str, ...]:

@@ -31,6 +31,7 @@ class Scope:
     platform: str
     refusals: Refusals
     image_spec: ImageSpec | None = None
+    platforms: tuple[str, ...] = ()
 
     def require_image(self, node: Node, name: str) -> str:
         """`name`, noted where no image of the project has it."""

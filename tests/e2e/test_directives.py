@@ -3,10 +3,11 @@
 import base64
 import io
 import tarfile
+from dataclasses import dataclass
 
 import pytest
 
-from stapel.oci.registry import RegistryStore
+from stapel.oci.registry import RegistryImage, RegistryStore
 
 CANARIES = {"variable": "hunter2-a.*[x", "file": "hunter2-b\nsecond line of it\n", "text": "hunter2-c$(id)"}
 NAMES = ("hunter2-", "second line")
@@ -164,3 +165,89 @@ def test_permissions_are_asked_for(make_project):
     assert refused.status == 2, refused.output
     for directive in ("allowFromLatest", "allowEnvVariables", "allowBuildDir", "allowFromPaths"):
         assert directive in refused.stderr
+
+
+@dataclass(frozen=True)
+class OfPlatform:
+    """An image of a registry said to be of another platform."""
+
+    image: RegistryImage
+    architecture: str
+
+    @property
+    def descriptor(self):
+        return self.image.descriptor
+
+    @property
+    def config(self):
+        return self.image.config.with_(architecture=self.architecture)
+
+    def layers(self):
+        return self.image.layers()
+
+    def open(self, blob):
+        return self.image.open(blob)
+
+
+PLATFORMS = """\
+configVersion: 1
+project: NAME
+build: {platform: [linux/amd64, linux/arm64]}
+---
+artifact: tools
+from: BASE
+shell: {install: echo of $PLATFORM >/tool}
+---
+image: app
+from: BASE
+git: [{add: /, to: /app, includePaths: [file]}]
+import: [{artifact: tools, add: /tool, after: setup}]
+shell: {setup: echo "$PLATFORM" >/made}
+---
+image: bare
+from: scratch
+platform: linux/arm64
+git: [{add: /, to: /app, includePaths: [file]}]
+"""
+
+
+@pytest.mark.parametrize("engine", ["docker", "sandbox"])
+def test_an_image_of_two_platforms_is_an_index(make_project, push, registry, engine):
+    """The programs of both bases are this machine's, and bash of the toolchain is: so no emulation is needed."""
+    bases = RegistryStore(f"{registry.host}/directives/both")
+    made = []
+    for architecture in ("amd64", "arm64"):
+        push(f"directives/both:{architecture}", {"which": architecture}, f"ENV PLATFORM={architecture}")
+        descriptor = bases.put(OfPlatform(bases.get(architecture), architecture))
+        made.append((descriptor, f"linux/{architecture}"))
+    bases.name("1", bases.put_index(made))
+    project = make_project(PLATFORMS.replace("BASE", f"{registry.host}/directives/both:1"), {"file": "one\n"})
+    repo = f"{registry.host}/{project.name}/stages"
+    arguments = ("--engine", engine, "--repo", repo)
+    first = project.build("--add-custom-tag", "%image%-tag", *arguments)
+    store = RegistryStore(repo)
+    tag = first.reference("app").rpartition(":")[2]
+    assert tag.startswith("index-")
+    assert store.digest_of("app-tag") == store.digest_of(tag) == first.report["Images"]["app"]["DockerImageDigest"]
+    for architecture in ("amd64", "arm64"):
+        image = store.get(tag, f"linux/{architecture}")
+        assert image.config.platform == f"linux/{architecture}"
+        told = first.report["ImagesByPlatform"]["app"][f"linux/{architecture}"]
+        assert told["DockerImageDigest"] == image.descriptor.digest
+        contents = {}
+        for layer in image.layers():
+            with image.open(layer) as content, tarfile.open(fileobj=io.BytesIO(content.read())) as archive:
+                contents |= {member.name: archive.extractfile(member).read() for member in archive if member.isfile()}
+        expected = {"made": f"{architecture}\n", "tool": f"of {architecture}\n", "which": architecture, "app/file": "one\n"}
+        assert {name: contents[name].decode() for name in expected} == expected
+    assert store.get(first.reference("bare").rpartition(":")[2]).config.platform == "linux/arm64"
+    assert first.report["Images"]["bare"]["TargetPlatform"] == "linux/arm64"
+
+    again = project.build("--add-custom-tag", "%image%-tag", *arguments)
+    assert again.built == {}
+    assert again.reference("app") == first.reference("app")
+    project.change("file", "two\n")
+    patched = project.build(*arguments)
+    assert patched.built["app"] == ["gitLatestPatch"] * 2
+    assert patched.reference("app") != first.reference("app")
+    assert project.conveyor("run", "app", *arguments, "--", "cat", "/app/file", "/made").stdout == "two\namd64\n"
