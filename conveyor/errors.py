@@ -22,14 +22,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where something stands in a text that a person wrote. Lines and columns count from 1; 0: the whole file."""
+    """Where something stands in a text that a person wrote. Lines and columns count from 1; 0: the whole file, or line."""
 
     file: str
     line: int = 0
     column: int = 0
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        known = (self.file, *(str(number) for number in (self.line, self.column) if self.line and number))
+        return ":".join(known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,23 @@ class Problem:
     hint: str = ""
 
     def __str__(self) -> str:
-        return f"{self.place}: {self.message}" + (f"\n    {self.hint}" if self.hint else "")
+        return f"{printable(str(self.place))}: {self.message}" + (f"\n    {self.hint}" if self.hint else "")
+
+
+_LONGEST_LINE = 1000
+
+
+def printable(text: str) -> str:
+    """One line of text that came from a file or a name, for people: what cannot be seen as an escape, too much of it cut.
+
+    So a name with a line break cannot pass for a line of ours, nor one with a terminal's sequence act on the terminal.
+    """
+    if len(text) > _LONGEST_LINE:
+        half = _LONGEST_LINE // 2
+        text = f"{text[:half]}...{text[-half:]}"
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
 class ConveyorError(Exception):
@@ -63,8 +80,8 @@ class ConfigError(ConveyorError):
     reason = "config"
     exit_status = 2
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
-        super().__init__("\n".join(str(problem) for problem in problems))
+    def __init__(self, problems: Sequence[Problem], *, hint: str = "") -> None:
+        super().__init__("\n".join(str(problem) for problem in problems), hint=hint)
         self.problems = tuple(problems)
 
 

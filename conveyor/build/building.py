@@ -8,13 +8,13 @@ from dataclasses import replace
 from sys import audit as trace
 
 from conveyor.build.publish import publish
-from conveyor.build.results import BuildResult, ImageResult, StageResult
+from conveyor.build.results import BuildResult, Failure, ImageResult, StageResult
 from conveyor.build.rooms import Introspection, Rooms
 from conveyor.build.schedule import RESOLUTIONS, Limits, Schedule
 from conveyor.build.tags import CustomTags
 from conveyor.config.models import Image
 from conveyor.config.naming import display_name
-from conveyor.events.api import Finished, PlanMade, PlannedImage, Silence, Warned
+from conveyor.events.api import Finished, ImageFailed, PlanMade, PlannedImage, Silence, Warned
 from conveyor.images.graph import independent_sets
 
 
@@ -56,23 +56,41 @@ def plan(images: Sequence[Image], builds_at_once: int) -> PlanMade:
 def _resolve(rooms: Rooms, images: Sequence[Image], limits: Limits) -> tuple[ImageResult, ...]:
     """Run the schedule until what it found is what everybody selects when it has ended.
 
-    What another builder saves while we build, or somebody removes, may change a selection after we have made it.
+    What another builder saves while we build, or somebody removes, may change a selection after we have made it. An image
+    of which the last resolution is not confirmed either has failed: nobody would go on with what its report names.
     """
     built: dict[str, StageResult] = {}
     for resolution in range(1, RESOLUTIONS + 1):
         results = Schedule(rooms, images, limits).run()
         built |= {stage.name: stage for result in results for stage in result.stages if stage.source == "built"}
-        if not _has_written(results, built) or resolution == RESOLUTIONS or any(result.failure for result in results):
+        if not _has_written(results, built) or any(result.failure for result in results):
             break
         trace("build.before-confirm")
         differing = _find_differing(rooms, images, results)
         trace("build.after-confirm")
         if not differing:
             break
-        rooms.reporter(Warned(f"{', '.join(differing)}: other stages are selected by now; resolving again"))
+        if resolution == RESOLUTIONS:
+            results = tuple(_unsettle(rooms, item) if item.name in differing else item for item in results)
+            break
+        names = ", ".join(map(display_name, differing))
+        rooms.reporter(Warned(f"{names}: other stages are selected by now; resolving again"))
     return tuple(
         replace(result, stages=tuple(built.get(stage.name, stage) for stage in result.stages)) for result in results
     )
+
+
+def _unsettle(rooms: Rooms, result: ImageResult) -> ImageResult:
+    failure = Failure(
+        image=result.name,
+        stage=result.stages[-1].stage,
+        reason="stage_gone",
+        message=f"other stages are selected than were found or built, {RESOLUTIONS} times",
+        hint="something removes stages, or saves older ones, while they are used; run the build again when it has ended",
+        exit_status=4,
+    )
+    rooms.reporter(ImageFailed(failure))
+    return replace(result, failure=failure)
 
 
 def _has_written(results: Sequence[ImageResult], built: Collection[str]) -> bool:
@@ -82,12 +100,12 @@ def _has_written(results: Sequence[ImageResult], built: Collection[str]) -> bool
 
 
 def _find_differing(rooms: Rooms, images: Sequence[Image], results: Sequence[ImageResult]) -> list[str]:
-    """The images of which a fresh list gives other stages than a run has found. Builds and tells nothing."""
+    """The names of the images of which a fresh list gives other stages than a run has found. Builds and tells nothing."""
     rooms.primary.reload()
     quiet = replace(rooms, reporter=Silence(), introspection=Introspection())
     selected = Schedule(quiet, images, Limits(0, require_built=True)).run()
     return [
-        display_name(found.name)
+        found.name
         for found, fresh in zip(results, selected, strict=True)
         if [stage.name for stage in found.stages] != [stage.name for stage in fresh.stages]
     ]

@@ -7,19 +7,22 @@ from collections.abc import Callable
 from conveyor.build.look import select_stage
 from conveyor.build.make import store
 from conveyor.build.rooms import Rooms
-from conveyor.build.task import Looked, Made, Ran, Task
+from conveyor.build.task import Looked, Made, Ran, StageGone, Task
 from conveyor.build.use import make_saving, writing_refused
 from conveyor.events.api import Warned
 from conveyor.storage.copying import put_copy
 from conveyor.storage.names import stage_name
-from conveyor.storage.saving import Saved, Saving, save
+from conveyor.storage.saving import Saved, SavedInVain, Saving, save
 from conveyor.storage.selection import Chosen
 from stapel.errors import Broken, NotFound, Refused, Unreachable
 from stapel.oci.api import Descriptor
 
 
 def keep(rooms: Rooms, task: Task, looked: Looked, ran: Ran, made: Made) -> Saved:
-    """Name what was made, or discard it for a suitable stage that has appeared."""
+    """Name what was made, or discard it for a suitable stage that has appeared.
+
+    `StageGone` where what it stands on is not to be used any more.
+    """
 
     def again() -> Descriptor:
         return store(rooms, task, looked, ran).descriptor
@@ -29,6 +32,10 @@ def keep(rooms: Rooms, task: Task, looked: Looked, ran: Ran, made: Made) -> Save
         saved = save(rooms.primary, looked.digest, made.descriptor, suitable, _saving(rooms, task), again=again)
     except Refused as error:
         raise writing_refused(rooms.primary, error) from error
+    except SavedInVain as error:
+        if task.parent is None:
+            raise
+        raise StageGone(task.parent, error) from error  # its line was rejected while we built on it
     if saved.chosen.stage.name.suffix != stage_name(looked.digest, 0, made.descriptor.digest).suffix:
         ran.log.discard()  # another's stage is used, and not an equal one
     if rooms.caches is not None and not saved.discarded:

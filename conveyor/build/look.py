@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,12 +11,12 @@ from conveyor.build.task import Looked, Task
 from conveyor.build.use import hold_stage, reject_stage
 from conveyor.build.why import explain
 from conveyor.events.api import Warned
-from conveyor.gitrepo.api import Selector
+from conveyor.gitrepo.api import Snapshot
 from conveyor.keys.key import Key, content_digest
 from conveyor.stages.api import Below, Context, Decision, Need, Taken
-from conveyor.stages.git_mapping import mapped
+from conveyor.stages.git_mapping import Mapped, mapped
 from conveyor.storage.facts import Facts
-from conveyor.storage.selection import Chosen, SameTree, Selection, StoredStage, select
+from conveyor.storage.selection import AncestorsOf, Chosen, SameTree, Selection, StoredStage, select
 from conveyor.storage.storage import Storage
 from stapel.errors import Unreachable
 
@@ -82,7 +82,7 @@ def select_stage(
     return select(
         candidates,
         rejected=storage.rejected() | rooms.primary.rejected(),
-        ancestors=(lambda commits: rooms.repo.ancestors(commits, rooms.repo.head)) if decision.selects_ancestor else None,
+        ancestors=_ancestors(rooms, task) if decision.selects_ancestor else None,
         same_tree=_same_tree(rooms, task) if rooms.same_tree else None,
         bases_of=partial(_bases_of, rooms, task),
         bases=task.ground.bases if task.ground is not None else {},
@@ -100,6 +100,17 @@ def _is_of(task: Task, digest: str, decision: Decision, facts: Facts) -> bool:
     return facts.commits == {mapping: item.commits for mapping, item in decision.git.items()}
 
 
+def _ancestors(rooms: Rooms, task: Task) -> AncestorsOf:
+    items = _items(rooms, task)
+
+    def find(mapping: str, commits: Collection[str]) -> Collection[str]:
+        # Each in its own repository: another one may know the same commits, and have them in another order.
+        repo = items[mapping].repo
+        return repo.ancestors(commits, repo.head)
+
+    return find
+
+
 def _bases_of(rooms: Rooms, task: Task, facts: Facts) -> Mapping[str, str] | None:
     """The recorded commit of each mapping; of a stage made at the merge of a pull request, that merge made again.
 
@@ -110,30 +121,44 @@ def _bases_of(rooms: Rooms, task: Task, facts: Facts) -> Mapping[str, str] | Non
         if len(item.commits) == 1:
             found[mapping] = item.commits[0]
             continue
-        commit = rooms.repo.merged(item.commits)
-        selector = _selectors(rooms, task).get(mapping)
-        if commit is None or selector is None or rooms.repo.tree_digest(commit, selector) != item.tree:
+        current = _items(rooms, task).get(mapping)
+        commit = current.repo.merged(item.commits) if current is not None else None
+        if current is None or commit is None or current.repo.tree_digest(commit, current.selector) != item.tree:
             return None
         found[mapping] = commit
     return found
 
 
 def _same_tree(rooms: Rooms, task: Task) -> SameTree:
-    selectors = _selectors(rooms, task)
+    items = _items(rooms, task)
+    of_repo: dict[int, list[Mapped]] = {}
+    for item in items.values():
+        of_repo.setdefault(id(item.repo), []).append(item)
 
     def find(facts: Facts) -> Mapping[str, str] | None:
-        if facts.git.keys() != selectors.keys():
+        if facts.git.keys() != items.keys():
             return None
-        for commit in rooms.repo.first_parents(rooms.repo.head, SAME_TREE_COMMITS):
-            if all(rooms.repo.tree_digest(commit, selectors[mapping]) == item.tree for mapping, item in facts.git.items()):
-                return dict.fromkeys(selectors, commit)
-        return None
+        bases: dict[str, str] = {}
+        for group in of_repo.values():
+            commit = _commit_with(group[0].repo, group, facts)
+            if commit is None:
+                return None
+            bases |= {item.id: commit for item in group}
+        return bases
 
     return find
 
 
-def _selectors(rooms: Rooms, task: Task) -> Mapping[str, Selector]:
-    return {item.id: item.selector for item in mapped(task.image, rooms.prefix)}
+def _commit_with(repo: Snapshot, items: Collection[Mapped], facts: Facts) -> str | None:
+    """The newest commit of the line of HEAD at which all mappings have the recorded files."""
+    for commit in repo.first_parents(repo.head, SAME_TREE_COMMITS):
+        if all(repo.tree_digest(commit, item.selector) == facts.git[item.id].tree for item in items):
+            return commit
+    return None
+
+
+def _items(rooms: Rooms, task: Task) -> Mapping[str, Mapped]:
+    return {item.id: item for item in mapped(task.image, rooms.prefix, rooms.repo, rooms.remotes)}
 
 
 def _context(rooms: Rooms, task: Task) -> Context:
@@ -146,6 +171,7 @@ def _context(rooms: Rooms, task: Task) -> Context:
         below=Below(task.ground.git, task.ground.bases) if task.ground is not None else Below({}, {}),
         others=_Others(rooms, task.taken),
         engine=rooms.engine,
+        remotes=rooms.remotes,
     )
 
 
@@ -159,7 +185,12 @@ class _Others:
     def take(self, need: Need) -> Taken:
         """A resolved stage of another image."""
         stage = self.taken[need]
-        return Taken(stage, self.rooms.primary.reference(stage), lambda: hold_stage(self.rooms, stage))
+        return Taken(
+            stage,
+            self.rooms.primary.reference(stage),
+            lambda: hold_stage(self.rooms, stage),
+            lambda: self.rooms.primary.store.get(stage.description.descriptor.digest).config,
+        )
 
     def recorded_import(self, source: str) -> str | None:
         """From the primary, else from a secondary."""

@@ -5,12 +5,14 @@ All problems of all images are told at once.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+import os
+from collections.abc import Collection, Iterable, Iterator
 
+from conveyor.config.giterminism.api import Refusals
 from conveyor.config.models import Image, Project
-from conveyor.errors import ConfigError, GiterminismError, GitError, Problem
-from conveyor.gitrepo.api import Change, Repository
-from conveyor.stages.git_mapping import Mapped, mapped
+from conveyor.errors import ConfigError, GitError, Problem
+from conveyor.gitrepo.api import Change, Remotes, Repository
+from conveyor.stages.git_mapping import Mapped, map_one, select_files
 
 _SHALLOW_HINT = """\
 fetch the whole history before the build:
@@ -18,14 +20,6 @@ fetch the whole history before the build:
     GitHub Actions: `fetch-depth: 0` under `with:` of actions/checkout
     GitLab CI:      `GIT_DEPTH: "0"` under `variables:`
 or say `gitWorktree.forceShallowClone: true` in werf.yaml: stages made from commits that are not here are not used then"""
-
-_KINDS = {
-    "untracked": "is not tracked by git",
-    "modified": "has changes that are not committed",
-    "staged": "has staged changes that are not committed",
-    "deleted": "is deleted, and the deletion is not committed",
-    "submodule": "is a submodule with changes that are not committed",
-}
 
 
 def check_history(project: Project, repo: Repository) -> None:
@@ -44,71 +38,76 @@ def check_history(project: Project, repo: Repository) -> None:
 
 
 def check_uncommitted(
-    project: Project, images: Iterable[Image], repo: Repository, prefix: bytes, written: Collection[bytes]
+    images: Iterable[Image], repo: Repository, prefix: bytes, written: Collection[bytes], refusals: Refusals
 ) -> None:
-    """Refuse changes of the work tree to files that the build uses; `written` are files of our own, which never count.
+    """Refuse changes of the work tree to files that images are built of; `written` are files of our own, which never count.
 
-    `GiterminismError` names each file with what uses it.
+    Each file is noted with what uses it.
     """
     changes = [change for change in repo.uncommitted() if change.path not in written]
     if not changes:
         return
     used: dict[Change, list[str]] = {}
-    for change in changes:
-        if change.path == project.file.encode("utf-8", "surrogateescape"):
-            used.setdefault(change, []).append("the configuration")
-    for item, image in _all_mappings(images, prefix):
-        for change in repo.select_changes(changes, item.selector):
-            used.setdefault(change, []).append(f"{_image(image)} (git.add: {item.mapping.add})")
-    if not used:
-        return
-    lines = [
-        f"{_show(change.path)} {_KINDS.get(change.kind, 'is not as in the commit')}; used by {_summarise(users)}"
-        for change, users in sorted(used.items(), key=lambda entry: entry[0].path)
-    ]
-    count = "the file" if len(lines) == 1 else "the following files"
-    raise GiterminismError(
-        f"{count} must be committed:\n" + "\n".join(f"  - {line}" for line in lines),
-        reason="uncommitted",
-        hint="git add and git commit them, or list them in .gitignore; or build the work tree as it is with --dev",
-    )
+    local = [(mapping, image) for image in images for mapping in image.git if mapping.remote is None]
+    for mapping, image in local:
+        for change in repo.select_changes(changes, select_files(mapping, prefix)):
+            used.setdefault(change, []).append(f"{_image(image)} (git.add: {mapping.add})")
+    for image in images:
+        if image.dockerfile is not None:
+            from conveyor.build.dockerfile_preflight import refuse_changes
+
+            refuse_changes(image, repo, prefix, changes, refusals)
+    for change, users in sorted(used.items(), key=lambda entry: entry[0].path):
+        path = os.fsdecode(os.path.relpath(change.path, prefix) if prefix else change.path)
+        refusals.refuse_file(path, change.kind, "", None, _summarise(users))
 
 
-def check_mappings(images: Iterable[Image], repo: Repository, prefix: bytes) -> None:
-    """Refuse mappings that match nothing, that would put a file in place of the root, and files kept by Git LFS."""
+def check_mappings(images: Iterable[Image], repo: Repository, prefix: bytes, remotes: Remotes | None = None) -> None:
+    """Refuse mappings that match nothing, that would put a file in place of the root, and files kept by Git LFS.
+
+    Remote repositories are fetched where they are not here, and what cannot be had of them is a problem of the mapping.
+    Likewise Dockerfiles that are not there, or that cannot be read.
+    """
     problems: list[Problem] = []
-    for item, image in _all_mappings(images, prefix):
-        mapping, selector = item.mapping, item.selector
-        if not repo.matches(repo.head, selector):
-            filtered = " with includePaths and excludePaths" if selector.include or selector.exclude else ""
-            problems.append(
-                Problem(
-                    mapping.place,
-                    f"git.add: {mapping.add} matches no files{filtered} at commit {repo.head[:12]} ({_image(image)})",
-                    "look at `git ls-tree -r HEAD`; paths are relative to the directory of werf.yaml",
-                )
-            )
-            continue
-        if mapping.to == "/" and repo.is_file(repo.head, selector.add):
-            problems.append(
-                Problem(
-                    mapping.place, f"git.to: / cannot be the file {mapping.add}", "write the path of the file, `to: /NAME`"
-                )
-            )
-        problems += [
-            Problem(
-                mapping.place,
-                f"{_show(path)} is kept by Git LFS (filter=lfs), whose contents are not in the commit",
-                "leave it out by excludePaths, or store it in git itself",
-            )
-            for path in repo.lfs_files(repo.head, selector)
-        ]
+    for image in images:
+        for mapping in image.git:
+            try:
+                item = map_one(mapping, prefix, repo, remotes)
+                problems += _mistakes(item, image)
+            except GitError as error:
+                if mapping.remote is None:
+                    raise
+                problems.append(Problem(mapping.place, str(error), error.hint))
+    if any(image.dockerfile is not None for image in images):
+        from conveyor.build.dockerfile_preflight import find_mistakes
+
+        problems += find_mistakes(images, repo, prefix)
     if problems:
         raise ConfigError(tuple(dict.fromkeys(problems)))
 
 
-def _all_mappings(images: Iterable[Image], prefix: bytes) -> Iterable[tuple[Mapped, Image]]:
-    return ((item, image) for image in images for item in mapped(image, prefix))
+def _mistakes(item: Mapped, image: Image) -> Iterator[Problem]:
+    mapping, selector, repo = item.mapping, item.selector, item.repo
+    if not repo.matches(repo.head, selector):
+        filtered = " with includePaths and excludePaths" if selector.include or selector.exclude else ""
+        at = f" of {mapping.remote.address.url}" if mapping.remote is not None else ""
+        hint = "look at `git ls-tree -r HEAD`; paths are relative to the directory of werf.yaml"
+        yield Problem(
+            mapping.place,
+            f"git.add: {mapping.add} matches no files{filtered} at commit {repo.head[:12]}{at} ({_image(image)})",
+            "paths are relative to the root of that repository" if at else hint,
+        )
+        return
+    if mapping.to == "/" and repo.is_file(repo.head, selector.add):
+        yield Problem(
+            mapping.place, f"git.to: / cannot be the file {mapping.add}", "write the path of the file, `to: /NAME`"
+        )
+    for path in repo.lfs_files(repo.head, selector):
+        yield Problem(
+            mapping.place,
+            f"{_show(path)} is kept by Git LFS (filter=lfs), whose contents are not in the commit",
+            "leave it out by excludePaths, or store it in git itself",
+        )
 
 
 def _image(image: Image) -> str:

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from conveyor.config.models import Project
 from conveyor.events.api import Reporter
-from conveyor.gitrepo.api import Repository
+from conveyor.gitrepo.api import Remotes, Repository
 from conveyor.storage.caches import Caches
 from conveyor.storage.storage import Storage
 from locking.api import Locks
 from stapel.api import Cancel, Engine
+
+if TYPE_CHECKING:
+    from conveyor.build.secret_values import SecretValues
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,8 @@ class Rooms:
     same_tree: bool  # whether stages of commits that are no ancestors are used where their files are an ancestor's
     resolve_digest: Callable[[str], str]  # the registry's digest of an image from outside, asked once a run
     introspection: Introspection = Introspection()
+    secrets: SecretValues | None = None  # None: no image has any
     caches: Caches | None = None  # of the primary's images
     final: Storage | None = None  # where the final images go too
+    remotes: Remotes | None = None  # where mappings of the project name other repositories
     keeps_records: bool = False  # whether it is recorded what was built at which commit

@@ -262,7 +262,7 @@ class Schedule:
         """Run the next stage of the image on one that is not stored yet; None where it must wait."""
         if self._rooms.introspection.asked or not can_be_built_on(below, looked, ran):
             return None
-        ground = ground_of_built(below, looked, self._rooms.repo.head)
+        ground = ground_of_built(self._rooms, below, looked)
         for position in range(progress.passed + 1, len(progress.kinds)):
             kind = progress.kinds[position]
             if kind.takes(progress.image):

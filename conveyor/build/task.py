@@ -11,6 +11,7 @@ from conveyor.build.rooms import Rooms
 from conveyor.config.models import Image
 from conveyor.keys.key import Commits, Key
 from conveyor.stages.api import Decision, Need, StageKind
+from conveyor.stages.git_mapping import mapped
 from conveyor.storage.facts import MappingFacts
 from conveyor.storage.selection import Chosen, StoredStage
 from conveyor.storage.storage import Storage
@@ -68,11 +69,12 @@ class Looked:
     why: Why | None
 
 
-def ground_of_built(task: Task, looked: Looked, head: str) -> Ground:
-    """That of a stage that was built now, at `head`, as selection would have it once it is stored."""
+def ground_of_built(rooms: Rooms, task: Task, looked: Looked) -> Ground:
+    """That of a stage that was built now, as selection would have it once it is stored."""
     git = looked.decision.git
     if looked.decision.selects_ancestor:
-        return Ground(looked.digest, git, dict.fromkeys(git, head))
+        items = mapped(task.image, rooms.prefix, rooms.repo, rooms.remotes)
+        return Ground(looked.digest, git, {item.id: item.repo.head for item in items})
     return Ground(looked.digest, git, task.ground.bases if task.ground is not None else {})
 
 

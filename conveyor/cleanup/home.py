@@ -16,7 +16,7 @@ from conveyor.storage.names import parse_stage_name
 from stapel.api import KeptImage
 
 # Everything but the engine's store, the mounts, whose files have other owners, and the runs, which are of those that live.
-PLACES = ("dev", "locks", "logs", "plain-trees", "remembered", "stages", "toolchain")
+PLACES = ("clones", "dev", "locks", "logs", "plain-trees", "remembered", "stages", "toolchain")
 _RUBBISH = ".rubbish-"
 
 
@@ -64,7 +64,12 @@ def home_items(home_dir: Path, images: Iterable[Item]) -> list[Item]:
                 status = path.stat()
                 used_s = max(status.st_mtime, stage_uses.get(path.name, 0.0))
                 items.append(Item(kind, str(path), path.name, {str(path): status.st_size}, used_s))
-    for kind, directory in (("objects of git", home_dir / "dev"), ("memory of stages", home_dir / "stages")):
+    places = (
+        ("clone", home_dir / "clones"),
+        ("objects of git", home_dir / "dev"),
+        ("memory of stages", home_dir / "stages"),
+    )
+    for kind, directory in places:
         for path in sorted(directory.iterdir()) if directory.is_dir() else ():
             size, used_s = _measure(path)
             items.append(Item(kind, str(path), path.name, {str(path): size}, used_s))

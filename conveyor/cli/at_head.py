@@ -59,7 +59,7 @@ def open_at_head(project: ProjectOptions, storage: StorageOptions) -> Iterator[A
         with open_places(project) as places, open_rooms(opened, places, storage, BuildOptions(), _Reporter()) as rooms:
             yield AtHead(opened, rooms)
     finally:
-        opened.repo.close()
+        opened.close()
 
 
 class _Reporter:

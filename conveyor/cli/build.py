@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from conveyor.cli.completion import complete_images
 from conveyor.cli.options import (
     DEFAULT_REPORT,
     BuildOptions,
@@ -27,11 +28,12 @@ from conveyor.cli.options import (
 if TYPE_CHECKING:
     from conveyor.build.results import BuildResult
     from conveyor.cli.projects import OpenProject
+    from conveyor.cli.remember import Watched
     from conveyor.config.models import Image
 
 
 @click.command("build", cls=Command)
-@click.argument("images", metavar="[IMAGE...]", nargs=-1)
+@click.argument("images", metavar="[IMAGE...]", nargs=-1, shell_complete=complete_images)
 @project_options
 @storage_options
 @build_options
@@ -64,14 +66,16 @@ def _run(
     images: tuple[str, ...], project: ProjectOptions, storage: StorageOptions, build: BuildOptions, log: LogOptions
 ) -> int:
     from conveyor.build.building import build_images
+    from conveyor.build.preflight import check_mappings
     from conveyor.build.report import check_report_path, write_report
     from conveyor.build.schedule import Limits
     from conveyor.build.tags import CustomTags
     from conveyor.cli.projects import open_project
     from conveyor.cli.remember import Asked, Watched, remember
-    from conveyor.cli.session import open_places, open_rooms
+    from conveyor.cli.session import open_agent, open_places, open_rooms
     from conveyor.config.selection import select_images
     from conveyor.errors import Interrupted
+    from conveyor.events.api import Warned
     from conveyor.events.compose import make_reporter
     from conveyor.images.graph import needed_images
 
@@ -89,6 +93,8 @@ def _run(
         )
     )
     try:
+        for warning in opened.warnings:
+            reporter(Warned(warning))
         chosen = needed_images(opened.project, select_images(opened.project, images))
         tags = CustomTags(build.custom_tags)
         final = [image.name for image in chosen if image.final and not image.artifact]
@@ -96,28 +102,55 @@ def _run(
         if build.report_path is not None:
             check_report_path(opened.directory / build.report_path, final)
         written = _written(opened, build)
+        if any(image.dockerfile is not None for image in chosen):
+            _check_dockerfiles(chosen, storage, reporter)
         _check(opened, chosen, project, written)
         limits = Limits(build.limit, build.fail_fast, build.require_built_images)
-        with open_places(project) as places, open_rooms(opened, places, storage, build, reporter) as rooms:
-            result = build_images(rooms, chosen, limits, tags, storage.repo, started_s)
-            remember(opened, rooms, Asked(chosen, project, storage, build, log, written, reporter), result)
+        with open_places(project) as places, open_agent(opened, build, places) as ssh_socket:
+            check_mappings(chosen, opened.repo, opened.prefix, opened.remotes)
+            with open_rooms(opened, places, storage, build, reporter, ssh_socket) as rooms:
+                result = build_images(rooms, chosen, limits, tags, storage.repo, started_s)
+                remember(opened, rooms, Asked(chosen, project, storage, build, log, written, reporter), result)
         if build.report_path is not None:
             write_report(result, opened.directory / build.report_path)
     except KeyboardInterrupt:
         raise Interrupted from None
     finally:
         reporter.close()
-        opened.repo.close()
+        opened.close()
     return _exit_status(result)
 
 
 def _check(opened: OpenProject, chosen: tuple[Image, ...], project: ProjectOptions, written: Sequence[bytes]) -> None:
-    from conveyor.build.preflight import check_history, check_mappings, check_uncommitted
+    from conveyor.build.preflight import check_history, check_uncommitted
 
     check_history(opened.project, opened.repo)
     if not project.loose_giterminism:
-        check_uncommitted(opened.project, chosen, opened.repo, opened.prefix, written)
-    check_mappings(chosen, opened.repo, opened.prefix)
+        check_uncommitted(chosen, opened.repo, opened.prefix, written, opened.refusals)
+    opened.refusals.raise_any()
+
+
+def _check_dockerfiles(chosen: tuple[Image, ...], storage: StorageOptions, reporter: Watched) -> None:
+    """Refuse an engine that cannot build them, and say what is done in another way than it is asked."""
+    from conveyor.config.naming import display_name
+    from conveyor.errors import ConfigError, Problem
+    from conveyor.events.api import Warned
+
+    with_dockerfile = [image for image in chosen if image.dockerfile is not None]
+    if storage.engine == "sandbox":
+        hint = "build with --engine docker (or auto), or name the images that have no Dockerfile"
+        raise ConfigError(
+            [
+                Problem(
+                    image.place, f"image {display_name(image.name)} has a Dockerfile, which the sandbox does not build", hint
+                )
+                for image in with_dockerfile
+            ]
+        )
+    for image in with_dockerfile:
+        if image.dockerfile is not None and image.dockerfile.staged:
+            message = f"{image.place}: `staged: true` of image {display_name(image.name)} is not supported yet"
+            reporter(Warned(f"{message}: it is one stage, and BuildKit keeps its instructions in a cache of this machine"))
 
 
 def _written(opened: OpenProject, build: BuildOptions) -> tuple[bytes, ...]:

@@ -8,10 +8,12 @@ import sys
 
 import click
 
+from conveyor import __version__
 from conveyor.cli.options import Group
 
 _COMMANDS = {
     "build": "conveyor.cli.build",
+    "completion": "conveyor.cli.completion",
     "config": "conveyor.cli.config",
     "doctor": "conveyor.cli.doctor",
     "export": "conveyor.cli.export",
@@ -22,6 +24,8 @@ _COMMANDS = {
     "stages": "conveyor.cli.stages",
     "version": "conveyor.cli.version",
 }
+
+_OF_WERF = ("bundle", "converge", "dismiss", "helm", "kube-run", "kubectl", "lint", "plan", "render", "rollback")
 
 
 class _Lazy(Group):
@@ -37,8 +41,12 @@ class _Lazy(Group):
         command: click.Command = module.command
         return command
 
+    def hint_for(self, name: str) -> str:
+        return "it is one of werf's: conveyor builds images, and does not deploy them." if name in _OF_WERF else ""
+
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, message="%(version)s")
 def conveyor() -> None:
     """Build container images whose only input is a git commit."""
 
@@ -72,10 +80,11 @@ def run() -> None:
 
 
 def _show(error: Exception) -> None:
-    click.echo(f"Error: {error}", err=True)
+    from conveyor.errors import printable
+
     hint = getattr(error, "hint", "")
-    if hint:
-        click.echo(f"Hint: {hint}", err=True)
+    for line in (*f"Error: {error}".split("\n"), *(f"Hint: {hint}".split("\n") if hint else ())):
+        click.echo(printable(line), err=True)
 
 
 def _leave(status: int) -> None:

@@ -5,6 +5,7 @@ and what it would print where nothing is left to do. That is believed where
 
 - the command is the same: arguments, directory, variables, version of the tool and of its keys, kind of terminal;
 - git status says that the commit is the same, and that nothing is changed that the build uses;
+- the variables that templates of the configuration read, and the files that it may read uncommitted, are as they were;
 - the history of the commit is cut off where it was;
 - the storage has the same names of the stages in question, the same marks of rejection and records, by one list;
 - no run of this home was killed, of which something is to be removed.
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from typing import Any
 
-FORMAT = 1
+FORMAT = 2
 DETACHED = b"(detached)"
 _VARIABLES = ("CI", "HOME", "NO_COLOR", "TERM")
 _VARIABLES_LIKE = ("CONVEYOR_", "DOCKER_", "GIT_", "WERF_")
@@ -139,9 +140,23 @@ def describe_file(path: str) -> list[int] | None:
     return [status.st_mtime_ns, status.st_size, status.st_ino]
 
 
+def home_below(werf_home: str) -> str:
+    """Our home where werf's is given: a directory in it, for werf's caches are not ours to remove."""
+    return os.path.join(werf_home, "conveyor")
+
+
+def describe_variables(names: Sequence[str]) -> str:
+    """A digest of variables of the environment, for their values may be secret."""
+    values = json.dumps([[name, os.environ.get(name)] for name in names])
+    return blake2b(values.encode(), digest_size=32).hexdigest()
+
+
 def _home_dir(arguments: Sequence[str]) -> str:
     """Where the home is, as far as one can see without reading options in full: a wrong guess finds no record."""
-    home_dir = os.environ.get("CONVEYOR_HOME_DIR") or os.environ.get("CONVEYOR_HOME") or "~/.conveyor"
+    home_dir = os.environ.get("CONVEYOR_HOME_DIR") or os.environ.get("CONVEYOR_HOME")
+    if not home_dir:
+        werf_home = os.environ.get("WERF_HOME")
+        home_dir = home_below(werf_home) if werf_home else "~/.conveyor"
     for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
         if argument == "--home-dir":
             home_dir = following
@@ -153,10 +168,14 @@ def _home_dir(arguments: Sequence[str]) -> str:
 def _is_confirmed(record: Mapping[str, Any]) -> bool:
     if os.path.realpath(record["given"]) != record["directory"] or describe_file(record["shallow"]) != record["history"]:
         return False
+    if describe_variables(record["variables"]) != record["values"]:
+        return False
+    if any(describe_file(path) != state for path, state in record["read_from_disk"].items()):
+        return False
     if _read_head(record["root"]) not in (record["head"], None):
         return False
     # Git and the storage are asked at the same time.
-    process, answer = _start_status(record["directory"], record["used"])
+    process, answer = _start_status(record["root"], record["used"])
     try:
         names = _read_names(record["storage"])
         if names is None or choose_names(names, set(record["digests"])) != record["names"]:

@@ -85,8 +85,8 @@ def _check_git() -> tuple[Literal["ok", "warning", "error"], str]:
 def _check_project(project: ProjectOptions) -> tuple[Literal["ok", "warning", "error"], str]:
     from conveyor.cli.projects import open_project
 
-    opened = open_project(project)
-    opened.repo.close()
+    opened = open_project(project, checks_work_tree=False)
+    opened.close()
     text = f"{opened.project.name} at commit {opened.repo.head[:12]}, images: {len(opened.project.images)}"
     if opened.repo.is_shallow():
         return "warning", f"{text}; the clone is shallow, it will be deepened from origin by the first build"
@@ -106,7 +106,7 @@ def _check_engine(
             if why:
                 # Of two engines one is enough: whether that one is there is what the toolchain shows.
                 return ("warning" if asked == "auto" else "error"), why
-            text = f"runs here, builds for {engine.platform()}"
+            text = f"runs here, builds for {engine.platform()} ({engine.describe()})"
             return ("warning", f"{text}, but {'; '.join(warnings)}") if warnings else ("ok", text)
         finally:
             engine.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from conveyor.cli.completion import complete_images
 from conveyor.cli.options import Command, ProjectOptions, StorageOptions, project_options, storage_options
 
 _TO = (
@@ -13,7 +14,7 @@ _TO = (
 
 
 @click.command("export", cls=Command)
-@click.argument("image", metavar="[IMAGE]", default="")
+@click.argument("image", metavar="[IMAGE]", default="", shell_complete=complete_images)
 @click.option("--to", "target", envvar="CONVEYOR_TO", show_envvar=True, required=True, metavar="PLACE", help=_TO)
 @click.option(
     "--keep-labels/--no-keep-labels",

@@ -3,7 +3,8 @@
 Every flag has a twin in the environment, `CONVEYOR_<FLAG>`; the flag wins over the twin, the twin over the default, and an
 empty twin is an absent one. A list flag reads every variable `CONVEYOR_<FLAG>` and `CONVEYOR_<FLAG>_<ANYTHING>`, sorted by
 name, and puts their values before those of the command line. A boolean flag has a `--no-` form, so that a command line can
-take back what the environment says; `--flag=true` and `--flag=false` are understood too.
+take back what the environment says; `--flag=true` and `--flag=false` are understood too. Where no twin is set, that of werf
+(`WERF_<FLAG>`) is read.
 
 This module is on the path of a build where nothing is to do: it imports click and nothing heavy.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +41,10 @@ class ProjectOptions:
     loose_giterminism: bool
     home_dir: Path
     tmp_dir: Path | None
+    config_templates_dir: str = ".werf"  # relative to the project's directory, as the next one
+    giterminism_config: str = ""  # "": werf-giterminism.yaml, where it is there
+    git_work_tree: Path | None = None  # None: that of `dir`
+    debug_templates: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,17 +107,54 @@ class LogOptions:
 
 
 class Command(click.Command):
-    """A command whose boolean flags also take `--flag=true` and `--flag=false`, as scripts for Go tools pass them."""
+    """A command whose boolean flags also take `--flag=true` and `--flag=false`, as scripts for Go tools pass them.
+
+    Its flags are read from variables of werf, too (`conveyor.cli.werf_names`).
+    """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Rewrite valued booleans to the form that click knows, up to a `--`."""
-        return super().parse_args(ctx, _without_boolean_values(self.get_params(ctx), args))
+        parameters = self.get_params(ctx)
+        args = _without_boolean_values(parameters, args)
+        if not any(name.startswith("WERF_") for name in os.environ):
+            return super().parse_args(ctx, args)
+        from conveyor.cli.werf_names import werf_names
+
+        with werf_names(ctx, parameters):
+            return super().parse_args(ctx, args)
 
 
 class Group(click.Group):
-    """A group of such commands."""
+    """A group of such commands, which knows what a misspelt one was meant to be."""
 
     command_class = Command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does; a name that is none is answered with the nearest one."""
+        name = args[0]
+        if self.get_command(ctx, name) is None and not name.startswith("-") and not ctx.resilient_parsing:
+            from conveyor.config.suggestions import did_you_mean
+            from conveyor.errors import printable
+
+            hint = did_you_mean(name, self.list_commands(ctx)).replace("`", "'") or self.hint_for(name)
+            ctx.fail(f"No such command '{printable(name)}'." + (f" {hint[0].upper()}{hint[1:]}" if hint else ""))
+        return super().resolve_command(ctx, args)
+
+    def hint_for(self, name: str) -> str:
+        """What to do in place of a command that is not here; "" where nothing is known."""
+        del name
+        return ""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Every command with its whole first sentence."""
+        commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        rows = [(name, _first_sentence(command.help or "")) for name, command in commands if command and not command.hidden]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+def _first_sentence(text: str) -> str:
+    return re.split(r"(?<=\.)\s", text.strip(), maxsplit=1)[0].replace("\n", " ")
 
 
 def _without_boolean_values(parameters: list[click.Parameter], args: list[str]) -> list[str]:
@@ -246,7 +289,16 @@ def _project(values: dict[str, Any]) -> ProjectOptions:
         loose_giterminism=values["loose_giterminism"],
         home_dir=_path(values["home_dir"]),
         tmp_dir=_path(values["tmp_dir"]) if values["tmp_dir"] else None,
+        config_templates_dir=values["config_templates_dir"],
+        giterminism_config=values["giterminism_config"],
+        git_work_tree=_path(values["git_work_tree"]) if values["git_work_tree"] else None,
+        debug_templates=values["debug_templates"],
     )
+
+
+def project_of(ctx: click.Context) -> ProjectOptions:
+    """The project that a command line is about, for what is not the command itself."""
+    return _project(ctx.params)
 
 
 def _storage(values: dict[str, Any]) -> StorageOptions:
@@ -343,6 +395,19 @@ project_options = _group(
     [
         _value("--dir", "Directory of the project, in a git work tree.", default=".", metavar="DIR"),
         _value("--config", "The configuration, below the project's directory.", default="werf.yaml", metavar="FILE"),
+        _value(
+            "--config-templates-dir",
+            "Directory of the configuration's templates (`*.tmpl`), below the project's directory.",
+            default=".werf",
+            metavar="DIR",
+        ),
+        _value(
+            "--giterminism-config",
+            "What may come from outside of the commit; default: `werf-giterminism.yaml`, where it is there.",
+            metavar="FILE",
+        ),
+        _value("--git-work-tree", "The git work tree; default: the one that the project's directory is in.", metavar="DIR"),
+        _flag("--debug-templates", "Tell what templates say by `printf_debug`, `dump_debug`, `tpl_debug`, `include_debug`."),
         _value("--env", "Name of the environment, `.Env` in the configuration.", metavar="NAME"),
         _flag("--dev", "Build uncommitted and untracked changes too, from a commit made for them."),
         _flag("--loose-giterminism", "Read the configuration from the disk and allow what giterminism forbids."),

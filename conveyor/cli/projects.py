@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
 
 from conveyor.cli.options import ProjectOptions
+from conveyor.config.giterminism.api import ALLOW_ALL, DEFAULT_FILE, Permissions, Refusals
+from conveyor.config.giterminism.files import ConfigFiles
 from conveyor.config.models import Project
-from conveyor.errors import GiterminismError, UsageError
+from conveyor.config.naming import RENDERED
+from conveyor.errors import ConfigError, Problem, UsageError
 from conveyor.gitrepo.api import Repository
+
+if TYPE_CHECKING:
+    from conveyor.config.rendering import Surroundings
+    from conveyor.gitrepo.remotes import FetchedRemotes
 
 
 @dataclass(frozen=True, slots=True)
 class OpenProject:
-    """A project at its commit. `prefix`: its directory in the repository; `content`: the configuration as it was read.
+    """A project at its commit. `prefix`: its directory in the repository; `content`: the configuration as it was rendered.
 
-    `is_dev`: the commit is one that was made of the work tree.
+    `is_dev`: the commit is one that was made of the work tree. `refusals` holds what the configuration was refused, `files`
+    what it was read from, `variables` what its templates read of the environment, `warnings` what a person is to be told.
+    `remotes`: None where no mapping names another repository. `render_as`: the configuration as it would be elsewhere; None
+    where it is no template.
     """
 
     repo: Repository
@@ -25,36 +40,158 @@ class OpenProject:
     directory: Path
     prefix: bytes
     is_dev: bool
+    refusals: Refusals
+    files: ConfigFiles
+    variables: Mapping[str, str | None]
+    warnings: Sequence[str]
+    remotes: FetchedRemotes | None = None
+    render_as: Callable[[Surroundings], bytes] | None = None
+
+    def close(self) -> None:
+        """End git's processes."""
+        self.repo.close()
+        if self.remotes is not None:
+            self.remotes.close()
 
 
-def open_project(options: ProjectOptions, *, virtual_merge: bool = False, builds: bool = False) -> OpenProject:
+def open_project(
+    options: ProjectOptions,
+    *,
+    virtual_merge: bool = False,
+    builds: bool = False,
+    checks_work_tree: bool = True,
+    show: Callable[[bytes], object] | None = None,
+) -> OpenProject:
     """Find the repository and read the configuration from the commit (with `--loose-giterminism`: from the disk).
 
-    `builds`: the work tree will be compared with the commit.
+    `builds`: the caller goes on looking for what is to be refused, raises all of it together (`refusals.raise_any`), and
+    tells the warnings. Others get a `GiterminismError` here, and warnings are told. Without `checks_work_tree` it may differ
+    from the commit. `show` is given the text before anything is looked for in it.
     """
-    from conveyor.config.reading import parse_project
     from conveyor.gitrepo.repository import open_repository
 
     if not options.dir.is_dir():
         raise UsageError(f"{options.dir} is no directory", hint="--dir names the project's directory")
     directory = options.dir.resolve()
+    checks_work_tree = checks_work_tree and not options.loose_giterminism
     repo = open_repository(
-        str(directory),
+        str(options.git_work_tree or directory),
         dev=options.dev,
         virtual_merge=virtual_merge,
-        asks_status=builds and not options.loose_giterminism,
+        asks_status=checks_work_tree,
         home_dir=str(options.home_dir),
     )
     try:
-        path, content = _read_config(options, repo, directory)
-        project = parse_project(content, os.fsdecode(path))
-        return OpenProject(repo, project, content, directory, _below(repo.root, directory), options.dev)
+        opened = _read(options, repo, directory, checks_work_tree, show)
+        if not builds:
+            opened.refusals.raise_any()
+            for warning in opened.warnings:
+                click.echo(f"Warning: {warning}", err=True)
+        return opened
     except BaseException:
         repo.close()
         raise
 
 
-def _read_config(options: ProjectOptions, repo: Repository, directory: Path) -> tuple[bytes, bytes]:
+def _remotes(project: Project, options: ProjectOptions, directory: Path) -> FetchedRemotes | None:
+    if not any(mapping.remote is not None for image in project.images for mapping in image.git):
+        return None
+    from conveyor.gitrepo.remotes import FetchedRemotes
+
+    return FetchedRemotes(str(options.home_dir), str(directory))
+
+
+def _read(
+    options: ProjectOptions,
+    repo: Repository,
+    directory: Path,
+    checks_work_tree: bool,
+    show: Callable[[bytes], object] | None,
+) -> OpenProject:
+    prefix = _below(repo.root, directory)
+    file = os.path.normpath(options.giterminism_config or DEFAULT_FILE)
+    refusals = Refusals(ALLOW_ALL if options.loose_giterminism else Permissions(file))
+    files = ConfigFiles(repo, prefix, directory, refusals, checks_work_tree=checks_work_tree)
+    warnings = [str(warning) for warning in _read_permissions(options, files, refusals, file)]
+    path, content = _read_config(options, repo, files, directory)
+    variables: Mapping[str, str | None] = {}
+    is_template = b"{{" in content
+    render_as = None
+    try:
+        if is_template:
+            from conveyor.config.rendering import render_config
+
+            log = _log_template if options.debug_templates else None
+            render = partial(
+                render_config, content, path, repo, files, templates_dir=options.config_templates_dir, env=options.env
+            )
+            rendered = render(refusals, log=log)
+            content, variables = rendered.content, rendered.variables
+
+            def render_as(surroundings: Surroundings) -> bytes:
+                return render(Refusals(refusals.permissions), surroundings=surroundings).content
+
+        if show is not None:
+            refusals.raise_any()
+            show(content)
+        project = _parse(content, path, refusals, is_template)
+    except ConfigError as error:
+        refusals.raise_any(error.problems)
+        raise
+    remotes = _remotes(project, options, directory)
+    return OpenProject(
+        repo,
+        project,
+        content,
+        directory,
+        prefix,
+        options.dev,
+        refusals,
+        files,
+        variables,
+        warnings,
+        remotes,
+        render_as,
+    )
+
+
+def _parse(content: bytes, path: str, refusals: Refusals, is_template: bool) -> Project:
+    from conveyor.config.reading import parse_project
+
+    try:
+        return parse_project(content, path, refusals, path + RENDERED if is_template else "")
+    except ConfigError as error:
+        if not is_template:
+            raise
+        from conveyor.config.rendering import explain_rendered
+
+        raise ConfigError(explain_rendered(error.problems, content), hint=_RENDERED_HINT) from None
+
+
+_RENDERED_HINT = "the lines are those of the text that the templates make: `conveyor config render` shows it"
+
+
+def _log_template(message: str) -> None:
+    click.echo(message, err=True)
+
+
+def _read_permissions(options: ProjectOptions, files: ConfigFiles, refusals: Refusals, file: str) -> Sequence[Problem]:
+    """Read what is allowed into `refusals`; the warnings."""
+    if options.loose_giterminism:
+        return ()
+    content = files.read(file, None, "werf giterminism config")
+    if content is None:
+        if options.giterminism_config:
+            raise UsageError(f"--giterminism-config: {files.explain_missing(file)}", hint="write it and commit it")
+        return ()
+    from conveyor.config.giterminism.decode import decode_permissions
+
+    refusals.permissions, warnings = decode_permissions(content, file)
+    return warnings
+
+
+def _read_config(options: ProjectOptions, repo: Repository, files: ConfigFiles, directory: Path) -> tuple[str, bytes]:
+    """The path of the configuration relative to the root of the repository, and its content."""
     from conveyor.config.reading import CONFIG_NAMES
 
     names = CONFIG_NAMES if options.config in CONFIG_NAMES else (options.config,)
@@ -63,16 +200,9 @@ def _read_config(options: ProjectOptions, repo: Repository, directory: Path) -> 
         places.append(Path.cwd() / options.config)
     for place in places:
         path = _below(repo.root, Path(os.path.normpath(place)))
-        content = _read(options, repo, place, path)
+        content = files.read(os.path.relpath(place, directory), "config.allowUncommitted", "werf config")
         if content is not None:
-            return path, content
-    there = next((place for place in places if place.is_file()), None)
-    if there is not None:
-        raise GiterminismError(
-            f"the file {there.name} must be committed: it is in the work tree and not in commit {repo.head[:12]}",
-            reason="uncommitted",
-            hint="git add and git commit it, or build the work tree as it is with --dev",
-        )
+            return os.fsdecode(path), content
     raise UsageError(
         f"no configuration at commit {repo.head[:12]}: looked for {', '.join(str(place) for place in places)}",
         reason="no_config",
@@ -80,16 +210,12 @@ def _read_config(options: ProjectOptions, repo: Repository, directory: Path) -> 
     )
 
 
-def _read(options: ProjectOptions, repo: Repository, place: Path, path: bytes) -> bytes | None:
-    if not options.loose_giterminism:
-        return repo.read_file(repo.head, path)
-    return place.read_bytes() if place.is_file() else None
-
-
 def _below(root: bytes, path: Path) -> bytes:
     relative = os.path.relpath(os.fsencode(path), root)
     if relative == b".":
         return b""
-    if relative.startswith(b"../"):
-        raise UsageError(f"{path} lies outside of the repository {os.fsdecode(root)}")
+    if relative.startswith(b"../") or relative == b"..":
+        raise UsageError(
+            f"{path} lies outside of the repository {os.fsdecode(root)}", hint="--git-work-tree and --dir name both"
+        )
     return relative

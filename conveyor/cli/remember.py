@@ -1,7 +1,8 @@
 """Remembering a build that ended well, for the next one to be confirmed by `conveyor.cli.confirm`.
 
 What is remembered depends on nothing that `confirm` does not ask for; a build that does (a work tree that is no commit, a
-registry's newest image, shells, tags that somebody may move) is not remembered, and goes the usual way each time.
+registry's newest image, a branch of another repository, shells, tags that somebody may move) is not remembered, and goes
+the usual way each time.
 """
 
 from __future__ import annotations
@@ -15,14 +16,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import click
+
 from conveyor.build.building import plan
 from conveyor.build.replacing import replace_file
 from conveyor.build.report import format_report
 from conveyor.build.results import BuildResult, ImageResult
 from conveyor.build.rooms import Rooms
-from conveyor.cli.confirm import choose_names, describe_command, describe_file, record_path
+from conveyor.cli.confirm import choose_names, describe_command, describe_file, describe_variables, record_path
 from conveyor.cli.options import BuildOptions, LogOptions, ProjectOptions, StorageOptions
 from conveyor.cli.projects import OpenProject
+from conveyor.cli.werf_names import told
 from conveyor.config.models import Image
 from conveyor.events.api import Event, Finished, PlanMade, Reporter, StageUsed, Warned
 from conveyor.events.compose import make_reporter
@@ -32,8 +36,8 @@ _MOST_KEPT = 64  # commands of one home
 # Stands for the time that a build took, until one is confirmed: nothing else of a build is as long.
 _SECONDS = 1e15 + 0.25
 _SHOWN_SECONDS = f"{_SECONDS:.2f}"
-# What the configuration is read from, beside its own file.
-_READ_WITH_CONFIG = (b".werf", b"werf-giterminism.yaml", b"werf-includes.yaml", b"werf-includes.lock")
+# What the configuration is read from, beside what it was seen to read.
+_READ_WITH_CONFIG = (b"werf-includes.yaml", b"werf-includes.lock")
 
 
 class Watched:
@@ -91,6 +95,9 @@ def remember(opened: OpenProject, rooms: Rooms, asked: Asked, result: BuildResul
         "shallow": shallow,
         "history": describe_file(shallow),
         "used": [os.fsdecode(path) for path in _used(opened, asked.images)],
+        "variables": sorted(opened.variables),
+        "values": describe_variables(sorted(opened.variables)),
+        "read_from_disk": {str(path): describe_file(str(path)) for path in sorted(opened.files.read_from_disk)},
         "written": [os.fsdecode(path) for path in asked.written],
         "storage": _describe_storage(rooms, asked.storage),
         "digests": digests,
@@ -109,19 +116,25 @@ def _can_be_confirmed(opened: OpenProject, asked: Asked, result: BuildResult) ->
     return (
         result.ok
         and not asked.warned.after
+        and opened.files.is_repeatable
+        and not project.debug_templates
         and not (project.dev or project.loose_giterminism or build.virtual_merge or asked.log.format == "json")
         and not (build.custom_tags or build.ssh_keys or asked.storage.final_repo)
         and not (build.introspect_error or build.introspect_before_error or build.introspect_stages)
         and not any(image.from_latest for image in asked.images)
+        and all(mapping.remote is None or mapping.remote.is_fixed for image in asked.images for mapping in image.git)
+        and not any(image.dockerfile is not None and image.dockerfile.context_add_files for image in asked.images)
         and opened.repo.head_commits == (opened.repo.head,)
     )
 
 
 def _used(opened: OpenProject, images: Sequence[Image]) -> list[bytes]:
     """Paths relative to the root of the repository: a change in or at one of them may change what is built."""
-    paths = {opened.project.file.encode("utf-8", "surrogateescape")}
+    paths = set(opened.files.used)
     paths |= {b"/".join(part for part in (opened.prefix, name) if part) for name in _READ_WITH_CONFIG}
-    paths |= {add_path(mapping, opened.prefix) for image in images for mapping in image.git}
+    paths |= {add_path(mapping, opened.prefix) for image in images for mapping in image.git if mapping.remote is None}
+    contexts = {image.dockerfile.context for image in images if image.dockerfile is not None}
+    paths |= {b"/".join(part for part in (opened.prefix, os.fsencode(context)) if part) for context in contexts}
     return sorted(paths)
 
 
@@ -162,7 +175,7 @@ def _told(rooms: Rooms, asked: Asked, result: BuildResult) -> list[str] | None:
             view(StageUsed(stage))
     view(Finished(used))
     view.close()
-    text = captured.getvalue().split(_SHOWN_SECONDS)
+    text = (told(click.get_current_context()) + captured.getvalue()).split(_SHOWN_SECONDS)
     return text if len(text) <= 2 else None
 
 

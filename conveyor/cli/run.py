@@ -6,6 +6,7 @@ import signal
 
 import click
 
+from conveyor.cli.completion import complete_images
 from conveyor.cli.options import Command, ProjectOptions, StorageOptions, project_options, storage_options
 
 
@@ -20,7 +21,7 @@ class _RunCommand(Command):
 
 
 @click.command("run", cls=_RunCommand)
-@click.argument("image", metavar="[IMAGE]", default="")
+@click.argument("image", metavar="[IMAGE]", default="", shell_complete=complete_images)
 @click.argument("words", metavar="[COMMAND...]", nargs=-1)
 @project_options
 @storage_options

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,16 +12,19 @@ from typing import TYPE_CHECKING
 from conveyor.build.rooms import Introspection, Rooms
 from conveyor.cli.options import BuildOptions, ProjectOptions, StorageOptions
 from conveyor.cli.projects import OpenProject
+from conveyor.config.models import Project
+from conveyor.config.naming import display_name
 from conveyor.errors import ServiceError, UsageError
 from conveyor.events.api import Reporter, Warned
 from conveyor.storage.caches import Caches
 from conveyor.storage.storage import Role, Storage
 from locking.api import Locks
 from stapel.api import Cancel, Engine, Upkeep
-from stapel.oci.api import ImageStore
+from stapel.oci.api import ImageStore, ImageView
 from stapel.runs import Run, open_run, open_run_directory
 
 if TYPE_CHECKING:
+    from conveyor.build.secret_values import SecretValues
     from conveyor.storage.exporting import Target
     from stapel.docker.engine import DockerEngine
     from stapel.oci.registry import RegistryStore
@@ -54,9 +57,17 @@ def open_places(options: ProjectOptions) -> Iterator[Places]:
         yield Places(home_dir, tmp_dir, run)
 
 
-def make_engine(project: str, places: Places, storage: StorageOptions, warn: Callable[[str], None]) -> Engine:
-    """The engine that builds, as `--engine` says. It is not asked anything yet, but by `auto`, whether it can run."""
+def make_engine(
+    project: str, places: Places, storage: StorageOptions, warn: Callable[[str], None], *, dockerfile_of: str | None = None
+) -> Engine:
+    """The engine that builds, as `--engine` says. It is not asked anything yet, but by `auto`, whether it can run.
+
+    `dockerfile_of`: an image of the project that only a Docker Engine can build, None where there is none.
+    """
     if storage.engine == "docker":
+        return _make_docker(project, places, storage, warn)
+    if storage.engine == "auto" and dockerfile_of is not None:
+        warn(f"the Docker Engine builds: image {display_name(dockerfile_of)} has a Dockerfile, which takes its BuildKit")
         return _make_docker(project, places, storage, warn)
     sandbox = _make_sandbox(project, places, storage, warn)
     if storage.engine == "auto":
@@ -68,22 +79,35 @@ def make_engine(project: str, places: Places, storage: StorageOptions, warn: Cal
     return sandbox
 
 
+def find_dockerfile(project: Project) -> str | None:
+    """The first image that has a Dockerfile."""
+    return next((image.name for image in project.images if image.dockerfile is not None), None)
+
+
 def _make_docker(project: str, places: Places, storage: StorageOptions, warn: Callable[[str], None]) -> DockerEngine:
     from stapel.docker.engine import DockerEngine
 
-    docker_config = str(storage.docker_config) if storage.docker_config is not None else None
     return DockerEngine(
         project,
         run_id=places.run.id,
         home_dir=places.home_dir,
         tmp_dir=places.tmp_dir,
-        docker_config=docker_config,
+        docker_config=_docker_config(storage),
         on_warning=warn,
     )
 
 
+def _docker_config(storage: StorageOptions) -> str | None:
+    return str(storage.docker_config) if storage.docker_config is not None else None
+
+
 def _make_sandbox(project: str, places: Places, storage: StorageOptions, warn: Callable[[str], None]) -> SandboxEngine:
     from stapel.sandbox.engine import SandboxEngine
+
+    def find_in_docker(reference: str) -> AbstractContextManager[ImageView | None]:
+        from stapel.docker.engine import open_base
+
+        return open_base(reference, _docker_config(storage))
 
     return SandboxEngine(
         project,
@@ -94,7 +118,7 @@ def _make_sandbox(project: str, places: Places, storage: StorageOptions, warn: C
         min_free_bytes=_min_free_bytes(storage.min_free, places.home_dir),
         driver=storage.sandbox_store,
         open_registry=lambda repository: make_registry(repository, storage, (), warn),
-        find_elsewhere=lambda reference: _make_docker(project, places, storage, warn).find_base(reference),
+        find_elsewhere=find_in_docker,
         on_warning=warn,
     )
 
@@ -132,8 +156,7 @@ def open_store(target: Target, storage: StorageOptions, warn: Callable[[str], No
     elif target.place == "docker-daemon":
         from stapel.docker.engine import open_images
 
-        docker_config = str(storage.docker_config) if storage.docker_config is not None else None
-        with open_images(target.repository, docker_config) as images:
+        with open_images(target.repository, _docker_config(storage)) as images:
             yield images
     else:
         yield None
@@ -262,6 +285,7 @@ def open_rooms(
     storage: StorageOptions,
     build: BuildOptions,
     reporter: Reporter,
+    ssh_socket: Path | None = None,
 ) -> Iterator[Rooms]:
     """All that a build works with, closed at the end. `ServiceError` where the engine does not answer."""
 
@@ -269,7 +293,7 @@ def open_rooms(
         reporter(Warned(message))
 
     with ExitStack() as resources:
-        engine = make_engine(opened.project.name, places, storage, warn)
+        engine = make_engine(opened.project.name, places, storage, warn, dockerfile_of=find_dockerfile(opened.project))
         resources.callback(engine.close)
         if not build.require_built_images:
             engine.expect_builds()
@@ -295,12 +319,14 @@ def open_rooms(
             directory=opened.directory,
             home_dir=places.home_dir,
             tmp_dir=places.tmp_dir,
-            ssh_socket=_ssh_socket(build, places, resources),
+            ssh_socket=ssh_socket,
             same_tree=build.ancestry == "same-tree",
             resolve_digest=functools.cache(functools.partial(_resolve_digest, storage)),
             introspection=_introspection(build),
+            secrets=_secret_values(opened),
             caches=caches,
             final=final,
+            remotes=opened.remotes,
             keeps_records=bool(storage.repo) and not opened.is_dev,
         )
 
@@ -319,16 +345,23 @@ def _platform(opened: OpenProject, build: BuildOptions, engine: Engine) -> str:
     return asked or engine.platform()
 
 
-def _ssh_socket(build: BuildOptions, places: Places, resources: ExitStack) -> Path | None:
+@contextmanager
+def open_agent(opened: OpenProject, build: BuildOptions, places: Places) -> Iterator[Path | None]:
+    """The socket of the SSH agent of a run, for remote repositories and commands: of `--ssh-key`, or the user's; or none."""
     import os
 
     if not build.ssh_keys and "SSH_AUTH_SOCK" not in os.environ:
-        return None
+        yield None
+        return
     from stapel.ssh_agent import find_agent, start_agent
 
-    if build.ssh_keys:
-        return resources.enter_context(start_agent([Path(key).expanduser() for key in build.ssh_keys], places.tmp_dir))
-    return find_agent(os.environ)
+    if not build.ssh_keys:
+        yield find_agent(os.environ)
+        return
+    with start_agent([Path(key).expanduser() for key in build.ssh_keys], places.tmp_dir) as socket:
+        if opened.remotes is not None:
+            opened.remotes.use_agent(socket)
+        yield socket
 
 
 def _resolve_digest(storage: StorageOptions, reference: str) -> str:
@@ -340,6 +373,16 @@ def _resolve_digest(storage: StorageOptions, reference: str) -> str:
         insecure=storage.insecure_registry,
         skip_tls_verify=storage.skip_tls_verify_registry,
     )
+
+
+def _secret_values(opened: OpenProject) -> SecretValues | None:
+    if not any(image.secrets for image in opened.project.images):
+        return None
+    import os
+
+    from conveyor.build.secret_values import SecretValues
+
+    return SecretValues(opened.project.images, opened.directory, os.environ)
 
 
 def _introspection(build: BuildOptions) -> Introspection:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from conveyor.config.decode_image import one_platform
 from conveyor.config.fields import Fields, describe
@@ -11,6 +12,22 @@ from conveyor.config.findings import Findings
 from conveyor.config.models import GitWorktree
 from conveyor.config.nodes import Node
 from conveyor.config.scalars import integer
+from conveyor.config.tables.image import IMAGE_OR_ARTIFACT
+from conveyor.config.tables.project import (
+    BUILD,
+    CLEANUP,
+    CLEANUP_FLAGS,
+    DEPLOY,
+    GIT_WORKTREE,
+    HELM_CHART_CONFIG,
+    KEEP_POLICY,
+    LIMIT,
+    PROJECT,
+    REFERENCES,
+)
+
+if TYPE_CHECKING:
+    from stapel.image_spec import ImageSpec
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
 _LONGEST_NAME = 50
@@ -25,23 +42,34 @@ class Settings:
     cache_version: str
     platform: str
     git_worktree: GitWorktree
+    image_spec: ImageSpec | None = None  # for all final images
+    staged: bool = False
 
 
 def decode_project(findings: Findings, document: Node) -> Settings:
     """Of the document with `configVersion`."""
-    known = ("configVersion", "project", "build", "cleanup", "deploy", "gitWorktree")
-    fields = Fields(findings, document, "the project document", known, ("includes",))
+    fields = Fields(findings, document, "the project document", PROJECT, ("includes",), elsewhere=_of_an_image)
     _check_version(fields)
     cache_version = platform = ""
+    image_spec = None
+    staged = False
     if node := fields.map_node("build"):
-        build = Fields(findings, node, "`build`", ("cacheVersion", "platform", "staged"), ("imageSpec",))
+        build = Fields(findings, node, "`build`", BUILD)
         cache_version, platform = build.text("cacheVersion"), one_platform(build)
-        build.flag("staged")
+        staged = build.flag("staged")
+        if spec := build.map_node("imageSpec"):
+            from conveyor.config.decode_image_spec import decode_project_spec
+
+            image_spec = decode_project_spec(findings, spec)
     if node := fields.map_node("cleanup"):
         _check_cleanup(findings, node)
     if node := fields.map_node("deploy"):
         _check_deploy(findings, node)
-    return Settings(_name(fields), cache_version, platform, _git_worktree(fields))
+    return Settings(_name(fields), cache_version, platform, _git_worktree(fields), image_spec, staged)
+
+
+def _of_an_image(name: str) -> str:
+    return "images stand in documents of their own, below a line `---`" if name in IMAGE_OR_ARTIFACT else ""
 
 
 def _check_version(fields: Fields) -> None:
@@ -74,39 +102,36 @@ def _git_worktree(fields: Fields) -> GitWorktree:
     node = fields.map_node("gitWorktree")
     if node is None:
         return GitWorktree()
-    known = ("forceShallowClone", "allowUnshallow", "allowFetchOriginBranchesAndTags")
-    worktree = Fields(fields.findings, node, "`gitWorktree`", known)
-    return GitWorktree(worktree.flag(known[0]), worktree.flag(known[1], True), worktree.flag(known[2], True))
+    worktree = Fields(fields.findings, node, "`gitWorktree`", GIT_WORKTREE)
+    return GitWorktree(
+        worktree.flag("forceShallowClone"),
+        worktree.flag("allowUnshallow", True),
+        worktree.flag("allowFetchOriginBranchesAndTags", True),
+    )
 
 
 def _check_deploy(findings: Findings, node: Node) -> None:
     texts, flags = ("helmChartDir", "helmRelease", "namespace"), ("helmReleaseSlug", "namespaceSlug")
-    deploy = Fields(findings, node, "`deploy`", (*texts, *flags, "helmChartConfig"))
+    deploy = Fields(findings, node, "`deploy`", DEPLOY)
     for name in texts:
         if deploy.has(name) and not deploy.text(name, "-"):
             findings.add(deploy.key(name), f"`{name}` is empty", "remove it")
     for name in flags:
         deploy.flag(name)
     if chart := deploy.map_node("helmChartConfig"):
-        Fields(findings, chart, "`helmChartConfig`", ("appVersion",)).text("appVersion")
+        Fields(findings, chart, "`helmChartConfig`", HELM_CHART_CONFIG).text("appVersion")
 
 
 def _check_cleanup(findings: Findings, node: Node) -> None:
-    flags = (
-        "disable",
-        "disableKubernetesBasedPolicy",
-        "disableGitHistoryBasedPolicy",
-        "disableBuiltWithinLastNHoursPolicy",
-    )
-    cleanup = Fields(findings, node, "`cleanup`", (*flags, "keepImagesBuiltWithinLastNHours", "keepPolicies"))
-    for name in flags:
+    cleanup = Fields(findings, node, "`cleanup`", CLEANUP)
+    for name in CLEANUP_FLAGS:
         cleanup.flag(name)
     cleanup.whole("keepImagesBuiltWithinLastNHours", 2, least=0)
     for item in cleanup.map_nodes("keepPolicies"):
-        policy = Fields(findings, item, "`keepPolicies`", ("references", "imagesPerReference"))
+        policy = Fields(findings, item, "`keepPolicies`", KEEP_POLICY)
         references = policy.map_node("references")
         if references:
-            fields = Fields(findings, references, "`references`", ("tag", "branch", "limit"))
+            fields = Fields(findings, references, "`references`", REFERENCES)
             if given := fields.exactly_one(("tag", "branch"), "`references`"):
                 fields.text(given)
             _check_limit(findings, fields.map_node("limit"), "`limit`")
@@ -118,7 +143,7 @@ def _check_cleanup(findings: Findings, node: Node) -> None:
 def _check_limit(findings: Findings, node: Node | None, title: str) -> None:
     if node is None:
         return
-    fields = Fields(findings, node, title, ("last", "in", "operator"))
+    fields = Fields(findings, node, title, LIMIT)
     fields.whole("last", -1, least=-1)
     fields.choice("operator", ("And", "Or"))
     duration = fields.value("in")

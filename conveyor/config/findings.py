@@ -6,11 +6,12 @@ from collections.abc import Iterable
 
 from conveyor.config.nodes import Node
 from conveyor.config.source import Source
-from conveyor.config.suggestions import did_you_mean
-from conveyor.errors import ConfigError, Place, Problem
+from conveyor.config.suggestions import closest, hint_of
+from conveyor.errors import ConfigError, Place, Problem, printable
 
 _MOST_SUGGESTIONS = 50  # each one compares with every candidate
 _MOST_PROBLEMS = 1000  # a file with more is no configuration
+_MOST_KEPT = 5000  # of which the first ones are shown
 
 
 class Findings:
@@ -20,11 +21,16 @@ class Findings:
         self._source = source
         self._problems: dict[tuple[Place, str], Problem] = {}
         self._suggestions = 0
+        self._left_out = 0
 
     def add(self, at: Node | Place | int, message: str, hint: str = "") -> None:
         """Note a problem at a node, a place or an offset."""
+        if len(self._problems) >= _MOST_KEPT:
+            self._left_out += 1
+            return
         place = at if isinstance(at, Place) else self.place(at)
-        self._problems.setdefault((place, message), Problem(place, message, hint))
+        message = printable(message)
+        self._problems.setdefault((place, message), Problem(place, message, printable(hint)))
 
     def place(self, at: Node | int) -> Place:
         """Where a node or a character stands."""
@@ -34,18 +40,20 @@ class Findings:
         """The place of what is missing altogether."""
         return Place(self._source.file)
 
-    def suggest(self, word: str, candidates: Iterable[str], otherwise: str = "") -> str:
-        """A did-you-mean hint, or `otherwise`. Bounded: a file of nothing but mistakes costs little."""
+    def guess(self, word: str, candidates: Iterable[str]) -> str:
+        """The closest candidate, or "". Bounded: a file of nothing but mistakes costs little."""
         self._suggestions += 1
-        if self._suggestions > _MOST_SUGGESTIONS:
-            return otherwise
-        return did_you_mean(word, candidates) or otherwise
+        return closest(word, candidates) if self._suggestions <= _MOST_SUGGESTIONS else ""
+
+    def suggest(self, word: str, candidates: Iterable[str], otherwise: str = "") -> str:
+        """A did-you-mean hint, or `otherwise`; bounded likewise."""
+        return hint_of(self.guess(word, candidates)) or otherwise
 
     def raise_any(self) -> None:
         """`ConfigError` with everything that was noted, in order of place."""
         problems = sorted(self._problems.values(), key=lambda problem: (problem.place.line, problem.place.column))
-        left_out = problems[_MOST_PROBLEMS:]
+        left_out = len(problems[_MOST_PROBLEMS:]) + self._left_out
         if left_out:
-            problems[_MOST_PROBLEMS:] = [Problem(self.whole_file(), f"{len(left_out)} more problems are not shown")]
+            problems[_MOST_PROBLEMS:] = [Problem(self.whole_file(), f"{left_out} more problems are not shown")]
         if problems:
             raise ConfigError(problems)

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Literal, NotRequired, TypedDict
 
 from conveyor.config.models import Image, Project
 from conveyor.config.naming import display_name
 
+GraphFormat = Literal["yaml", "dot", "mermaid"]
+DependsOn = TypedDict("DependsOn", {"from": str, "import": list[str], "dependencies": list[str]}, total=False)
 
-def graph_document(project: Project, names: Sequence[str]) -> list[dict[str, object]]:
+
+class Item(TypedDict):
+    """What one image takes from others."""
+
+    image: str
+    dependsOn: NotRequired[DependsOn]
+
+
+def graph_document(project: Project, names: Sequence[str]) -> list[Item]:
     """For each image what it takes from others of the project, in order of configuration.
 
     An item is `{"image": name}` and, where it needs something, `"dependsOn": {"from": name, "import": [names],
@@ -25,22 +36,64 @@ def graph_document(project: Project, names: Sequence[str]) -> list[dict[str, obj
     return [_item(images[name]) for name in images if name in wanted] if wanted else []
 
 
-def render_graph(project: Project, names: Sequence[str] = ()) -> str:
-    """The same as YAML."""
+def render_graph(project: Project, names: Sequence[str] = (), output: GraphFormat = "yaml") -> str:
+    """The same as YAML, or as a drawing: an arrow leads from what is needed to the image that needs it."""
+    document = graph_document(project, names)
+    if output == "dot":
+        return _as_dot(document)
+    if output == "mermaid":
+        return _as_mermaid(document)
     import yaml
 
-    return yaml.safe_dump(graph_document(project, names), sort_keys=False, allow_unicode=True)
+    return yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
 
 
-def _item(image: Image) -> dict[str, object]:
-    depends_on: dict[str, object] = {}
+def _as_dot(document: Sequence[Item]) -> str:
+    lines = [f"  {_dot_text(item['image'])};" for item in document]
+    lines += [
+        f"  {_dot_text(needed)} -> {_dot_text(image)} [label={_dot_text(how)}];" for needed, how, image in _arrows(document)
+    ]
+    return "digraph images {\n  rankdir=LR;\n" + "".join(line + "\n" for line in lines) + "}\n"
+
+
+def _dot_text(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _as_mermaid(document: Sequence[Item]) -> str:
+    number = {item["image"]: f"i{index}" for index, item in enumerate(document)}
+    lines = [f'  {number[image]}["{_mermaid_text(image)}"]' for image in number]
+    lines += [f"  {number[needed]} -- {how} --> {number[image]}" for needed, how, image in _arrows(document)]
+    return "flowchart LR\n" + "".join(line + "\n" for line in lines)
+
+
+def _mermaid_text(text: str) -> str:
+    """Mermaid has entities by number, with `#` for what is `&#` in HTML."""
+    return "".join(character if character.isalnum() or character in "-_./ " else f"#{ord(character)};" for character in text)
+
+
+def _arrows(document: Sequence[Item]) -> Iterator[tuple[str, str, str]]:
+    """What is needed, how, by which image."""
+    for item in document:
+        depends_on = item.get("dependsOn", {})
+        if base := depends_on.get("from"):
+            yield base, "from", item["image"]
+        yield from ((needed, "import", item["image"]) for needed in depends_on.get("import", ()))
+        yield from ((needed, "dependencies", item["image"]) for needed in depends_on.get("dependencies", ()))
+
+
+def _item(image: Image) -> Item:
+    depends_on: DependsOn = {}
     if image.base.kind == "image":
         depends_on["from"] = image.base.reference
     if image.imports:
         depends_on["import"] = list(dict.fromkeys(item.image for item in image.imports))
     if image.dependencies:
         depends_on["dependencies"] = list(dict.fromkeys(item.image for item in image.dependencies))
-    return {"image": display_name(image.name), **({"dependsOn": depends_on} if depends_on else {})}
+    item: Item = {"image": display_name(image.name)}
+    if depends_on:
+        item["dependsOn"] = depends_on
+    return item
 
 
 def render(content: bytes, project: Project, names: Sequence[str]) -> bytes:

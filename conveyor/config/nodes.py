@@ -16,6 +16,7 @@ from conveyor.config.parser import open_parser
 
 MAX_DEPTH = 100
 MAX_ALIASED_NODES = 100_000
+MAX_NODES = 300_000
 
 _TAG = "tag:yaml.org,2002:"
 _TEXT_TAGS = frozenset({"!", _TAG + "str"})
@@ -53,11 +54,20 @@ class DocumentError(Exception):
         self.begun = begun
 
 
-def compose(document: Document) -> Node:
-    """The root of one document. `DocumentError` where it is not YAML, or not one document."""
+class Budget:
+    """How many nodes all documents of a file may still have: a bound on time and memory."""
+
+    __slots__ = ("nodes",)
+
+    def __init__(self) -> None:
+        self.nodes = MAX_NODES
+
+
+def compose(document: Document, budget: Budget | None = None) -> Node:
+    """The root of one document. `DocumentError` where it is not YAML, or not one document, or takes more than `budget`."""
     parser = open_parser(document.text)
     try:
-        return _compose(parser.get_event, document.offset)
+        return _compose(parser.get_event, document.offset, budget or Budget())
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         offset = document.offset + min(mark.index if mark else 0, max(len(document.text) - 1, 0))
@@ -69,15 +79,19 @@ def compose(document: Document) -> Node:
         parser.dispose()
 
 
-def _compose(get_event, base: int) -> Node:  # type: ignore[no-untyped-def] # noqa: ANN001 - PyYAML has no type for it
+def _compose(get_event, base: int, budget: Budget) -> Node:  # type: ignore[no-untyped-def] # noqa: ANN001 - PyYAML has no type for it
     anchors: dict[str, Node] = {}
     stack: list[Node] = []
     keys: list[Node | None] = []  # beside the stack: the key of a map that waits for its value
     aliased = 0
     root: Node | None = None
+    left = budget.nodes
     while True:
         event = get_event()
         kind = type(event)
+        left -= 1
+        if left < 0:
+            raise DocumentError(base + event.start_mark.index, f"the file has more than {MAX_NODES} values", "split it")
         if kind is yaml.ScalarEvent:
             offset = base + event.start_mark.index
             plain = event.implicit[0]
@@ -128,6 +142,7 @@ def _compose(get_event, base: int) -> Node:  # type: ignore[no-untyped-def] # no
         elif kind is yaml.StreamEndEvent:
             if root is None:
                 raise DocumentError(base, "the document is empty")
+            budget.nodes = left
             return root
         else:
             continue
@@ -168,7 +183,12 @@ def _short(tag: str) -> str:
 _HINTS = (
     ("violates indentation", "indent with spaces, never with tabs"),
     ("cannot start any token", "indent with spaces, not tabs; quote a text that starts with @, ` or %"),
-    ("mapping values are not allowed", "quote a text that holds `: `; check the indentation"),
+    ("mapping values are not allowed", "quote a text that holds `: `; check the indentation, and the space after each `:`"),
+    (
+        "while scanning an a",
+        "`&` and `*` begin anchors and aliases: quote a text that starts with them or with a bracket",
+    ),
+    ("unknown escape character", "in double quotes `\\` begins an escape: use single quotes, or write `\\\\`"),
     ("did not find expected key", "check the indentation and the quotes of this line and those above"),
     ("expected <block end>", "check the indentation and the quotes of this line and those above"),
     ("could not find expected ':'", "every key is followed by `:` and a space"),

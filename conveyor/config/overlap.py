@@ -30,23 +30,31 @@ class _Layer:
 
 
 @dataclass(slots=True)
-class _Target:
-    """The layers of one `to`. Literal ones are found by what they claim, for a claim elsewhere cannot meet them."""
+class _Layers:
+    """All layers: by their `to`, and the literal ones by what they claim, for a claim elsewhere cannot meet them."""
 
-    broad: list[_Layer] = field(default_factory=list)
-    literal: list[_Layer] = field(default_factory=list)
+    broad: dict[str, list[_Layer]] = field(default_factory=dict)
+    literal: dict[str, list[_Layer]] = field(default_factory=dict)
     by_claim: dict[str, list[_Layer]] = field(default_factory=dict)
 
+    def add(self, layer: _Layer) -> None:
+        (self.literal if layer.literal else self.broad).setdefault(layer.item.to, []).append(layer)
+        for claim in layer.claims if layer.literal else ():
+            self.by_claim.setdefault(claim, []).append(layer)
+
     def meeting(self, inner: _Layer) -> Iterator[_Layer]:
-        """The layers here that may lay something that `inner` claims, each once."""
-        yield from self.broad
+        """The layers at `to` of `inner` or above that may lay something that it claims, each once."""
+        above = dict.fromkeys(_upward(inner.item.to))
+        for path in above:
+            yield from self.broad.get(path, ())
         if inner.claims and not inner.literal:
-            yield from self.literal
+            for path in above:
+                yield from self.literal.get(path, ())
             return
         met: dict[int, _Layer] = {}
         for claim in inner.claims:
             for path in _upward(claim):
-                met.update((id(layer), layer) for layer in self.by_claim.get(path, ()))
+                met.update((id(layer), layer) for layer in self.by_claim.get(path, ()) if layer.item.to in above)
         yield from met.values()
 
 
@@ -58,16 +66,12 @@ def exclude_overlaps(
         return list(git), list(imports)
     items: list[GitMapping | Import] = [*git, *imports]
     layers = [_layer(index, item) for index, item in enumerate(items)]
-    targets: dict[str, _Target] = {}
+    known = _Layers()
     for layer in layers:
-        target = targets.setdefault(layer.item.to, _Target())
-        (target.literal if layer.literal else target.broad).append(layer)
-        for claim in layer.claims if layer.literal else ():
-            target.by_claim.setdefault(claim, []).append(layer)
+        known.add(layer)
     pairs = 0
     for inner in layers:
-        above = (targets[path] for path in _upward(inner.item.to) if path in targets)
-        for outer in chain.from_iterable(target.meeting(inner) for target in above):
+        for outer in known.meeting(inner):
             if outer is inner:
                 continue
             pairs += 1

@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
+from typing import TYPE_CHECKING
 
 from conveyor.config.findings import Findings
+from conveyor.config.giterminism.api import Refusals
 from conveyor.config.nodes import Node
 from conveyor.errors import Place
+
+if TYPE_CHECKING:
+    from stapel.image_spec import ImageSpec
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
     """All images of the file by name, and the defaults of `build`.
 
-    `complete` is false where a document could not be read: then nobody can say that an image does not exist.
+    `complete` is false where a document could not be read: then nobody can say that an image does not exist. `refusals` is
+    asked about what does not come from the commit.
     """
 
     findings: Findings
@@ -23,6 +29,9 @@ class Scope:
     complete: bool
     cache_version: str
     platform: str
+    refusals: Refusals
+    image_spec: ImageSpec | None = None
+    staged: bool = False
 
     def require_image(self, node: Node, name: str) -> str:
         """`name`, noted where no image of the project has it."""

@@ -27,11 +27,10 @@ class Source:
         return Place(self.file, line, offset - self.line_starts[line - 1] + 1)
 
 
-def read_source(content: bytes, file: str) -> Source:
-    """The text of `content`, a leading byte order mark removed.
+def read_source(content: bytes, file: str, *, minimal: str = _MINIMAL) -> Source:
+    """The text of `content`, a leading byte order mark removed. `minimal` says what the least is that it must hold.
 
-    `ConfigError` where it is not UTF-8 or holds characters that YAML forbids, where it is empty, and where it holds
-    template actions (`{{`).
+    `ConfigError` where it is not UTF-8 or holds characters that YAML forbids, and where it is empty.
     """
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise _error(Place(file), "the file is UTF-16", "save it as UTF-8")
@@ -49,11 +48,7 @@ def read_source(content: bytes, file: str) -> Source:
         message = f"the character U+{ord(forbidden[0]):04X} is not allowed in YAML"
         raise _error(source.place(forbidden.start()), message, "remove it, or write it as an escape in double quotes")
     if not text.strip():
-        raise _error(Place(file), "the file is empty", _MINIMAL)
-    action = text.find("{{")
-    if action >= 0:
-        hint = "write the value itself; `{{` cannot stand anywhere in the file, comments included"
-        raise _error(source.place(action), "template actions (`{{`) are not supported yet", hint)
+        raise _error(Place(file), "the file is empty", minimal)
     return source
 
 

@@ -3,7 +3,8 @@
 Objects are asked of git itself (a long-lived `cat-file --batch` behind a lock, a pool for contents), with
 `GIT_NO_REPLACE_OBJECTS=1` and without filters, hooks or fsmonitor of the repository. Trees are parsed here, read once and
 kept by their id, so that many images of one commit share one walk, and two commits are compared subtree by subtree in time
-that grows with what differs. Submodules are walked like directories, in their own object stores.
+that grows with what differs. Submodules are walked like directories, in their own object stores. Remote repositories are
+read out of clones that the home keeps.
 
 Paths are bytes, relative, without a leading slash, `/`-separated. Errors: `conveyor.errors.GitError`.
 """
@@ -12,7 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from conveyor.gitrepo.remote_source import RemoteSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,14 @@ class Delta:
         return bool(self.changed or self.removed)
 
 
+class Followed(NamedTuple):
+    """Where a path leads: the links on the way, each where it stands, and what is at the end (no blob: a directory)."""
+
+    links: tuple[bytes, ...]
+    path: bytes
+    blob: Blob | None
+
+
 @dataclass(frozen=True, slots=True)
 class Selector:
     """The part of a commit that a mapping or a glob of stageDependencies means.
@@ -59,12 +71,15 @@ class Selector:
     within: tuple[str, ...] = ()
 
 
+ChangeKind = Literal["modified", "untracked", "deleted", "staged", "submodule"]
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """One line of git status: a path of the work tree that is not as the commit has it."""
 
     path: bytes
-    kind: str  # `modified`, `untracked`, `deleted`, `staged`, `submodule`
+    kind: ChangeKind
 
 
 class Contents(Protocol):
@@ -77,20 +92,12 @@ class Contents(Protocol):
         """End what reads ahead; contents can still be opened, one at a time. Closing twice is fine."""
 
 
-class Repository(Protocol):
-    """A repository, for the time of one run. Thread-safe."""
-
-    @property
-    def root(self) -> bytes:
-        """The absolute path of the work tree."""
-
-    @property
-    def git_dir(self) -> bytes:
-        """The absolute path of the common git directory."""
+class Snapshot(Protocol):
+    """A repository at the commit that a run takes of it: what any of its commits holds, no work tree. Thread-safe."""
 
     @property
     def head(self) -> str:
-        """The commit that this run builds: HEAD, or the commit made of the work tree by `--dev`."""
+        """The commit that this run builds: HEAD, or the commit made of the work tree by `--dev`; what a mapping names."""
 
     @property
     def head_commits(self) -> tuple[str, ...]:
@@ -105,6 +112,9 @@ class Repository(Protocol):
     def commit_time_s(self, commit: str) -> int:
         """The committer's time, seconds since the epoch."""
 
+    def commit_zone(self, commit: str) -> str:
+        """The committer's time zone as the commit has it: `+0300`."""
+
     def exists(self, commits: Iterable[str]) -> frozenset[str]:
         """Those that are commits known here."""
 
@@ -116,6 +126,9 @@ class Repository(Protocol):
 
     def read_file(self, commit: str, path: bytes) -> bytes | None:
         """The content at a path, links inside the repository followed (at most 40); None where there is no file."""
+
+    def follow(self, commit: str, path: bytes) -> Followed | None:
+        """Where a path leads, as `read_file` follows it; None where that is nothing, outside, or nowhere (circles)."""
 
     def files(self, commit: str, selector: Selector) -> tuple[Blob, ...]:
         """The matching files and links, sorted by path. `GitError` for a submodule that is not initialised."""
@@ -144,6 +157,34 @@ class Repository(Protocol):
     def lfs_files(self, commit: str, selector: Selector) -> tuple[bytes, ...]:
         """Matching paths (relative to the root of the repository) that .gitattributes gives `filter=lfs`."""
 
+    def close(self) -> None:
+        """End git's processes."""
+
+
+class Remotes(Protocol):
+    """The repositories that mappings name by their URLs, for the time of one run. Thread-safe."""
+
+    def open(self, source: RemoteSource) -> Snapshot:
+        """One of them at the commit that is named, fetched where it is not here: each is asked for once.
+
+        `GitError` (`remote_failed`, `remote_stalled`, `remote_ref_missing`, `remote_commit_missing`).
+        """
+
+    def close(self) -> None:
+        """End git's processes."""
+
+
+class Repository(Snapshot, Protocol):
+    """The repository that a project lies in, for the time of one run. Thread-safe."""
+
+    @property
+    def root(self) -> bytes:
+        """The absolute path of the work tree."""
+
+    @property
+    def git_dir(self) -> bytes:
+        """The absolute path of the common git directory."""
+
     def uncommitted(self) -> tuple[Change, ...]:
         """What git status says, asked once a run; paths relative to the root. Empty in `--dev`."""
 
@@ -155,6 +196,3 @@ class Repository(Protocol):
 
     def is_shallow(self) -> bool:
         """Whether history is cut off."""
-
-    def close(self) -> None:
-        """End git's processes."""

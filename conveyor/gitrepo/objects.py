@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple
 
@@ -35,14 +35,23 @@ class Commit:
     tree: str
     parents: tuple[str, ...]
     time_s: int
+    zone: str = "+0000"  # of the committer
 
 
 class Objects:
     """What an object store holds. Thread-safe; everything in it is named by its digest, so nothing that is kept gets old."""
 
-    def __init__(self, name: str, git_dir: bytes, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        name: str,
+        git_dir: bytes,
+        environment: Mapping[str, str],
+        supply: Callable[[Sequence[str]], None] | None = None,
+    ) -> None:
+        """`supply` brings blobs that are not here yet, many at once: those of a partial clone."""
         self.name = name  # "" is the repository, else the path of a submodule
         self.git_dir = git_dir
+        self._supply = supply
         self._cat = CatFile(git_dir, environment)
         self._trees: dict[str, tuple[TreeEntry, ...]] = {}
         self._kept = 0
@@ -84,6 +93,7 @@ class Objects:
         """Sizes in bytes, in their order; `GitError` for what is missing."""
         asked = [oid for oid in dict.fromkeys(oids) if oid not in self._sizes]
         if asked:
+            self._have(asked)
             self._sizes.update(zip(asked, self._cat.sizes(asked), strict=True))
         return [self._sizes[oid] for oid in oids]
 
@@ -103,6 +113,7 @@ class Objects:
 
     def read_ahead(self, oids: Sequence[str]) -> Iterator[bytes]:
         """Contents of blobs in their order; one that is too large to be held in memory is b"", and `open` reads it."""
+        self._have(oids)
         return self._cat.read_ahead(oids)
 
     def see(self, more: Mapping[str, str]) -> None:
@@ -121,7 +132,17 @@ class Objects:
         self._kept += sum(map(len, loaded))
         return loaded
 
+    def _have(self, oids: Sequence[str]) -> None:
+        """Have blobs here, in one go for all that are not."""
+        if self._supply is not None:
+            distinct = list(dict.fromkeys(oids))
+            missing = [oid for oid, found in zip(distinct, self._cat.check(distinct), strict=True) if found is None]
+            if missing:
+                self._supply(missing)
+
     def _read(self, oids: Sequence[str], kind: str) -> list[bytes]:
+        if kind == "blob":
+            self._have(oids)
         contents = []
         for oid, read in zip(oids, self._cat.read_all(oids), strict=True):
             if read is None:
@@ -151,7 +172,7 @@ def _written_mode(text: bytes) -> int:
 
 
 def _parse_commit(data: bytes) -> Commit:
-    tree, time_s = "", 0
+    tree, time_s, zone = "", 0, b"+0000"
     parents = []
     for line in data.partition(b"\n\n")[0].split(b"\n"):
         name, _, value = line.partition(b" ")
@@ -160,6 +181,7 @@ def _parse_commit(data: bytes) -> Commit:
         elif name == b"parent":
             parents.append(value.decode())
         elif name == b"committer":
-            seconds = re.search(rb"> (-?\d+)[^>]*$", value)
+            seconds = re.search(rb"> (-?\d+)(?: ([-+]\d{4}))?[^>]*$", value)
             time_s = int(seconds[1]) if seconds else 0
-    return Commit(tree, tuple(parents), time_s)
+            zone = (seconds[2] if seconds else None) or zone
+    return Commit(tree, tuple(parents), time_s, zone.decode())

@@ -3,32 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from functools import lru_cache
-from operator import attrgetter
-from subprocess import CompletedProcess
-from typing import BinaryIO
+from collections.abc import Iterable, Iterator
 
-from conveyor.gitrepo.api import Blob, Change, Contents, Delta, Repository, Selector
-from conveyor.gitrepo.attributes import Attributes
+from conveyor.gitrepo.api import Change, Repository, Selector
 from conveyor.gitrepo.discovery import Found, find
-from conveyor.gitrepo.history import History
 from conveyor.gitrepo.invocation import git_environment
 from conveyor.gitrepo.matching import compile_matcher
 from conveyor.gitrepo.merges import Merges
-from conveyor.gitrepo.objects import LINK
 from conveyor.gitrepo.plain_trees import PlainTrees
-from conveyor.gitrepo.processes import run_git
-from conveyor.gitrepo.read_ahead import ReadAhead
+from conveyor.gitrepo.reader import Reader
 from conveyor.gitrepo.shallow import unshallow
 from conveyor.gitrepo.status import ask_status, read_status
 from conveyor.gitrepo.submodules import Submodules
-from conveyor.gitrepo.trees import Node, Trees
 from conveyor.gitrepo.work_tree import commit_work_tree, dev_area
-
-_LINKS_FOLLOWED = 40
-_ASKED_SINGLY = 16  # commits; of more the whole history is listed
-_FILES_KEPT = 4  # lists of files; each may hold all of a repository
 
 
 def open_repository(
@@ -43,35 +30,30 @@ def open_repository(
     return GitRepository(find(directory), dev=dev, virtual_merge=virtual_merge, asks_status=asks_status, home_dir=home_dir)
 
 
-class GitRepository:
+class GitRepository(Reader):
     """See `Repository`. What was asked once is remembered: a run sees one state."""
 
     def __init__(self, found: Found, *, dev: bool, virtual_merge: bool, asks_status: bool, home_dir: str) -> None:
         self._found = found
         self._dev, self._virtual_merge = dev, virtual_merge
         self._head = found.head
-        self._is_shallow = found.is_shallow
         self._was_deepened = False
         self._lock = threading.Lock()
         self._uncommitted: tuple[Change, ...] | None = None
         self._status = ask_status(found) if asks_status and not dev else None
         area = dev_area(found, home_dir) if dev else None
-        self._environment = git_environment(area.reading if area is not None else {})
-        self._submodules = Submodules(found.root, (found.git_dir, found.common_dir), self._environment)
+        environment = git_environment(area.reading if area is not None else {})
+        submodules = Submodules(found.root, (found.git_dir, found.common_dir), environment)
+        super().__init__(submodules, found.git_dir, PlainTrees(home_dir, found.common_dir))
+        self._is_shallow = found.is_shallow
         if area is not None:
             try:
-                self._head = commit_work_tree(found, self._submodules.own.commit(found.head), area)
+                self._head = commit_work_tree(found, submodules.own.commit(found.head), area)
             except BaseException:
-                self._submodules.close()
+                submodules.close()
                 raise
-        self._trees = Trees(self._submodules)
-        self._plain_trees = PlainTrees(home_dir, found.common_dir)
-        self._attributes = Attributes(self._trees, self._plain_trees)
-        self._merges = Merges(found, self._submodules.own, home_dir)
+        self._merges = Merges(found, submodules.own, home_dir)
         self._head_commits: tuple[str, ...] = ()
-        self._history = History(self._submodules.own, self._find_ancestors)
-        self._digests: dict[tuple[str, Selector], str] = {}
-        self._files = lru_cache(maxsize=_FILES_KEPT)(self._walk)
 
     @property
     def root(self) -> bytes:
@@ -106,28 +88,6 @@ class GitRepository:
         with self._lock:
             return self._merges.merge(commits)
 
-    # -- history
-
-    def parents(self, commit: str) -> tuple[str, ...]:
-        """See `Repository`."""
-        return self._submodules.own.commit(commit).parents
-
-    def commit_time_s(self, commit: str) -> int:
-        """See `Repository`."""
-        return self._submodules.own.commit(commit).time_s
-
-    def exists(self, commits: Iterable[str]) -> frozenset[str]:
-        """See `Repository`."""
-        return self._history.exists(commits)
-
-    def ancestors(self, commits: Iterable[str], of: str) -> frozenset[str]:
-        """See `Repository`."""
-        return self._history.ancestors(commits, of)
-
-    def first_parents(self, commit: str, limit: int) -> tuple[str, ...]:
-        """See `Repository`."""
-        return self._history.first_parents(commit, limit)
-
     def is_shallow(self) -> bool:
         """See `Repository`."""
         return self._is_shallow
@@ -140,123 +100,6 @@ class GitRepository:
                 self._is_shallow = not unshallow(self._found)
                 self._history.forget_missing()
             return not self._is_shallow
-
-    def _find_ancestors(self, commits: Collection[str], of: str) -> frozenset[str] | None:
-        """See `FindAncestors`."""
-        if self._is_shallow:
-            return None  # git ends at the border of a shallow clone, even where it has what lies behind it
-        listed = self._ask_history("rev-list", "--stdin", lines=[*sorted(commits), f"^{of}"])
-        if listed.returncode:
-            return None
-        # What is not listed is an ancestor. What is listed may be one nevertheless: rev-list believes the times of commits,
-        # and stops too early where one is older than its parents.
-        outside = sorted(set(commits).intersection(listed.stdout.decode().split()))
-        if len(outside) > _ASKED_SINGLY:
-            listed = self._ask_history("rev-list", "--stdin", lines=[of])
-            return frozenset(commits).intersection(listed.stdout.decode().split()) if not listed.returncode else None
-        found = set(commits).difference(outside)
-        for commit in outside:
-            asked = self._ask_history("merge-base", "--is-ancestor", commit, of).returncode
-            if asked not in (0, 1):
-                return None
-            if asked == 0:
-                found.add(commit)
-        return frozenset(found)
-
-    def _ask_history(self, *arguments: str, lines: Iterable[str] = ()) -> CompletedProcess[bytes]:
-        feed = "".join(f"{line}\n" for line in lines).encode()
-        return run_git([b"--git-dir=" + self._found.git_dir, *arguments], environment=self._environment, feed=feed)
-
-    # -- files of a commit
-
-    def read_file(self, commit: str, path: bytes) -> bytes | None:
-        """See `Repository`."""
-        node = self._follow(commit, path)
-        return node.store.read_blob(node.oid) if node is not None and not node.is_directory else None
-
-    def _follow(self, commit: str, path: bytes) -> Node | None:
-        """What stands at a path once links are followed, as the system would; None where they lead out or in circles."""
-        nodes = [self._trees.root(commit)]
-        left = path.split(b"/")[::-1]
-        links = 0
-        while left:
-            name = left.pop()
-            if name in (b"", b".") and nodes[-1].is_directory:
-                continue
-            if name == b".." and nodes[-1].is_directory:
-                nodes.pop()
-                if not nodes:
-                    return None
-                continue
-            node = self._trees.child(nodes[-1], name) if nodes[-1].is_directory else None
-            if node is None:
-                return None
-            if node.mode != LINK:
-                nodes.append(node)
-                continue
-            links += 1
-            target = node.store.read_blob(node.oid)
-            if links > _LINKS_FOLLOWED or target.startswith(b"/"):
-                return None
-            left += target.split(b"/")[::-1]
-        return nodes[-1]
-
-    def files(self, commit: str, selector: Selector) -> tuple[Blob, ...]:
-        """See `Repository`."""
-        return self._files(commit, selector)
-
-    def _walk(self, commit: str, selector: Selector) -> tuple[Blob, ...]:
-        return tuple(sorted(self._trees.walk(commit, selector), key=attrgetter("path")))
-
-    def matches(self, commit: str, selector: Selector) -> bool:
-        """See `Repository`."""
-        return next(self._trees.walk(commit, selector), None) is not None
-
-    def is_file(self, commit: str, path: bytes) -> bool:
-        """See `Repository`."""
-        node = self._trees.find(commit, path)
-        return node is not None and not node.is_directory
-
-    def tree_digest(self, commit: str, selector: Selector) -> str:
-        """See `Repository`."""
-        key = (commit, selector)
-        if key not in self._digests:
-            self._digests[key] = self._trees.digest(commit, selector)
-        return self._digests[key]
-
-    def delta(self, old: str, new: str, selector: Selector) -> Delta:
-        """See `Repository`."""
-        gone, came = self._trees.compare(old, new, selector)
-        changed = []
-        for path in sorted(came):
-            before = gone.pop(path, None)
-            if before is None or (before.mode, before.oid) != (came[path].mode, came[path].oid):
-                changed.append((before, came[path]))
-        return Delta(tuple(changed), tuple(gone[path] for path in sorted(gone)))
-
-    def sizes(self, blobs: Sequence[Blob]) -> Sequence[int]:
-        """See `Repository`."""
-        stores: dict[str, list[int]] = {}
-        for number, blob in enumerate(blobs):
-            stores.setdefault(blob.store, []).append(number)
-        found = [0] * len(blobs)
-        for name, numbers in stores.items():
-            sizes = self._submodules.store(name).sizes([blobs[number].oid for number in numbers])
-            for number, size in zip(numbers, sizes, strict=True):
-                found[number] = size
-        return found
-
-    def open(self, blob: Blob) -> BinaryIO:
-        """See `Repository`."""
-        return self._submodules.store(blob.store).open(blob.oid)
-
-    def contents(self, blobs: Sequence[Blob]) -> Contents:
-        """See `Repository`."""
-        return ReadAhead(blobs, self._submodules.store)
-
-    def lfs_files(self, commit: str, selector: Selector) -> tuple[bytes, ...]:
-        """See `Repository`."""
-        return tuple(sorted(self._attributes.lfs_files(commit, selector)))
 
     # -- the work tree
 
@@ -292,5 +135,4 @@ class GitRepository:
         """See `Repository`."""
         if self._status is not None:
             self._status.close()
-        self._plain_trees.save()
-        self._submodules.close()
+        super().close()

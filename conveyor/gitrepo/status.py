@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from conveyor.errors import GitError
-from conveyor.gitrepo.api import Change
+from conveyor.gitrepo.api import Change, ChangeKind
 from conveyor.gitrepo.discovery import Found
 from conveyor.gitrepo.invocation import STATUS, changed_path
 from conveyor.gitrepo.processes import Asked
@@ -48,7 +48,7 @@ def _parse(output: bytes) -> Iterator[Change]:
             yield Change(path, "submodule" if fields[2].startswith(b"S") else "modified")
 
 
-def _kind(states: bytes, submodule: bytes) -> str:
+def _kind(states: bytes, submodule: bytes) -> ChangeKind:
     """`states` are those of the index and of the work tree."""
     if submodule.startswith(b"S"):
         return "submodule"

@@ -17,13 +17,18 @@ _MOST_POINTER_BYTES = 65536
 class Submodules:
     """The object stores of one repository: its own and those of its submodules, found when a selection touches them."""
 
-    def __init__(self, root: bytes, git_dirs: Sequence[bytes], environment: Mapping[str, str]) -> None:
-        """`git_dirs`: the one of the work tree, and the common one where that is another."""
+    def __init__(
+        self, root: bytes, git_dirs: Sequence[bytes], environment: Mapping[str, str], own: Objects | None = None
+    ) -> None:
+        """`git_dirs`: the one of the work tree, and the common one where that is another; `own`: their objects.
+
+        `root` is b"" where there is no work tree.
+        """
         self._root = root
         self._git_dirs = tuple(dict.fromkeys(git_dirs))
         self._environment = environment
         self._lock = threading.Lock()
-        self._stores = {"": Objects("", self._git_dirs[0], environment)}
+        self._stores = {"": own or Objects("", self._git_dirs[0], environment)}
         self._entered: dict[tuple[bytes, str, str], Objects] = {}
         self._names: dict[str, Mapping[bytes, bytes]] = {}
 
@@ -31,6 +36,11 @@ class Submodules:
     def own(self) -> Objects:
         """The repository's objects."""
         return self._stores[""]
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """That of git's processes."""
+        return self._environment
 
     def store(self, name: str) -> Objects:
         """A store by its name; the store of a submodule has been entered before."""
@@ -98,6 +108,8 @@ class Submodules:
 
     def _candidates(self, parent: Objects, path: bytes, below: bytes, root_tree: str) -> Iterator[bytes]:
         checkout = os.path.join(self._root, path, b".git")
+        if not self._root:
+            return
         if os.path.isdir(checkout):
             yield os.path.realpath(checkout)
         else:

@@ -10,6 +10,7 @@ from conveyor.keys.key import Part
 from conveyor.stages.api import Context, Decision, Need, Workshop
 from conveyor.stages.git_mapping import (
     Mapped,
+    commit_time_s,
     current_facts,
     define,
     delta_size_bytes,
@@ -17,7 +18,7 @@ from conveyor.stages.git_mapping import (
     describe_delta,
     lay_commit,
     lay_delta,
-    mapped,
+    mapped_of,
 )
 from stapel.api import Lay, Run
 
@@ -41,10 +42,11 @@ class GitArchive:
 
     def decide(self, context: Context) -> Decision:
         """The definitions of the mappings."""
-        items = mapped(context.image, context.prefix)
+        items = mapped_of(context)
 
         def steps(workshop: Workshop) -> tuple[Lay | Run, ...]:
-            return tuple(lay_commit(item, context.repo, context.commit, workshop.commit_time_s) for item in items)
+            del workshop
+            return tuple(lay_commit(item) for item in items)
 
         definitions = [define(item.mapping, context.prefix) for item in items]
         return Decision((Part("mappings", definitions),), current_facts(context), selects_ancestor=True, steps=steps)
@@ -68,7 +70,7 @@ class GitCache:
     def decide(self, context: Context) -> Decision | None:
         """Exists from 1 MiB on; the size in whole MiB is its key, so each MiB of growth makes one."""
         found = deltas(context)
-        size_mib = delta_size_bytes(found, context.repo) // CACHE_STEP_BYTES if found else 0
+        size_mib = delta_size_bytes(found) // CACHE_STEP_BYTES if found else 0
         if not size_mib:
             return None
         return _lay_deltas(context, found, Part("delta MiB", size_mib))
@@ -99,6 +101,7 @@ class GitLatestPatch:
 
 def _lay_deltas(context: Context, found: list[tuple[Mapped, Delta]], part: Part) -> Decision:
     def steps(workshop: Workshop) -> tuple[Lay | Run, ...]:
-        return tuple(lay_delta(item, delta, context.repo, workshop.commit_time_s) for item, delta in found)
+        del workshop
+        return tuple(lay_delta(item, delta, commit_time_s(item)) for item, delta in found)
 
     return Decision((part,), current_facts(context), selects_ancestor=True, steps=steps)

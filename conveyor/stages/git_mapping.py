@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from conveyor.config.models import GitMapping, Image
-from conveyor.gitrepo.api import Blob, Delta, Repository, Selector
+from conveyor.gitrepo.api import Blob, Delta, Remotes, Repository, Selector, Snapshot
 from conveyor.keys.encoding import Value
 from conveyor.keys.key import hash_value
 from conveyor.stages.api import Context
@@ -20,16 +20,24 @@ _LINK = 0o120000
 
 @dataclass(frozen=True, slots=True)
 class Mapped:
-    """A mapping of an image with its id: the digest of its definition, which names it in facts."""
+    """A mapping of an image with its id: the digest of its definition, which names it in facts.
+
+    `repo`: where its files are, at the commit that this run takes.
+    """
 
     id: str
     mapping: GitMapping
     selector: Selector
+    repo: Snapshot
 
 
 def define(mapping: GitMapping, prefix: bytes) -> Mapping[str, Value]:
-    """The definition of a mapping, as it enters keys: two projects of one repository must not share stages."""
+    """The definition of a mapping, as it enters keys: two projects of one repository must not share stages.
+
+    Of a remote repository its name, however the URL is written; what it is taken at is recorded, as a local commit is.
+    """
     return {
+        **({"url": mapping.remote.address.name} if mapping.remote is not None else {}),
         "add": add_path(mapping, prefix),
         "to": mapping.to,
         "owner": mapping.owner,
@@ -41,54 +49,73 @@ def define(mapping: GitMapping, prefix: bytes) -> Mapping[str, Value]:
 
 def add_path(mapping: GitMapping, prefix: bytes) -> bytes:
     """What a mapping adds, relative to the root of the repository."""
-    return b"/".join(part for part in (prefix, mapping.add.strip("/").encode()) if part)
+    above = prefix if mapping.remote is None else b""
+    return b"/".join(part for part in (above, mapping.add.strip("/").encode()) if part)
 
 
-def mapped(image: Image, prefix: bytes) -> tuple[Mapped, ...]:
-    """The mappings of an image, in order of configuration."""
-    return tuple(
-        Mapped(
-            hash_value(define(mapping, prefix))[:16],
-            mapping,
-            Selector(add_path(mapping, prefix), mapping.paths.include, mapping.paths.exclude),
-        )
-        for mapping in image.git
+def mapped(image: Image, prefix: bytes, repo: Repository, remotes: Remotes | None) -> tuple[Mapped, ...]:
+    """The mappings of an image, in order of configuration. `GitError` where a remote repository cannot be had."""
+    return tuple(map_one(mapping, prefix, repo, remotes) for mapping in image.git)
+
+
+def map_one(mapping: GitMapping, prefix: bytes, repo: Repository, remotes: Remotes | None) -> Mapped:
+    """One mapping. `GitError` as `mapped`."""
+    return Mapped(
+        hash_value(define(mapping, prefix))[:16],
+        mapping,
+        select_files(mapping, prefix),
+        _repository_of(mapping, repo, remotes),
     )
+
+
+def select_files(mapping: GitMapping, prefix: bytes) -> Selector:
+    """The files that a mapping takes of a commit."""
+    return Selector(add_path(mapping, prefix), mapping.paths.include, mapping.paths.exclude)
+
+
+def mapped_of(context: Context) -> tuple[Mapped, ...]:
+    """The mappings of the image that is looked at."""
+    return mapped(context.image, context.prefix, context.repo, context.remotes)
 
 
 def current_facts(context: Context) -> dict[str, MappingFacts]:
     """What a stage made from the current commit records."""
     return {
-        item.id: MappingFacts(context.repo.head_commits, context.repo.tree_digest(context.commit, item.selector))
-        for item in mapped(context.image, context.prefix)
+        item.id: MappingFacts(item.repo.head_commits, item.repo.tree_digest(item.repo.head, item.selector))
+        for item in mapped_of(context)
     }
 
 
 def deltas(context: Context) -> list[tuple[Mapped, Delta]]:
     """What changed in each mapping since the stage below; mappings without a change are left out."""
     found = []
-    for item in mapped(context.image, context.prefix):
+    for item in mapped_of(context):
         base = context.below.bases[item.id]
-        if base != context.commit:
-            delta = context.repo.delta(base, context.commit, item.selector)
+        if base != item.repo.head:
+            delta = item.repo.delta(base, item.repo.head, item.selector)
             if delta:
                 found.append((item, delta))
     return found
 
 
-def lay_commit(item: Mapped, repo: Repository, commit: str, mtime_s: int | None) -> Lay:
+def commit_time_s(item: Mapped) -> int:
+    """When what a mapping takes was committed: the time of files that are laid and of nothing else."""
+    return item.repo.commit_time_s(item.repo.head)
+
+
+def lay_commit(item: Mapped) -> Lay:
     """All files of a mapping."""
     mapping = item.mapping
     return Lay(
-        files=partial(_files, item, repo, commit),
+        files=partial(_files, item),
         root=_below_root(mapping.to),
         owner=mapping.owner,
         group=mapping.group,
-        mtime_s=mtime_s,
+        mtime_s=commit_time_s(item),
     )
 
 
-def lay_delta(item: Mapped, delta: Delta, repo: Repository, mtime_s: int | None) -> Lay:
+def lay_delta(item: Mapped, delta: Delta, mtime_s: int | None) -> Lay:
     """What changed, and what must still be there of what it replaces."""
     to = item.mapping.to
     blobs = [new for _, new in delta.changed]
@@ -97,7 +124,7 @@ def lay_delta(item: Mapped, delta: Delta, repo: Repository, mtime_s: int | None)
         expected = {_target(to, old.path): old.oid for old, _ in delta.changed if old is not None}
         expected |= {_target(to, old.path): old.oid for old in delta.removed}
     return Lay(
-        files=partial(_lay_blobs, item.mapping, repo, blobs),
+        files=partial(_lay_blobs, item, blobs),
         remove=[_target(to, old.path) for old in delta.removed],
         root=_below_root(to),
         owner=item.mapping.owner,
@@ -115,17 +142,24 @@ def describe_delta(delta: Delta) -> list[Value]:
     return changed + [[old.path, old.mode, old.oid, None, None] for old in delta.removed]
 
 
-def delta_size_bytes(found: Sequence[tuple[Mapped, Delta]], repo: Repository) -> int:
+def delta_size_bytes(found: Sequence[tuple[Mapped, Delta]]) -> int:
     """The sum of the sizes of added and changed blobs."""
-    blobs = [new for _, delta in found for _, new in delta.changed]
-    return sum(repo.sizes(blobs))
+    return sum(sum(item.repo.sizes([new for _, new in delta.changed])) for item, delta in found)
 
 
-def _files(item: Mapped, repo: Repository, commit: str) -> Iterator[File]:
-    return _lay_blobs(item.mapping, repo, repo.files(commit, item.selector))
+def _repository_of(mapping: GitMapping, repo: Repository, remotes: Remotes | None) -> Snapshot:
+    if mapping.remote is None:
+        return repo
+    assert remotes is not None, "a project with remote mappings is opened with remote repositories"
+    return remotes.open(mapping.remote)
 
 
-def _lay_blobs(mapping: GitMapping, repo: Repository, blobs: Sequence[Blob]) -> Iterator[File]:
+def _files(item: Mapped) -> Iterator[File]:
+    return _lay_blobs(item, item.repo.files(item.repo.head, item.selector))
+
+
+def _lay_blobs(item: Mapped, blobs: Sequence[Blob]) -> Iterator[File]:
+    mapping, repo = item.mapping, item.repo
     # As by their components: no other byte is less than that which stands between these.
     ordered = sorted(blobs, key=lambda blob: blob.path.replace(b"/", b"\0"))
     sizes = repo.sizes(ordered)

@@ -9,7 +9,7 @@ from conveyor.gitrepo.api import Selector
 from conveyor.keys.encoding import Value
 from conveyor.keys.key import Part
 from conveyor.stages.api import Context, Decision, Need, Workshop
-from conveyor.stages.git_mapping import current_facts, deltas, lay_delta, mapped
+from conveyor.stages.git_mapping import current_facts, deltas, lay_delta, mapped_of
 from stapel.api import Lay, Run
 from stapel.script import join_commands
 
@@ -50,12 +50,13 @@ class UserStage:
 
     def _steps(self, context: Context, commands: tuple[str, ...], workshop: Workshop) -> tuple[Lay | Run, ...]:
         # The files of a delta carry the time of the build: make would otherwise see sources older than objects.
-        laid = [lay_delta(item, delta, context.repo, None) for item, delta in deltas(context)] if context.below.git else []
+        laid = [lay_delta(item, delta, None) for item, delta in deltas(context)] if context.below.git else []
         run = Run(
             script=join_commands(commands),
             mounts=workshop.mounts,
             ssh_socket=workshop.ssh_socket,
             network=context.image.network or "default",
+            secrets=workshop.secrets(),
         )
         return (*laid, run)
 
@@ -67,9 +68,11 @@ def _cache_versions(image: Image, stage: UserStageName) -> list[str]:
 def _stage_dependencies(context: Context, stage: UserStageName) -> list[Value]:
     # By what is added, not by the mapping's id: another `to` or owner is no change of the files that a stage depends on.
     found: list[Value] = []
-    for item in mapped(context.image, context.prefix):
+    for item in mapped_of(context):
         patterns = item.mapping.stage_dependencies.get(stage, ())
         if patterns:
             selector = Selector(item.selector.add, item.selector.include, item.selector.exclude, patterns)
-            found.append([item.selector.add, context.repo.tree_digest(context.commit, selector)])
+            source = item.mapping.remote
+            added: Value = item.selector.add if source is None else [source.address.name, item.selector.add]
+            found.append([added, item.repo.tree_digest(item.repo.head, selector)])
     return found

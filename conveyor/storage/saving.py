@@ -62,37 +62,50 @@ def save(
 
     `suitable(fresh)` selects among the stored stages, by a list asked for after the call where `fresh`. `again` puts the
     image once more, should it have been removed before it had a name. `name` is given for a stage copied from another
-    storage, which keeps its own. A failure leaves an image without a name and no lock; `Unreachable` too where what was
-    named is not there afterwards.
+    storage, which keeps its own. A failure leaves an image without a name and no lock, and `SavedInVain` an image with one.
     """
+    tried: list[StageName] = []  # of a request that fails nobody knows whether it has done its work
+
+    def place() -> StageName:
+        tried.append(_find_place(storage, digest, suitable, saving, name, image))
+        return tried[-1]
+
     trace("save.before-lock")
     lease = acquire(storage, digest, saving)
     try:
-        place = _find_place(storage, digest, suitable, saving, name, image)
-        if isinstance(place, StageName):
-            try:
-                storage.add(place, image)
-            except NotFound:  # somebody has cleaned up what had no name yet
-                image = again()
-                place = _find_place(storage, digest, suitable, saving, name, image)
-                if isinstance(place, StageName):
-                    storage.add(place, image)
-            trace("save.after-name")
-        if isinstance(place, Chosen):
-            return Saved(place, discarded=True)
+        try:
+            storage.add(place(), image, place)
+        except NotFound:  # somebody has cleaned up what had no name yet
+            image = again()
+            storage.add(place(), image, place)
+        trace("save.after-name")
+    except _Taken as taken:
+        return Saved(taken.by, discarded=taken.by.stage.name not in tried)
     finally:
         if lease is not None:
             lease.release()
     trace("save.before-look")
     winner = suitable(True)
     if winner is None:
-        raise Unreachable(
-            f"stage {place} was saved to {storage.address} and cannot be used there",
+        raise SavedInVain(
+            f"stage {tried[-1]} was saved to {storage.address} and cannot be used there",
             hint="the storage loses what it has taken, or somebody has just removed or rejected it: run the build again",
             temporary=True,
         )
     trace("save.after-look")
-    return Saved(winner, discarded=winner.stage.name != place)
+    return Saved(winner, discarded=winner.stage.name not in tried)
+
+
+class SavedInVain(Unreachable):
+    """What was named is not there afterwards, or it is, and everybody has to leave it out."""
+
+
+class _Taken(Exception):
+    """A suitable stage is there already."""
+
+    def __init__(self, by: Chosen) -> None:
+        super().__init__(str(by.stage.name))
+        self.by = by
 
 
 def _find_place(
@@ -102,13 +115,13 @@ def _find_place(
     saving: Saving,
     name: StageName | None,
     image: Descriptor,
-) -> Chosen | StageName:
-    """The suitable stage that is there, or the name for ours."""
+) -> StageName:
+    """The name for ours. `_Taken` where a suitable stage is there."""
     for _ in range(LISTS):
         trace("save.before-list")
         there = suitable(True)
         if there is not None:
-            return there
+            raise _Taken(there)
         listed_s = saving.elapsed_s()
         trace("save.after-list")
         ours = name or stage_name(digest, _timestamp_ms(storage, digest, saving), image.digest)

@@ -54,8 +54,8 @@ SameTree: TypeAlias = Callable[[Facts], "Mapping[str, str] | None"]
 BasesOf: TypeAlias = Callable[[Facts], "Mapping[str, str] | None"]
 """For each mapping the commit with the files that a stage has; None where it cannot be made again."""
 
-AncestorsOf: TypeAlias = Callable[[Iterable[str]], frozenset[str]]
-"""Of these commits, those that are known and are ancestors of HEAD, or HEAD itself."""
+AncestorsOf: TypeAlias = Callable[[str, Collection[str]], Collection[str]]
+"""For a mapping and commits: those that its repository knows as ancestors of the commit that is built, or as that one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +129,10 @@ def select(
             sound.append(stage)
     if ancestors is None:
         return Selection(Chosen(sound[0], bases or {}) if sound else None, tuple(refused))
-    known = ancestors({commit for stage in sound for commit in stage.facts.recorded_commits()}) if sound else frozenset()
+    known = _known_ancestors(sound, ancestors)
     for stage in sound:
         commits = stage.facts.recorded_commits()
-        if commits and commits <= known:
+        if commits and all(known[mapping].issuperset(item.commits) for mapping, item in stage.facts.git.items()):
             recorded = bases_of(stage.facts)
             if recorded is not None:
                 return Selection(Chosen(stage, recorded), tuple(refused))
@@ -141,3 +141,12 @@ def select(
             return Selection(Chosen(stage, equal), tuple(refused))
         refused.append((stage.name, "no_ancestor"))
     return Selection(None, tuple(refused))
+
+
+def _known_ancestors(stages: Iterable[StoredStage], ancestors: AncestorsOf) -> Mapping[str, frozenset[str]]:
+    """For each mapping the recorded commits that are ancestors: each repository is asked once for all candidates."""
+    recorded: dict[str, set[str]] = {}
+    for stage in stages:
+        for mapping, item in stage.facts.git.items():
+            recorded.setdefault(mapping, set()).update(item.commits)
+    return {mapping: frozenset(ancestors(mapping, commits)) for mapping, commits in recorded.items()}

@@ -268,8 +268,8 @@ class Storage:
         with self._lock:
             self._gone.add(name)
 
-    def add(self, name: StageName, image: Descriptor) -> None:
-        """Give an image that is here by digest the name of a stage.
+    def add(self, name: StageName, image: Descriptor, renew: Callable[[], StageName] | None = None) -> None:
+        """Give an image that is here by digest the name of a stage, or one of `renew` (see `ImageStore.name`).
 
         A copy whose digests are others than those of which the name has digits gets a record of them first.
         """
@@ -278,7 +278,13 @@ class Storage:
             self.store.put_record(record)
             with self._lock:
                 self._add([record])
-        self.store.name(str(name), image)
+
+        def again() -> str:
+            nonlocal name
+            name = renew() if renew is not None else name
+            return str(name)
+
+        self.store.name(str(name), image, renew=again)
         with self._lock:
             self._gone.discard(name)
             self._own.add(name)

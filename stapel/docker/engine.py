@@ -28,6 +28,7 @@ from stapel.oci.api import Descriptor, ImageConfig, ImageStore, ImageView
 if TYPE_CHECKING:
     from stapel.docker.builds import Builds
     from stapel.docker.pushing import Pushes
+    from stapel.dockerfile import DockerfileBuild
 
 _API = (1, 40)
 
@@ -87,6 +88,10 @@ class DockerEngine:
             return f"the Docker Engine speaks API {version.get('ApiVersion')}; 1.40 (Docker 19.03) or newer is needed"
         return ""
 
+    def describe(self) -> str:
+        """See `Engine`."""
+        return f"Docker Engine {ask_version(self._clients).get('Version')} at {self._clients.endpoint}"
+
     def platform(self) -> str:
         """See `Engine`."""
         with self._lock:
@@ -116,14 +121,6 @@ class DockerEngine:
                 )
         return DockerHeld(found["Id"], DockerImage(self._clients, found).config)
 
-    def find_base(self, reference: str) -> ImageView | None:
-        """The image that the engine has by this name; None where it has none, or where no engine answers."""
-        try:
-            found = inspect_image(self._clients, reference)
-        except StapelError:
-            return None
-        return DockerImage(self._clients, found) if found is not None else None
-
     def hold(self, image: ImageView | None) -> DockerHeld:
         """See `Engine`. What a registry has is pulled by the engine, and where that cannot reach it, brought by us."""
         if image is None:
@@ -147,6 +144,18 @@ class DockerEngine:
             self._await_engine(error, cancel)
             log("stderr", b"conveyor: the Docker Engine went away and is back; this stage is run again\n")
         return self._build(held, steps, log, cancel)
+
+    def build_dockerfile(self, build: DockerfileBuild, log: Log, cancel: Cancel) -> DockerHeld:
+        """See `Engine`. A base that the engine has is not asked for in a registry, as with `base`."""
+        from stapel.docker.dockerfile_builds import build_dockerfile
+
+        self._remove_leftovers()
+        cancel.check()
+        configs = {}
+        for reference, platform in build.bases:
+            configs[reference] = self.base(reference, platform or build.platform, log).config
+        build.check_bases(configs)
+        return build_dockerfile(self._clients, self._containers, build, log, cancel, self._docker_config)
 
     def _await_engine(self, gone: EngineGone, cancel: Cancel) -> None:
         cancel.check()
@@ -274,6 +283,20 @@ def open_images(repository: str, docker_config: str | None = None) -> Iterator[D
     clients = Clients(docker_config)
     try:
         yield DockerImages(repository, clients)
+    finally:
+        clients.close()
+
+
+@contextmanager
+def open_base(reference: str, docker_config: str | None = None) -> Iterator[ImageView | None]:
+    """The image that the engine has by this name; None where it has none, or where no engine answers."""
+    clients = Clients(docker_config)
+    try:
+        try:
+            found = inspect_image(clients, reference)
+        except StapelError:
+            found = None
+        yield DockerImage(clients, found) if found is not None else None
     finally:
         clients.close()
 

@@ -15,13 +15,17 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from sys import audit as trace
-from typing import Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from stapel.docker.client import Clients, engine_errors
 from stapel.docker.listing import inspect_image, list_history, list_images
 from stapel.errors import Broken, NotFound, StapelError
 from stapel.image_config import format_time
 from stapel.oci.api import Description, Descriptor, ImageConfig, ImageView
+from stapel.oci.retries import first_then
+
+if TYPE_CHECKING:
+    from docker import APIClient
 
 IMAGE_MEDIA_TYPE = "application/vnd.docker.container.image.v1+json"
 LAYER_MEDIA_TYPE = "application/vnd.docker.image.rootfs.diff.tar"
@@ -163,17 +167,21 @@ class DockerImages:
             image_id = found["Id"]
         self.name(name, Descriptor(IMAGE_MEDIA_TYPE, image_id, 0))
 
-    def name(self, name: str, image: Descriptor) -> None:
+    def name(self, name: str, image: Descriptor, *, renew: Callable[[], str] | None = None) -> None:
         """Tag an image id."""
+        take = first_then(name, renew)
+
+        def tag(client: APIClient) -> None:
+            given = take()
+            client.tag(image.digest, self._project, given, force=True)
+            with self._lock:
+                if self._listed is not None:
+                    self._listed.pop(given, None)
+
         trace("image.before-tag")
-        self._clients.ask(
-            f"naming image {image.digest}", lambda client: client.tag(image.digest, self._project, name, force=True)
-        )
+        self._clients.ask(f"naming image {image.digest}", tag)
         trace("image.after-tag")
         self._on_name(image.digest)
-        with self._lock:
-            if self._listed is not None:
-                self._listed.pop(name, None)
 
     def delete(self, image: Descriptor) -> None:
         """Remove an image and its names."""

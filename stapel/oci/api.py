@@ -8,7 +8,7 @@ is `Unreachable` (nobody can tell now).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol
 
@@ -134,8 +134,12 @@ class ImageStore(Protocol):
     def put_record(self, name: str) -> None:
         """Name an image without layers, the same one for every record: the name is the record. Writing it twice is fine."""
 
-    def name(self, name: str, image: Descriptor) -> None:
-        """Give a name to an image that is here by digest: the one atomic step of saving. `NotFound`."""
+    def name(self, name: str, image: Descriptor, *, renew: Callable[[], str] | None = None) -> None:
+        """Give a name to an image that is here by digest: the one atomic step of saving. `NotFound`.
+
+        `renew` is asked for the name that is given instead before a request that has failed is sent again, by stores that
+        do so: time has passed, and the failed one may have done its work. What it raises leaves this method.
+        """
 
     def delete(self, image: Descriptor) -> None:
         """Remove an image and all its names."""

@@ -8,7 +8,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -109,8 +109,9 @@ class LayoutStore:
             self._write_manifest(manifest)
         self.name(name, manifest.descriptor)
 
-    def name(self, name: str, image: Descriptor) -> None:
+    def name(self, name: str, image: Descriptor, *, renew: Callable[[], str] | None = None) -> None:
         """See `ImageStore`."""
+        del renew  # nothing is sent
         if not _NAME.fullmatch(name):
             raise BadReference(f"{name!r} is no name of an image", hint="letters and digits, and -._:@+/ between them")
         manifest = self.get(image.digest).descriptor

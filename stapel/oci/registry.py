@@ -245,10 +245,16 @@ class RegistryStore:
     def put(self, image: ImageView) -> Descriptor:
         """See `ImageStore`. The manifest of an image that has one is kept byte for byte, so its digest stays.
 
-        Blobs that this repository lacks are mounted from another one of the host where possible, else uploaded, streamed.
+        Blobs that this repository lacks are mounted from another one of the host where possible, else uploaded, streamed;
+        large layers that nobody has compressed yet while they are.
         """
-        from stapel.oci.uploads import run_at_once, uploads_of
+        from stapel.oci.uploads import Unwritten, run_at_once, uploads_of
 
+        if isinstance(image, Unwritten):
+            for write in image.unwritten():
+                blob = self._repo.upload_written(write)
+                if blob is not None:
+                    self._blobs.add(blob.digest)
         with uploads_of(image) as (manifest, uploads):
             sources = self._sources(image)
 
@@ -256,21 +262,25 @@ class RegistryStore:
                 missing = [upload for upload in uploads if upload.blob.digest not in self._blobs]
                 run_at_once([partial(self._put_blob, upload, sources) for upload in missing], _UPLOADS_AT_ONCE)
 
+            self._put_complete(manifest, put_blobs)
+        return manifest.descriptor
+
+    def _put_complete(self, manifest: Manifest, put_blobs: Callable[[], None]) -> None:
+        """Blobs, then the manifest that names them."""
+        put_blobs()
+        try:
+            self._put_manifest(manifest)
+        except BlobMissing:
+            # What we knew is no more: somebody has cleaned up.
+            self._blobs.difference_update(blob.digest for blob in (manifest.config, *manifest.layers))
             put_blobs()
             try:
                 self._put_manifest(manifest)
-            except BlobMissing:
-                # What we knew is no more: somebody has cleaned up.
-                self._blobs.difference_update(upload.blob.digest for upload in uploads)
-                put_blobs()
-                try:
-                    self._put_manifest(manifest)
-                except BlobMissing as error:
-                    raise StapelError(
-                        f"putting an image into {self.address}: the registry loses blobs that it has accepted: {error}",
-                        temporary=True,
-                    ) from error
-        return manifest.descriptor
+            except BlobMissing as error:
+                raise StapelError(
+                    f"putting an image into {self.address}: the registry loses blobs that it has accepted: {error}",
+                    temporary=True,
+                ) from error
 
     def put_record(self, name: str) -> None:
         """See `ImageStore`. All records of a repository are one image: deleting it deletes them all."""
@@ -284,15 +294,21 @@ class RegistryStore:
             record = self._record = self._put_record_image()
             self.name(name, record.descriptor)
 
-    def name(self, name: str, image: Descriptor) -> None:
+    def name(self, name: str, image: Descriptor, *, renew: Callable[[], str] | None = None) -> None:
         """See `ImageStore`. `NotFound` too where the registry lacks a blob of the image: put it again."""
         _check_name(name)
         manifest = self._manifests.get(image.digest)
         if manifest is None:
             manifest = self._manifest(self._repo.manifest(image.digest), self.reference(image.digest))
+
+        def again() -> str:
+            nonlocal name
+            name = renew() if renew is not None else name
+            return name
+
         trace("manifest.before-name")
         try:
-            self._repo.put_manifest(name, manifest.descriptor.media_type, manifest.data)
+            self._repo.put_manifest(name, manifest.descriptor.media_type, manifest.data, renew=again)
         except BlobMissing as error:
             with self._lock:
                 self._blobs.clear()
@@ -332,17 +348,20 @@ class RegistryStore:
         from stapel.oci.manifest import OCI_LAYER_GZIP
         from stapel.oci.uploads import upload_bytes
 
-        manifest = build_manifest(RECORD_CONFIG, ())
-        self._put_blob(upload_bytes(manifest.config, RECORD_CONFIG), ())
+        def put(manifest: Manifest, *contents: bytes) -> Manifest:
+            def put_blobs() -> None:
+                for blob, content in zip((*manifest.layers, manifest.config), contents, strict=True):
+                    self._put_blob(upload_bytes(blob, content), ())
+
+            self._put_complete(manifest, put_blobs)
+            return manifest
+
         try:
-            self._put_manifest(manifest)
+            return put(build_manifest(RECORD_CONFIG, ()), RECORD_CONFIG)
         except ManifestInvalid:
             layer = gzip.compress(bytes(1024), mtime=0)
-            manifest = build_manifest(_EMPTY_LAYER_CONFIG, [Descriptor(OCI_LAYER_GZIP, digest_bytes(layer), len(layer))])
-            self._put_blob(upload_bytes(manifest.layers[0], layer), ())
-            self._put_blob(upload_bytes(manifest.config, _EMPTY_LAYER_CONFIG), ())
-            self._put_manifest(manifest)
-        return manifest
+            layers = [Descriptor(OCI_LAYER_GZIP, digest_bytes(layer), len(layer))]
+            return put(build_manifest(_EMPTY_LAYER_CONFIG, layers), layer, _EMPTY_LAYER_CONFIG)
 
     def _put_blob(self, upload: Upload, sources: Sequence[str]) -> None:
         blob = upload.blob

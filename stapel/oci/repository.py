@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from sys import audit as trace
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 from urllib.parse import quote, urlsplit
 
 from stapel.oci.api import Descriptor
@@ -15,7 +15,7 @@ from stapel.oci.errors import Broken, Damaged, NotFound, Refused, StapelError, U
 from stapel.oci.manifest import INDEXES, MANIFESTS, digest_bytes, matches
 from stapel.oci.pages import next_link, parse_tags
 from stapel.oci.reference import Reference, is_digest
-from stapel.oci.retries import Passing
+from stapel.oci.retries import Passing, first_then
 from stapel.oci.transport import Call, Response, Transport, scopes_for
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ MOST_DOCUMENT_BYTES = 64 << 20
 
 _ACCEPTED = ", ".join((*MANIFESTS, *INDEXES))
 _NO_CACHE = {"Cache-Control": "no-cache"}
+_BLOB_UNKNOWN = ("MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN")
 _NO_REPOSITORY = ("NAME_UNKNOWN", "NOT_FOUND", "NAME_INVALID", "REPOSITORY_NOT_FOUND")
 
 
@@ -148,29 +149,36 @@ class Repository:
         said = (response.headers.get("docker-content-digest") or "").strip()
         return said if is_digest(said) else None
 
-    def put_manifest(self, reference: str, media_type: str, data: bytes) -> None:
-        """Store a manifest under a digest or a tag. `BlobMissing`, `ManifestInvalid`."""
+    def put_manifest(self, reference: str, media_type: str, data: bytes, *, renew: Callable[[], str] | None = None) -> None:
+        """Store a manifest under a digest or a tag. `BlobMissing`, `ManifestInvalid`. `renew`: see `ImageStore.name`."""
         doing = f"writing the manifest {self._name(reference)}"
-        call = Call(
-            "PUT",
-            f"/v2/{self.path}/manifests/{reference}",
-            {"Content-Type": media_type},
-            body=data,
-            scopes=self._push(),
-            slow=True,
-        )
+        take = first_then(reference, renew)
+        doubted = False
 
         def once() -> Response:
+            nonlocal doubted
+            call = Call(
+                "PUT",
+                f"/v2/{self.path}/manifests/{take()}",
+                {"Content-Type": media_type},
+                body=data,
+                scopes=self._push(),
+                slow=True,
+            )
             response = self.transport.attempt(doing, call)
             said = (response.headers.get("docker-content-digest") or "").strip()
             if response.status < 300 and said.startswith("sha256:") and is_digest(said) and said != digest_bytes(data):
                 raise Passing(f"the registry has stored something else ({said})", at_most=3)
+            if not doubted and response.says(*_BLOB_UNKNOWN):
+                doubted = True
+                # Some write what a repository has in place: a reader meets half of what another builder writes just now.
+                raise Passing(f"the registry does not see a blob: {response.complaint()}")
             return response
 
         response = self.transport.retrying(doing, once)
         if response.status in (200, 201, 202):
             return
-        if response.says("MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"):
+        if response.says(*_BLOB_UNKNOWN):
             raise BlobMissing(response.complaint())
         if response.status == 400:
             raise ManifestInvalid(f"{doing}: the registry refuses it: {response.complaint()}")
@@ -319,6 +327,38 @@ class Repository:
 
         self.transport.retrying(doing, once)
 
+    def upload_written(self, write: Callable[[BinaryIO], Descriptor]) -> Descriptor | None:
+        """Upload a blob of which nobody knows the digest yet, while it is written. What `write` raises is passed on.
+
+        None where the registry has not taken it so. It is not tried again: that is for `upload`, with the digest.
+        """
+        from stapel.oci.uploads import Written
+
+        doing = f"uploading a layer to {self.text}"
+        stream = Written(write)
+        try:
+            began = self.transport.attempt(
+                doing, Call("POST", f"/v2/{self.path}/blobs/uploads/", body=b"", scopes=self._push())
+            )
+            if began.status != 202 or "location" not in began.headers:
+                return None
+            trace("blob.before-stream")
+            headers = {"Content-Type": "application/octet-stream"}
+            source, place = (lambda: cast(BinaryIO, stream)), self._upload_address(began)
+            patch = Call("PATCH", place, headers, source=source, length=-1, scopes=self._push(), slow=True)
+            sent = self.transport.attempt(doing, patch)
+            if sent.status not in (202, 204) or "location" not in sent.headers:
+                return None
+            blob = stream.blob()
+            trace("blob.after-stream")
+            place = _with_digest(self._upload_address(sent), blob)
+            ended = self.transport.attempt(doing, Call("PUT", place, headers, body=b"", scopes=self._push(), slow=True))
+            return blob if ended.status in (201, 204) else None
+        except (Passing, Unreachable):
+            return None
+        finally:
+            stream.close()
+
     def _is_there(self, doing: str, blob: Descriptor) -> bool:
         call = Call("HEAD", f"/v2/{self.path}/blobs/{blob.digest}", scopes=self._push())
         return self.transport.request(doing, call).status == 200
@@ -331,9 +371,7 @@ class Repository:
         if began.status != 202 or "location" not in began.headers:
             raise self._unexpected(doing, began)
         trace("blob.after-begin")
-        location = self._upload_address(began)
-        # The address has a query of its own on some registries, and it must be kept as it is.
-        target = location + ("&" if "?" in location else "?") + f"digest={quote(blob.digest)}"
+        target = _with_digest(self._upload_address(began), blob)
         headers = {"Content-Type": "application/octet-stream"}
         put = Call("PUT", target, headers, source=source, length=blob.size_bytes, scopes=self._push(), slow=True)
         response = self.transport.attempt(doing, put)
@@ -392,6 +430,11 @@ _HINTS: Mapping[int, str] = {
     404: "does the repository exist, and may it be created by a push?",
     405: "is this registry read-only, or a mirror?",
 }
+
+
+def _with_digest(location: str, blob: Descriptor) -> str:
+    # The address has a query of its own on some registries, and it must be kept as it is.
+    return location + ("&" if "?" in location else "?") + f"digest={quote(blob.digest)}"
 
 
 def _is_json(data: bytes) -> bool:

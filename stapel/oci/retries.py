@@ -62,6 +62,20 @@ def with_retries(doing: str, once: Callable[[], T], retries: Retries, on_retry: 
         attempt += 1
 
 
+def first_then(first: T, renew: Callable[[], T] | None) -> Callable[[], T]:
+    """What the first call gets, and what `renew` gives to all that follow (where there is none: the same)."""
+    begun = False
+
+    def take() -> T:
+        nonlocal begun
+        if not begun or renew is None:
+            begun = True
+            return first
+        return renew()
+
+    return take
+
+
 def retry_after_s(value: str | None, now_s: float) -> float | None:
     """A Retry-After header, seconds or an HTTP date, as seconds from `now_s` (epoch); None: absent or nonsense."""
     if value is None:

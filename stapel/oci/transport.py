@@ -58,7 +58,7 @@ class Call:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None
     source: Callable[[], BinaryIO] | None = None  # a body of `length` bytes, opened anew for every try
-    length: int = 0
+    length: int = 0  # -1: not known, sent in chunks
     scopes: tuple[str, ...] = ()
     stream: bool = False  # the body of a 200 or 206 is left to be read from `Response.raw`
     slow: bool = False
@@ -204,7 +204,7 @@ class Transport:
         source: _Source | None = None
         if call.source is not None and method == call.method:
             source = body = _Source(call.source(), call.length)
-        if body is not None:
+        if body is not None and (source is None or call.length >= 0):
             headers["Content-Length"] = str(call.length if source is not None else len(body))
         # A blob in another coding would not have its digest.
         headers.setdefault("Accept-Encoding", "identity")
@@ -337,6 +337,8 @@ class _Source:
 
     def read(self, size: int = -1) -> bytes:
         try:
+            if self._left < 0:
+                return self._stream.read(size)
             data = self._stream.read(self._left if size < 0 else min(size, self._left))
             if not data and self._left:
                 raise StapelError(f"a blob that is being uploaded ends {self._left} bytes too early")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import queue
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from typing import IO, BinaryIO, cast
+from typing import IO, BinaryIO, Protocol, cast, runtime_checkable
 
 from stapel.oci.api import Descriptor, ImageView
 from stapel.oci.manifest import (
@@ -18,6 +20,9 @@ from stapel.oci.manifest import (
     parse_manifest,
 )
 
+_WAITING_PIECES = 8
+_CLOSING_S = 0.05
+
 
 @dataclass(frozen=True, slots=True)
 class Upload:
@@ -25,6 +30,68 @@ class Upload:
 
     blob: Descriptor
     open: Callable[[], BinaryIO]
+
+
+@runtime_checkable
+class Unwritten(Protocol):
+    """A view of an image that can have layers which nobody has compressed yet."""
+
+    def unwritten(self) -> Sequence[Callable[[BinaryIO], Descriptor]]:
+        """Those that are large: what writes the blob of each and tells what it is, which `layers` tells too from then on.
+
+        Errors of what is written to are passed on, and leave nothing behind. `Broken`.
+        """
+
+
+class Written:
+    """A blob that is read while a thread writes it. Closing it before its end ends the writing."""
+
+    def __init__(self, write: Callable[[BinaryIO], Descriptor]) -> None:
+        self._pieces: queue.Queue[bytes] = queue.Queue(_WAITING_PIECES)
+        self._work = write
+        self._blob: Descriptor | None = None
+        self._error: BaseException | None = None
+        self._is_closed = False
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def read(self, size: int = -1) -> bytes:
+        """The next piece, of any size; b"" at the end. Raises what the writer has raised."""
+        del size
+        piece = self._pieces.get()
+        if not piece:
+            self.blob()
+        return piece
+
+    def write(self, data: bytes) -> int:
+        """For the writer."""
+        if self._is_closed:
+            raise BrokenPipeError("nobody reads what is written")
+        if data:
+            self._pieces.put(data)
+        return len(data)
+
+    def blob(self) -> Descriptor:
+        """What was written, when it is. Raises what the writer has raised."""
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        assert self._blob is not None
+        return self._blob
+
+    def close(self) -> None:
+        """Read no more."""
+        self._is_closed = True
+        while self._thread.is_alive():  # it may wait for a place in the queue
+            with suppress(queue.Empty):
+                self._pieces.get(timeout=_CLOSING_S)
+
+    def _run(self) -> None:
+        try:
+            self._blob = self._work(cast(BinaryIO, self))
+        except BaseException as error:  # the thread that reads raises it
+            self._error = error
+        self._pieces.put(b"")
 
 
 def upload_bytes(blob: Descriptor, data: bytes) -> Upload:

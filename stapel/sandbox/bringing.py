@@ -14,7 +14,8 @@ from stapel.oci.compress import decompressed
 from stapel.sandbox.builds import lowers
 from stapel.sandbox.cell import Cell, CellError, Cells
 from stapel.sandbox.filling import fill
-from stapel.sandbox.store import Layer, Store
+from stapel.sandbox.records import Layer
+from stapel.sandbox.store import Store
 
 _PIECE_BYTES = 1 << 20
 

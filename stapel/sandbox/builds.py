@@ -6,6 +6,7 @@ Apart from the engine's door because a run that has nothing to build never comes
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -22,9 +23,10 @@ from stapel.sandbox.cell import Cell, CellError, Cells
 from stapel.sandbox.cleaner import Cleaner
 from stapel.sandbox.filling import fill
 from stapel.sandbox.held import SandboxHeld
+from stapel.sandbox.records import Layer
 from stapel.sandbox.runs import Runs
 from stapel.sandbox.steps import Steps
-from stapel.sandbox.store import Layer, Store
+from stapel.sandbox.store import Store
 from stapel.sandbox.tree import SandboxTree
 
 if TYPE_CHECKING:
@@ -61,7 +63,8 @@ class Builds:
             layer = step.layer
             if layer is None:
                 with fill(self._store, self._cells) as (cell, filling):
-                    filled = self._fill(cell, filling, on, lays, run, step.log, cancel)
+                    with _masked(step.log, run) as step_log:
+                        filled = self._fill(cell, filling, on, lays, run, step_log, cancel)
                     if filled.status:
                         step.failed(filled.status)
                         raise CommandFailed(filled.status)
@@ -89,10 +92,15 @@ class Builds:
 
     def run(self, on: SandboxHeld, command: Sequence[str]) -> int:
         """The image's own program on the user's terminal; its exit status. What it changes is thrown away."""
-        from stapel.sandbox.program import find_program
+        from stapel.sandbox.program import MISSING_STATUS, find_program, is_missing
 
         with self.tree(on) as tree:
             program = find_program(on.config, command, tree)
+            name, path = program.name, program.environment["PATH"]
+            if is_missing(name, path, program.directory, tree):
+                where = "" if "/" in name else f" in its PATH ({path})"
+                sys.stderr.write(f"the image has no program {name}{where}\n")
+                return MISSING_STATUS
             directory = Places(tree).directory(program.directory.strip("/").encode())
             is_there = not directory or tree.stat(directory) is not None
         if is_there:
@@ -205,6 +213,18 @@ class Builds:
         # The list of a layer that commands are still to change would be of no use.
         how = {"has_layer": has_layer, "foreign": False, "listed": run is None}
         cell.begin("build", files, lowers=lowers(on.layers), filling=os.fsencode(filling), run=run, **how)
+
+
+@contextmanager
+def _masked(log: Log, run: Run | None) -> Iterator[Log]:
+    """What is said, without the secrets: a step keeps it in a file, from which others may read it."""
+    if run is None or not run.secrets:
+        yield log
+        return
+    from stapel.mask import Mask, masking
+
+    with masking(log, Mask(run.secrets.values())) as masked:
+        yield masked
 
 
 def lowers(layers: Sequence[Layer]) -> list[bytes]:

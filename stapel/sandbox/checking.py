@@ -18,7 +18,8 @@ from stapel.places import show
 from stapel.sandbox.bringing import unpack_again
 from stapel.sandbox.cell import Cells
 from stapel.sandbox.image import parse_config
-from stapel.sandbox.store import Layer, Store, StoredImage
+from stapel.sandbox.records import Layer, StoredImage
+from stapel.sandbox.store import Store
 
 
 def check_store(store: Store, cells: Cells, remove: Callable[[Sequence[str]], None], *, mend: bool) -> Iterator[Fault]:

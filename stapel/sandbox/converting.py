@@ -13,7 +13,8 @@ from typing import BinaryIO
 from stapel.errors import Broken
 from stapel.sandbox.bringing import apply_again
 from stapel.sandbox.cell import Cells
-from stapel.sandbox.store import Layer, Store, StoredImage
+from stapel.sandbox.records import Layer, StoredImage
+from stapel.sandbox.store import Store
 
 ReadLayer = Callable[[Layer, Layer | None], AbstractContextManager[BinaryIO]]
 

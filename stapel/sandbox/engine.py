@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -22,9 +22,11 @@ from stapel.sandbox.held import SandboxHeld
 from stapel.sandbox.identity import find_identity
 from stapel.sandbox.image import SandboxImage, parse_config
 from stapel.sandbox.images import SandboxImages
-from stapel.sandbox.store import Layer, Store, StoredImage
+from stapel.sandbox.records import Layer, StoredImage
+from stapel.sandbox.store import Store
 
 if TYPE_CHECKING:
+    from stapel.dockerfile import DockerfileBuild
     from stapel.oci.registry import RegistryStore
     from stapel.sandbox.builds import Builds
     from stapel.sandbox.runners import RunnerName
@@ -51,7 +53,7 @@ class SandboxEngine:
         min_free_bytes: int = 0,
         driver: DriverName = "auto",
         open_registry: Callable[[str], RegistryStore] | None = None,
-        find_elsewhere: Callable[[str], ImageView | None] = lambda _: None,
+        find_elsewhere: Callable[[str], AbstractContextManager[ImageView | None]] = lambda _: nullcontext(),
         on_warning: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._store = Store(home_dir, run_id)
@@ -83,6 +85,10 @@ class SandboxEngine:
         from stapel.sandbox.probe import find_obstacle
 
         return find_obstacle(self._store, self._cells, self._runner, self._driver)
+
+    def describe(self) -> str:
+        """See `Engine`."""
+        return f"{self._runner}, snapshots in {self._store.dir} by {self._cells.driver}"
 
     def obstacle(self) -> str:
         """`probe`, where nobody has found out for this home and machine that it can run: that is kept."""
@@ -161,6 +167,11 @@ class SandboxEngine:
             raise ValueError("a layer is made by one Run at most")
         return self._builds.build(held, lays, runs[0] if runs else None, log, cancel, key)
 
+    def build_dockerfile(self, build: DockerfileBuild, log: Log, cancel: Cancel) -> SandboxHeld:
+        """See `Engine`. It has no BuildKit."""
+        del build, log, cancel
+        raise StapelError("the sandbox builds no Dockerfiles", hint="build on a Docker Engine: --engine docker")
+
     def tree(self, image: Held) -> AbstractContextManager[Tree]:
         """See `Engine`."""
         return self._builds.tree(_own(image))
@@ -207,7 +218,7 @@ class SandboxEngine:
         """See `Engine`."""
         if self._builds_made is None and self._store.has_leftovers():
             with suppress(StapelError, OSError):  # what is left now is left for the next run
-                _ = self._builds  # which removes it
+                self._make_builds()
         if self._builds_made is not None:
             self._builds_made.close()
         if self._cells_made is not None:
@@ -236,6 +247,10 @@ class SandboxEngine:
 
     @property
     def _builds(self) -> Builds:
+        return self._builds_made if self._builds_made is not None else self._make_builds()
+
+    def _make_builds(self) -> Builds:
+        """With the first one goes what killed runs left."""
         cells = self._cells
         with self._lock:
             if self._builds_made is None:
@@ -304,11 +319,11 @@ class SandboxEngine:
 
     def _take_from_elsewhere(self, reference: str, platform: str, log: Log) -> StoredImage | None:
         """It gets no name here: what has it there may give the name to another image."""
-        view = self._find_elsewhere(reference)
-        if view is None or not fits_platform(view.config.platform, platform):
-            return None
-        log("stderr", f"taking {reference} from the Docker Engine\n".encode())
-        return self._store.image(self._bring(view))
+        with self._find_elsewhere(reference) as view:
+            if view is None or not fits_platform(view.config.platform, platform):
+                return None
+            log("stderr", f"taking {reference} from the Docker Engine\n".encode())
+            return self._store.image(self._bring(view))
 
     def _pull(self, reference: str, repository: str, name: str, platform: str) -> StoredImage:
         try:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 
 from stapel.oci.api import ImageConfig
-from stapel.sandbox.store import Layer, chain_digest
+from stapel.sandbox.records import Layer, chain_digest
 
 
 class SandboxHeld:
@@ -29,7 +29,7 @@ class SandboxHeld:
     @property
     def id(self) -> str:
         """The image id, or what names its files."""
-        return self.image_id or f"chain:{chain_digest(self.layers)}"
+        return self.image_id or f"chain:{chain_digest([layer.diff_id for layer in self.layers])}"
 
     @property
     def config(self) -> ImageConfig:

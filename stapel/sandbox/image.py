@@ -7,20 +7,20 @@ even read. The bytes are kept no longer than the view: they can be made again, a
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, BinaryIO, cast
+from functools import partial
+from typing import BinaryIO, cast
 
 from stapel.errors import Broken
 from stapel.oci.api import Descriptor, ImageConfig
-from stapel.sandbox.store import Layer, Store, StoredImage
-
-if TYPE_CHECKING:
-    from stapel.oci.compress import CompressedLayer
+from stapel.sandbox.records import Layer, StoredImage
+from stapel.sandbox.store import Store
 
 IMAGE_MEDIA_TYPE = "application/vnd.oci.image.config.v1+json"
 _PIECE_BYTES = 1 << 20
+_LARGE_BYTES = 8 << 20  # below it a further request costs more than it saves
 
 ReadLayer = Callable[[Layer, Layer | None], AbstractContextManager[BinaryIO]]  # the tar of a layer that was made on another
 
@@ -78,7 +78,6 @@ class SandboxImage:
         if layer.diff_id not in self._made:
             made = self._compress(number)
             if made.digest != blob.digest:
-                self._store.remember_compressed(layer.diff_id, _descriptor(made))
                 raise Broken(f"layer {layer.diff_id} is {made.digest} when it is compressed, and was {blob.digest}")
         # A reading of its own: several may be under way at once.
         return cast(BinaryIO, open(f"/proc/self/fd/{self._made[layer.diff_id].fileno()}", "rb"))
@@ -93,23 +92,34 @@ class SandboxImage:
 
     def _blob(self, number: int) -> Descriptor:
         layer = self.image.layers[number]
-        known = layer.blob or self._store.compressed(layer.diff_id)
-        if known is None:
-            known = _descriptor(self._compress(number))
-            self._store.remember_compressed(layer.diff_id, known)
-        return known
+        return layer.blob or self._store.compressed(layer.diff_id) or self._compress(number)
 
-    def _compress(self, number: int) -> CompressedLayer:
+    def unwritten(self) -> Sequence[Callable[[BinaryIO], Descriptor]]:
+        """See `stapel.oci.uploads.Unwritten`."""
+        self._keep()
+        return [
+            partial(self._write, number)
+            for number, layer in enumerate(self.image.layers)
+            if layer.blob is None and layer.size_bytes >= _LARGE_BYTES and self._store.compressed(layer.diff_id) is None
+        ]
+
+    def _compress(self, number: int) -> Descriptor:
+        file = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 -- it goes with the view
+        blob = self._write(number, file)
+        file.flush()
+        self._made[self.image.layers[number].diff_id] = file
+        return blob
+
+    def _write(self, number: int, out: BinaryIO) -> Descriptor:
         from stapel.oci.compress import compress
 
         layer, below = self.image.layers[number], self.image.layers[number - 1] if number else None
-        file = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 -- it goes with the view
-        made = compress(self._tar(layer, below), file)
+        made = compress(self._tar(layer, below), out)
         if made.diff_id != layer.diff_id:
             raise Broken(f"layer {layer.diff_id} of image {self.image.id} has changed: it is {made.diff_id} now")
-        file.flush()
-        self._made[layer.diff_id] = file
-        return made
+        blob = Descriptor(made.media_type, made.digest, made.size_bytes)
+        self._store.remember_compressed(layer.diff_id, blob)
+        return blob
 
     def _tar(self, layer: Layer, below: Layer | None) -> Iterator[bytes]:
         with self._read_layer(layer, below) as stream:
@@ -141,7 +151,3 @@ def parse_config(raw: bytes, where: str) -> StoredConfig:
     if not isinstance(document, dict):
         raise Broken(f"the configuration of {where} is no object")
     return StoredConfig(document, raw)
-
-
-def _descriptor(made: CompressedLayer) -> Descriptor:
-    return Descriptor(made.media_type, made.digest, made.size_bytes)

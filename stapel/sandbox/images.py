@@ -8,7 +8,8 @@ from stapel.errors import NotFound
 from stapel.oci.api import Description, Descriptor, ImageConfig, ImageView
 from stapel.oci.reference import parse_reference
 from stapel.sandbox.image import IMAGE_MEDIA_TYPE, ReadLayer, SandboxImage, parse_config
-from stapel.sandbox.store import Layer, Store, StoredImage
+from stapel.sandbox.records import Layer, StoredImage
+from stapel.sandbox.store import Store
 
 RECORD_LABEL = "dev.conveyor.record"
 
@@ -89,8 +90,9 @@ class SandboxImages:
         image_id = self._store.put_image(config.with_(rootfs={"type": "layers", "diff_ids": []}).to_bytes(), ())
         self._store.names.set(self.repository, name, image_id)
 
-    def name(self, name: str, image: Descriptor) -> None:
+    def name(self, name: str, image: Descriptor, *, renew: Callable[[], str] | None = None) -> None:
         """Name an image."""
+        del renew  # nothing is sent
         self._store.open()
         self._store.image(image.digest)
         self._store.names.set(self.repository, name, image.digest)

@@ -14,6 +14,8 @@ from stapel.places import Places
 from stapel.script import ROOT
 
 _MOST_BYTES = 1 << 20
+_MOUNTED = ("/proc/", "/dev/", "/sys/")
+MISSING_STATUS = 127  # as shells and engines have it
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +30,9 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """`arguments` begin with the program. With `needs_tools` the toolchain is to be there."""
+    """`arguments` begin with what runs the program `name`. With `needs_tools` the toolchain is to be there."""
 
+    name: str
     arguments: tuple[str, ...]
     environment: Mapping[str, str]
     directory: str
@@ -50,8 +53,21 @@ def find_program(config: ImageConfig, command: Sequence[str], tree: Tree) -> Pro
     if user.uid or user.gid or user.groups:
         groups = ",".join(map(str, sorted({user.gid, *user.groups})))  # as engines have it
         become = (f"{ROOT}/bin/chroot", f"--userspec=+{user.uid}:+{user.gid}", f"--groups={groups}", "--skip-chdir", "/")
-        return Program((*become, *arguments), environment, directory, needs_tools=True)
-    return Program(arguments, environment, directory, needs_tools=False)
+        return Program(arguments[0], (*become, *arguments), environment, directory, needs_tools=True)
+    return Program(arguments[0], arguments, environment, directory, needs_tools=False)
+
+
+def is_missing(program: str, path: str, directory: str, tree: Tree) -> bool:
+    """Whether an image has no such program, by its PATH; nobody knows of what is mounted into it."""
+    places = [program] if "/" in program else [f"{folder or '.'}/{program}" for folder in path.split(":")]
+    found = [place if place.startswith("/") else f"{directory}/{place}" for place in places]
+    return not any(_is_there(place, tree) or place.startswith(_MOUNTED) for place in found)
+
+
+def _is_there(path: str, tree: Tree) -> bool:
+    names = Places(tree)
+    place = names.directory(path.strip("/").encode())  # links are followed, also at the end
+    return names.stat(place) is not None
 
 
 def find_user(text: str, tree: Tree) -> User:

@@ -23,7 +23,8 @@ from typing import Any, Literal
 
 from stapel.api import Cancel, Log
 from stapel.errors import CommandFailed
-from stapel.sandbox.store import Layer, Store, chain_digest, layer_document, parse_layer
+from stapel.sandbox.records import Layer, chain_digest, layer_document, parse_layer
+from stapel.sandbox.store import Store
 
 _LOOK_S = 0.05
 _PIECE_BYTES = 1 << 16
@@ -78,7 +79,7 @@ class Steps:
         if not key:
             yield Step(log)
             return
-        name = hashlib.sha256(f"{key} {driver} {chain_digest(on)}".encode()).hexdigest()[:32]
+        name = hashlib.sha256(f"{key} {driver} {chain_digest([layer.diff_id for layer in on])}".encode()).hexdigest()[:32]
         lock_path, result_path = self._store.dir / "steps" / f"{name}.lock", self._store.dir / "steps" / f"{name}.result"
         log_path = self._store.dir / "logs" / f"{key}.log"
         with ExitStack() as resources:

@@ -36,15 +36,24 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from sys import audit as trace
-from typing import Any
 
 from stapel.errors import Broken, NotFound
 from stapel.oci.api import Descriptor
 from stapel.runs import is_alive
 from stapel.sandbox.naming import Names
+from stapel.sandbox.records import (
+    Layer,
+    StoredImage,
+    blob_document,
+    chain_digest,
+    image_document,
+    layer_document,
+    parse_blob,
+    parse_image,
+    parse_layer,
+)
 
 EMPTY = "0"
 FORMAT = "2"
@@ -55,26 +64,6 @@ _DIRECTORIES = (
     *("chains", "images", "names", "blobs/sha256", "compressed", "filling", "stubs", "pins", "steps", "logs", "mnt"),
     f"snapshots/{EMPTY}",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Layer:
-    """A published snapshot."""
-
-    snapshot: str
-    diff_id: str
-    size_bytes: int  # of its tar
-    blob: Descriptor | None = None  # the bytes that it came as, where we did not make it
-    driver: str = "overlay"  # what has made the snapshot, and builds on it
-
-
-@dataclass(frozen=True, slots=True)
-class StoredImage:
-    """An image: `config` is its bytes, `layers` the lowest first."""
-
-    id: str  # sha256:...
-    config: bytes
-    layers: tuple[Layer, ...]
 
 
 class Store:
@@ -180,32 +169,8 @@ class Store:
                     link.unlink()
 
     def _chain_link(self, diff_ids: Sequence[str], driver: str) -> Path:
-        digest = _chain_digest(diff_ids)
+        digest = chain_digest(diff_ids)
         return self.dir / "chains" / (digest if driver == "overlay" else f"{driver}-{digest}")
-
-    def stub(self, points: Sequence[tuple[str, bool]]) -> str:
-        """A directory with these mount points (path, whether it is a directory); its path relative to the snapshots."""
-        name = hashlib.sha256(repr(sorted(points)).encode()).hexdigest()[:16]
-        path = self.dir / "stubs" / name
-        if not path.is_dir():
-            filling = self.absolute(self.new_filling())
-            for point, is_directory in points:
-                place = filling / point.strip("/")
-                if is_directory:
-                    place.mkdir(parents=True, exist_ok=True)
-                else:
-                    place.parent.mkdir(parents=True, exist_ok=True)
-                    place.touch()
-            try:
-                trace("stub.before-rename")
-                filling.rename(path)
-            except OSError:
-                if not path.is_dir():
-                    raise
-                import shutil
-
-                shutil.rmtree(filling)
-        return f"../stubs/{name}"
 
     # -- keeping and removing
 
@@ -341,24 +306,20 @@ class Store:
     def compressed(self, diff_id: str) -> Descriptor | None:
         """What a layer of ours is when it is compressed, where it is known."""
         try:
-            return _descriptor(json.loads((self.dir / "compressed" / diff_id.partition(":")[2]).read_bytes()))
+            return parse_blob(json.loads((self.dir / "compressed" / diff_id.partition(":")[2]).read_bytes()))
         except (FileNotFoundError, ValueError):
             return None
 
     def remember_compressed(self, diff_id: str, blob: Descriptor) -> None:
         """Remember it."""
-        self._write(self.dir / "compressed" / diff_id.partition(":")[2], json.dumps(_blob_document(blob)).encode())
+        self._write(self.dir / "compressed" / diff_id.partition(":")[2], json.dumps(blob_document(blob)).encode())
 
     # -- images
 
     def put_image(self, config: bytes, layers: Sequence[Layer]) -> str:
         """Keep an image; its id."""
         digest = hashlib.sha256(config).hexdigest()
-        document = {
-            "config": config.decode(),
-            "layers": [{"snapshot": layer.snapshot, **layer_document(layer)} for layer in layers],
-        }
-        self._write(self.dir / "images" / digest, json.dumps(document).encode())
+        self._write(self.dir / "images" / digest, json.dumps(image_document(config, layers)).encode())
         self._stored.update(layer.snapshot for layer in layers)
         return f"sha256:{digest}"
 
@@ -372,16 +333,13 @@ class Store:
         if algorithm != "sha256" or "/" in digest:
             raise NotFound(f"there is no image {image_id}")
         try:
-            document = json.loads((self.dir / "images" / digest).read_bytes())
-            config = document["config"].encode()
-            layers = tuple(parse_layer(item["snapshot"], item) for item in document["layers"])
+            return parse_image(image_id, (self.dir / "images" / digest).read_bytes())
         except FileNotFoundError:
             raise NotFound(f"there is no image {image_id}") from None
         except (ValueError, KeyError, TypeError) as error:
             raise Broken(
                 f"image {image_id} in {self.dir} cannot be read: {error}", hint="`conveyor host fsck --repair` removes it"
             ) from error
-        return StoredImage(image_id, config, layers)
 
     def remove_image(self, image_id: str) -> tuple[Layer, ...]:
         """Forget an image and all its names; the layers that it had."""
@@ -452,40 +410,6 @@ def _read_pins(files: Iterable[Path]) -> set[str]:
         with suppress(FileNotFoundError):
             found.update(path.read_text().split())
     return found
-
-
-def layer_document(layer: Layer) -> dict[str, Any]:
-    """What is written of a layer."""
-    document: dict[str, Any] = {"diffId": layer.diff_id, "sizeBytes": layer.size_bytes}
-    if layer.blob is not None:
-        document["blob"] = _blob_document(layer.blob)
-    if layer.driver != "overlay":
-        document["driver"] = layer.driver
-    return document
-
-
-def parse_layer(snapshot: str, document: Mapping[str, Any]) -> Layer:
-    """A layer out of what is written of it."""
-    blob = document.get("blob")
-    known = _descriptor(blob) if blob else None
-    return Layer(snapshot, document["diffId"], document["sizeBytes"], known, document.get("driver", "overlay"))
-
-
-def _blob_document(blob: Descriptor) -> dict[str, Any]:
-    return {"mediaType": blob.media_type, "digest": blob.digest, "sizeBytes": blob.size_bytes}
-
-
-def _descriptor(document: Mapping[str, Any]) -> Descriptor:
-    return Descriptor(document["mediaType"], document["digest"], document["sizeBytes"])
-
-
-def chain_digest(layers: Sequence[Layer]) -> str:
-    """What names the files of a chain of layers."""
-    return _chain_digest([layer.diff_id for layer in layers])
-
-
-def _chain_digest(diff_ids: Sequence[str]) -> str:
-    return hashlib.sha256("\n".join(diff_ids).encode()).hexdigest()
 
 
 def _new_id() -> str:

@@ -19,7 +19,8 @@ from stapel.runs import is_alive, is_locked, living_runs
 from stapel.sandbox.cell import CellError, Cells
 from stapel.sandbox.image import parse_config
 from stapel.sandbox.images import RECORD_LABEL
-from stapel.sandbox.store import Store, StoredImage
+from stapel.sandbox.records import StoredImage
+from stapel.sandbox.store import Store
 from stapel.toolchain import other_tools, remove_other_tools
 
 _PURGED = "purged-"

@@ -49,14 +49,16 @@ def without_times(text):
 def test_it_says_what_a_build_with_nothing_to_do_says(make_project):
     project = make_project(WERF_YAML, FILES)
     for arguments in (["--save-build-report"], ["--log-verbose", "--build-report-path", "report.env"], ["--log-quiet"]):
+        env = {"WERF_ENV": "stage"} if "--log-verbose" in arguments else {}
         path = project.directory / ("report.env" if "report.env" in arguments else REPORT)
-        project.conveyor("build", *arguments)
+        project.conveyor("build", *arguments, env=env)
         path.unlink(missing_ok=True)
-        said = confirm(project, "build", *arguments)
+        said = confirm(project, "build", *arguments, env=env)
         report = path.read_text() if path.exists() else ""
         forget(project)
-        usual = project.conveyor("build", *arguments)
+        usual = project.conveyor("build", *arguments, env=env)
         assert said is not None
+        assert ("read WERF_ENV" in said) == bool(env)
         assert without_times(said) == without_times(usual.stderr)
         if "--log-quiet" not in arguments:
             assert re.sub(r'("BuildTime": )"[\d.]+"', r"\1", report) == re.sub(

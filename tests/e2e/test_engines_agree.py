@@ -48,7 +48,7 @@ dependencies:
   before: setup
   imports: [{type: ImageName, targetEnv: LIB}]
 shell:
-  beforeInstall: ["echo one >/one"]
+  beforeInstall: ["echo one >/one; head -c 9000000 /dev/zero >/large"]
   install: ["cat /srv/app/requirements.txt >/installed; id -u >/uid; pwd >/cwd; umask >/umask"]
   setup: ["rm /one; ls -R /srv >/listing"]
 docker:

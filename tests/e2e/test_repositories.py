@@ -35,7 +35,7 @@ def test_what_is_not_committed_and_would_be_used_is_named(app, change):
     else:
         (app.directory / "src/a").chmod(0o755)
     failed = app.build(status=2)
-    assert f"  - {path} " in failed.run.stderr
+    assert f'file "{path}" must be committed' in failed.run.stderr
     assert "image app" in failed.run.stderr
     assert "--dev" in failed.run.stderr
 

@@ -29,6 +29,7 @@ OLD_S = time.time() - 9 * 86400
 PROJECTS = 3
 PATIENCE_S = 240
 NOT_BUILT = 3  # what is to be exported may have been cleaned up
+TAKEN_AWAY = "something removes stages while they are used"  # four times: what is in use is made to look old here
 TEXT = """\
 artifact: tools
 from: busybox:1
@@ -110,10 +111,12 @@ class Slot:
                 if not killed:
                     self.wrong.append(f"{' '.join(arguments)} has not ended")
         name = " ".join(arguments[:2]) if arguments[0] == "host" else arguments[0]
-        self.done[f"{name}{' killed' if killed else ''}"] += 1
-        self.done["image removed"] += log.read_text().count("remove  image")
-        if not killed and process.returncode not in allowed:
-            self.wrong.append(f"{' '.join(arguments)}: exit status {process.returncode}\n{log.read_text()}")
+        text = log.read_text()
+        taken_away = process.returncode == 1 and TAKEN_AWAY in text
+        self.done[f"{name}{' killed' if killed else ' taken away' if taken_away else ''}"] += 1
+        self.done["image removed"] += text.count("remove  image")
+        if not killed and not taken_away and process.returncode not in allowed:
+            self.wrong.append(f"{' '.join(arguments)}: exit status {process.returncode}\n{text}")
 
 
 @pytest.mark.parametrize("driver", DRIVERS)

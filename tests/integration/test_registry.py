@@ -218,10 +218,17 @@ def test_blobs_that_were_cleaned_up_are_uploaded_again_once(front, path):
     here.put(image)
     complaint = {"errors": [{"code": "MANIFEST_BLOB_UNKNOWN", "message": "blob unknown"}]}
     refusal = Reply(400, {}, json.dumps(complaint).encode())
-    front.rules.append(failing(1, refusal, method="PUT", path="/manifests/"))
+    front.rules.append(failing(2, refusal, method="PUT", path="/manifests/"))
     front.seen.clear()
     descriptor = here.put(image)
     assert front.asked("HEAD", digest_bytes(b"base"))
+    front.rules.append(failing(1, refusal, method="PUT", path="/manifests/"))
+    front.seen.clear()
+    here.put(image)  # a registry that another builder writes to at the same time is asked twice
+    assert not front.asked("HEAD", digest_bytes(b"base"))
+    front.rules.append(failing(2, refusal, method="PUT", path="/manifests/"))
+    here.put_record("record")
+    assert "record" in here.names(fresh=True)
     assert here.get(descriptor.digest).config == image.config
     front.rules.append(failing(9, refusal, method="PUT", path="/manifests/"))
     with pytest.raises(StapelError, match="loses blobs"):

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from stapel.oci.api import Descriptor, ImageConfig
-from stapel.oci.errors import Damaged, StapelError, Unreachable
+from stapel.oci.errors import Broken, Damaged, StapelError, Unreachable
 from stapel.oci.manifest import OCI_LAYER, build_manifest, digest_bytes
 from stapel.oci.registry import RegistryStore
 from stapel.oci.retries import Retries
@@ -37,6 +37,30 @@ class Image:
 
     def open(self, blob):
         return self.sources[blob]()
+
+
+class Unwritten(Image):
+    """An image with a large layer that nobody has compressed yet."""
+
+    def __init__(self, seed, broken=False):
+        self.content = hashlib.sha256(seed.encode()).digest() * (6 << 15)
+        self.broken = broken
+        self.opened = []
+        super().__init__({Descriptor(OCI_LAYER, digest_bytes(self.content), len(self.content)): self._open})
+
+    def _open(self):
+        self.opened.append(len(self.content))
+        return io.BytesIO(self.content)
+
+    def unwritten(self):
+        return [self._write]
+
+    def _write(self, out):
+        for at in range(0, len(self.content), 1 << 18):
+            out.write(self.content[at : at + (1 << 18)])
+        if self.broken:
+            raise Broken("the layer has changed")
+        return self.layers()[0]
 
 
 def small(*layers, **labels):
@@ -97,6 +121,74 @@ def use(host, path, number, **options):
 
 
 # -- what passes
+
+
+def test_a_layer_is_sent_while_it_is_compressed(front, registry, path):
+    image = Unwritten(path)
+    here = store(front.host, path)
+    here.name("x", here.put(image))
+    assert image.opened == []
+    assert store(registry.host, path).get("x").open(image.layers()[0]).read() == image.content
+
+
+@pytest.mark.parametrize(
+    ("times", "answer", "method"),
+    [
+        (1, Reply(503), "PATCH"),
+        (1, Reset(after=1), "PATCH"),
+        (1, Reset(after=3 << 20), "PATCH"),
+        (1, cut_head(0), "PATCH"),
+        (9, Reply(405), "PATCH"),
+        (9, Reply(413), "PATCH"),
+        (1, Reply(500), "PUT"),
+        (1, cut_head(0), "PUT"),
+        (1, Reply(429, {"Retry-After": "1"}), "POST"),
+    ],
+    ids=["503", "reset at once", "reset in the middle", "no answer", "405", "413", "500", "no last answer", "429"],
+)
+def test_a_layer_that_cannot_be_sent_while_it_is_compressed_is_sent_afterwards(front, registry, path, times, answer, method):
+    front.rules.append(failing(times, answer, method=method, path="/uploads/"))
+    image = Unwritten(path)
+    here = store(front.host, path)
+    here.name("x", here.put(image))
+    assert incomplete_names(registry.storage, path) == []
+    assert store(registry.host, path).get("x").open(image.layers()[0]).read() == image.content
+
+
+def test_a_layer_that_cannot_be_read_is_not_sent(front, registry, path):
+    image = Unwritten(path, broken=True)
+    with pytest.raises(Broken, match="has changed"):
+        store(front.host, path).put(image)
+    assert list(store(registry.host, path).names()) == []
+
+
+@pytest.mark.parametrize(
+    ("times", "answer"),
+    [(2, Reply(503)), (1, cut_head(0)), (1, lying("Docker-Content-Digest", digest_bytes(b"lie")))],
+    ids=["503 twice", "the answer is lost", "a lying digest"],
+)
+def test_a_name_is_asked_for_anew_before_it_is_sent_again(front, registry, path, times, answer):
+    front.rules.append(failing(times, answer, method="PUT", path="/manifests/name-"))
+    image = small(b"layer", of=path)
+    here = store(front.host, path)
+    given = ["name-2", "name-3"]
+    here.name("name-1", here.put(image), renew=lambda: given.pop(0))
+    last = f"name-{times + 1}"
+    assert last in here.names()
+    assert store(registry.host, path).get(last).descriptor == image.descriptor
+
+
+def test_who_will_not_name_any_more_is_not_asked_again(front, registry, path):
+    front.rules.append(failing(1, Reply(503), method="PUT", path="/manifests/name-"))
+    here = store(front.host, path)
+    descriptor = here.put(small(b"layer", of=path))
+
+    def refuse():
+        raise LookupError("taken")
+
+    with pytest.raises(LookupError, match="taken"):
+        here.name("name-1", descriptor, renew=refuse)
+    assert list(store(registry.host, path).names()) == []
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ class MemoryImages:
         self.trace("record", name)
         self.named[name] = "record"
 
-    def name(self, name: str, image: Descriptor) -> None:
+    def name(self, name: str, image: Descriptor, *, renew=None) -> None:
         self.trace("name", name)
         if image.digest not in self.images:
             raise NotFound(image.digest)
@@ -180,6 +180,9 @@ class MemoryEngine:
 
     def probe(self) -> str:
         return ""
+
+    def describe(self) -> str:
+        return "memory"
 
     def platform(self) -> str:
         return "linux/amd64"

@@ -72,6 +72,23 @@ def test_the_first_stage_with_the_broken_blob_is_marked_and_one_resolution_mends
     assert sum("is resolved again" in text for text in warnings(registry)) == 1
 
 
+def test_a_stage_that_is_rejected_the_moment_it_is_named_is_made_again(registry):
+    rejected = []
+
+    def trace(verb, what):
+        if verb == "name" and not rejected and "write one 1" in registry.engine.ran:
+            rejected.append(what)
+            registry.primary.named[str(Mark(what, 1, lifted=False))] = "record"
+
+    registry.primary.trace = trace
+    found = registry.build(image("app", beforeInstall="write one 1", install="write two 2"))["app"]
+    assert found.failure is None
+    assert len(rejected) == 1
+    again = next(stage for stage in found.stages if rejected[0].startswith(stage.digest))
+    assert again.name != rejected[0]
+    assert again.why.kind == "rejected"
+
+
 def test_a_source_of_an_import_that_is_broken_is_made_again(registry):
     tools = image("tools", install="write out/tool 1", artifact=True)
     first = registry.build(tools)["tools"]

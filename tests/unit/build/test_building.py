@@ -7,7 +7,7 @@ import pytest
 from conveyor.build.building import build_images
 from conveyor.build.schedule import RESOLUTIONS, Limits
 from conveyor.build.tags import CustomTags
-from conveyor.events.api import Finished, PlanMade, Warned
+from conveyor.events.api import Finished, ImageFailed, PlanMade, Warned
 from conveyor.storage.facts import parse_facts
 from tests.unit.build.memory_engine import MemoryImages, come_before
 from tests.unit.build.worlds import image, imported
@@ -99,8 +99,11 @@ def test_an_older_stage_that_appears_at_the_end_is_what_everybody_goes_on_with(w
 def test_last_stages_that_are_always_gone_end_it(world):
     lost = []
     lose_install(world, 100, lost)
-    build(world, image("app", install="b"))
+    result = build(world, image("app", install="b"))
     assert len(world.engine.ran) == RESOLUTIONS
+    assert not result.ok
+    assert (result.images[0].failure.reason, result.images[0].failure.exit_status) == ("stage_gone", 4)
+    assert [event.failure for event in world.seen(ImageFailed)] == [result.images[0].failure]
 
 
 @pytest.mark.parametrize("limits", [{}, {"require_built": True}])

@@ -83,7 +83,7 @@ class Setting:
     rng: random.Random
 
     def __post_init__(self) -> None:
-        self.items = mapped(self.image, b"")
+        self.items = mapped(self.image, b"", self.repo, None)
         self.known = self.planted.known()
         self.nodes = {node.oid: node for node in (*self.planted.history.nodes, *self.planted.pulls)}
         self.listings: dict[str, Listing] = {}

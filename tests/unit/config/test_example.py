@@ -3,6 +3,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from conveyor.config.explain import paths_of_fields
 from conveyor.config.models import Base
 from conveyor.config.reading import parse_project
 from conveyor.errors import ConfigError
@@ -22,19 +23,14 @@ def test_the_example_parses_and_shows_every_kind_of_image():
     assert project.image("bundle").needs() == ("backend",)
 
 
-def test_the_example_names_every_field_that_can_be_written():
-    from conveyor.config import decode_docker, decode_git, decode_image, decode_links
-
+def test_the_example_names_every_field_that_is_not_deprecated():
     text = EXAMPLE.read_text()
-    for name in (
-        *decode_docker._FIELDS,
-        *decode_git._FIELDS,
-        *decode_links._IMPORT_FIELDS,
-        *decode_image._IMAGE_ONLY,
-        *decode_image._COMMON,
-    ):
-        if name not in ("fromImage", "fromArtifact", "fromLatest", "disableGitAfterPatch", "stage"):  # deprecated or rare
-            assert name in text, name
+    rare = {"fromLatest", "disableGitAfterPatch", "stage", "installCacheVersion"}
+    rare |= {"beforeSetupCacheVersion", "setupCacheVersion"}
+    for path, field in paths_of_fields().items():
+        name = path.rpartition(".")[2]
+        if path.startswith(("image.", "artifact.")) and not field.instead and name not in rare:
+            assert name in text, path
 
 
 @settings(max_examples=150, deadline=None)

@@ -1,7 +1,7 @@
 import pytest
 
 from conveyor.config.checks import find_cycles
-from conveyor.config.graph import graph_document, render
+from conveyor.config.graph import graph_document, render, render_graph
 from conveyor.config.reading import parse_project
 
 TEXT = b"""configVersion: 1
@@ -44,6 +44,21 @@ def test_the_graph_of_some_images_holds_what_they_need():
     assert [item["image"] for item in graph_document(PROJECT, ("art",))] == ["base", "art"]
     nameless = parse_project(b"configVersion: 1\nproject: demo\n---\nimage: ~\nfrom: a\n", "werf.yaml")
     assert graph_document(nameless, ("",)) == [{"image": "~"}]
+
+
+def test_the_graph_as_a_drawing():
+    assert render_graph(PROJECT, ("art",), "dot") == (
+        'digraph images {\n  rankdir=LR;\n  "base";\n  "art";\n  "base" -> "art" [label="from"];\n}\n'
+    )
+    drawn = render_graph(PROJECT, ("app",), "mermaid").splitlines()
+    assert drawn[0] == "flowchart LR"
+    assert '  i0["app"]' in drawn and "  i1 -- from --> i0" in drawn and "  i2 -- import --> i0" in drawn
+
+
+def test_names_with_anything_in_them_stay_names_in_a_drawing():
+    odd = parse_project(b"configVersion: 1\nproject: demo\n---\nimage: 'a\\\"]; x -> y'\nfrom: b\n", "werf.yaml")
+    assert r"""  "a\\\"]; x -> y";""" in render_graph(odd, (), "dot")
+    assert '  i0["a#92;#34;#93;#59; x -#62; y"]' in render_graph(odd, (), "mermaid")
 
 
 def test_render():

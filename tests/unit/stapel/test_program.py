@@ -4,7 +4,7 @@ import pytest
 
 from stapel.errors import StapelError
 from stapel.oci.api import ImageConfig
-from stapel.sandbox.program import User, find_program, find_user
+from stapel.sandbox.program import User, find_program, find_user, is_missing
 from tests.unit.stapel.trees import MemoryTree, file, symlink, tree_of
 
 PASSWD = b"root:x:0:0:root:/root:/bin/sh\ndev:x:100:101::/home/dev:/bin/sh\nbroken\n7:x:200:201::/seven:\n"
@@ -77,3 +77,33 @@ def test_another_user_than_root():
 def test_nothing_to_run():
     with pytest.raises(StapelError, match="neither ENTRYPOINT nor CMD"):
         find_program(ImageConfig({"config": {"Entrypoint": [""], "Cmd": []}}), (), TREE)
+
+
+@pytest.mark.parametrize(
+    ("program", "missing"),
+    [
+        ("run", False),
+        ("other", True),
+        ("linked", False),
+        ("dangling", True),
+        ("./run", False),
+        ("../usr/bin/run", False),
+        ("/usr/bin/run", False),
+        ("/bin/run", False),
+        ("/bin/other", True),
+        ("/proc/self/exe", False),
+    ],
+)
+def test_programs_that_are_not_there(program, missing):
+    tree = MemoryTree(
+        tree_of(
+            {
+                b"usr/bin/run": file(b""),
+                b"usr/bin/linked": symlink(b"run"),
+                b"usr/bin/dangling": symlink(b"/nowhere"),
+                b"bin": symlink(b"usr/bin"),
+                b"work/run": file(b""),
+            }
+        )
+    )
+    assert is_missing(program, "/sbin:/bin", "/work", tree) is missing

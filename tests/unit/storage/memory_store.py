@@ -66,7 +66,7 @@ class MemoryStore:
     def put_record(self, name: str) -> None:
         self.names_[name] = "record"
 
-    def name(self, name: str, image: Descriptor) -> None:
+    def name(self, name: str, image: Descriptor, *, renew=None) -> None:
         if image.digest not in self.images:
             raise NotFound(image.digest)
         self.names_[name] = image.digest

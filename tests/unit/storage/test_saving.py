@@ -5,7 +5,7 @@ import pytest
 from memory_store import MemoryStore, facts
 
 from conveyor.storage.names import stage_name
-from conveyor.storage.saving import LISTS, Saving, lock_name, save
+from conveyor.storage.saving import LISTS, SavedInVain, Saving, lock_name, save
 from conveyor.storage.selection import select
 from conveyor.storage.storage import Storage
 from locking.api import LockTimeout, LockUnavailable
@@ -86,7 +86,7 @@ def test_what_appeared_before_the_lock_was_ours_is_used(store, storage):
 def test_an_older_stage_that_appears_at_the_same_time_wins(store, storage, monkeypatch):
     name = store.name
 
-    def name_and_be_late(text, image):
+    def name_and_be_late(text, image, *, renew=None):
         name(text, image)
         if len(store.names_) == 1:
             other_writer(store, 5)
@@ -181,6 +181,93 @@ def test_who_is_always_held_up_names_all_the_same(store, storage):
     )
     assert not saved.discarded
     assert store.lists == LISTS + 2  # the first of the run, and the look after naming
+
+
+class Failing(MemoryStore):
+    """A store whose first naming requests fail, some after they have done their work."""
+
+    def __init__(self, *does_its_work, meanwhile=lambda: None):
+        super().__init__()
+        self.fails = list(does_its_work)
+        self.meanwhile = meanwhile
+
+    def name(self, name, image, *, renew=None):
+        while self.fails:
+            if self.fails.pop(0):
+                super().name(name, image)
+            self.meanwhile()
+            name = renew()
+        super().name(name, image)
+
+
+def storage_of(store, path):
+    return Storage(store, "primary", memory=path, describes_at_once=True, warn=lambda message: None)
+
+
+def passing_time():
+    now_ms = itertools.count(1_000_000_000_000, 1000)
+    return replace(saving(Recorded()), clock_ms=lambda: next(now_ms))
+
+
+def test_a_name_that_is_tried_again_is_of_the_time_of_the_last_try(tmp_path):
+    store = Failing(False, False)
+    storage = storage_of(store, tmp_path)
+    saved = save_(storage, D, store.add_image(facts(D)), suitable(storage), passing_time())
+    assert not saved.discarded
+    assert saved.chosen.stage.name.timestamp_ms == 1_000_000_002_000
+    assert list(store.names_) == [str(saved.chosen.stage.name)]
+
+
+def test_who_tries_again_takes_what_others_have_named_meanwhile(tmp_path):
+    store = Failing(False, meanwhile=lambda: names.append(other_writer(store, 2_000_000_000_000)))
+    names = []
+    storage = storage_of(store, tmp_path)
+    saved = save_(storage, D, store.add_image(facts(D)), suitable(storage), passing_time())
+    assert saved.discarded
+    assert saved.chosen.stage.name == names[0]
+    assert list(store.names_) == [str(names[0])]
+
+
+def test_a_request_that_failed_and_did_its_work_is_ours(tmp_path):
+    store = Failing(True)
+    storage = storage_of(store, tmp_path)
+    saved = save_(storage, D, store.add_image(facts(D)), suitable(storage), passing_time())
+    assert not saved.discarded
+    assert list(store.names_) == [str(saved.chosen.stage.name)]
+    assert saved.chosen.stage.name.timestamp_ms == 1_000_000_000_000
+
+
+def test_what_is_listed_only_after_it_was_tried_again_is_ours_too(tmp_path):
+    """The list lags behind the first request: two names of one image, and the older is everybody's."""
+    store = Failing(True)
+    storage = storage_of(store, tmp_path)
+    image = store.add_image(facts(D))
+    first = stage_name(D, 1_000_000_000_000, image.digest)
+    store.hidden.add(str(first))
+
+    def catch_up(point):
+        if point == "save.after-name":
+            store.hidden.clear()
+
+    with hooked(catch_up):
+        saved = save_(storage, D, image, suitable(storage), passing_time())
+    assert not saved.discarded
+    assert saved.chosen.stage.name == first
+    assert len(store.names_) == 2
+
+
+def test_a_copy_that_is_tried_again_keeps_its_name(tmp_path):
+    store = Failing(False)
+    storage = storage_of(store, tmp_path)
+    image = store.add_image(facts(D))
+    name = stage_name(D, 77, image.digest)
+    saved = save_(storage, D, image, suitable(storage), passing_time(), name=name)
+    assert (saved.chosen.stage.name, saved.discarded) == (name, False)
+
+
+def test_what_is_saved_and_has_to_be_left_out_is_told(storage, store):
+    with pytest.raises(SavedInVain, match="cannot be used there"):
+        save_(storage, D, store.add_image(facts(D)), lambda fresh: None, saving(Recorded()))
 
 
 def test_a_name_of_the_end_of_time_does_not_make_ours_one_that_nobody_reads(storage, store):

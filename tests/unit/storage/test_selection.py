@@ -38,32 +38,36 @@ def test_rejected_stages_and_what_was_built_on_them_are_left_out():
 def test_all_recorded_commits_must_be_ancestors():
     foreign, half, ours = stored(1, commits=("x",)), stored(2, commits=("a", "x")), stored(3, commits=("a",))
     known = frozenset({"a"})
-    assert chosen(foreign, half, ours, ancestors=lambda commits: known & frozenset(commits)) is ours
-    assert chosen(foreign, half, ancestors=lambda commits: known & frozenset(commits)) is None
+    assert chosen(foreign, half, ours, ancestors=lambda mapping, commits: known & frozenset(commits)) is ours
+    assert chosen(foreign, half, ancestors=lambda mapping, commits: known & frozenset(commits)) is None
 
 
 def test_a_stage_that_recorded_no_commit_is_not_made_from_git():
-    assert chosen(stored(1), ancestors=lambda commits: frozenset(commits)) is None
+    assert chosen(stored(1), ancestors=lambda mapping, commits: frozenset(commits)) is None
 
 
 def test_an_equal_tree_stands_for_ancestry_where_asked():
     amended = stored(1, commits=("old",))
-    assert chosen(amended, ancestors=lambda commits: frozenset()) is None
-    selection = select([amended], rejected=(), ancestors=lambda commits: frozenset(), same_tree=lambda facts: {"m": "new"})
+    assert chosen(amended, ancestors=lambda mapping, commits: frozenset()) is None
+
+    def nothing(mapping, commits):
+        return frozenset()
+
+    selection = select([amended], rejected=(), ancestors=nothing, same_tree=lambda facts: {"m": "new"})
     assert selection.chosen is not None
     assert selection.chosen.bases == {"m": "new"}
-    assert chosen(amended, ancestors=lambda commits: frozenset(), same_tree=lambda facts: None) is None
+    assert chosen(amended, ancestors=lambda mapping, commits: frozenset(), same_tree=lambda facts: None) is None
 
 
 def test_the_ancestors_of_all_candidates_are_asked_for_at_once():
     asked = []
 
-    def ancestors(commits):
-        asked.append(set(commits))
+    def ancestors(mapping, commits):
+        asked.append((mapping, set(commits)))
         return frozenset(commits)
 
     select([stored(1, commits=("a",)), stored(2, commits=("b",))], rejected=(), ancestors=ancestors)
-    assert asked == [{"a", "b"}]
+    assert asked == [("m", {"a", "b"})]
 
 
 @given(
@@ -87,7 +91,7 @@ def test_selection_is_what_a_naive_reading_of_the_rule_gives_in_any_order(drawn,
     ]
     oracle = min(suitable, key=lambda stage: (stage.name.timestamp_ms, str(stage.name)), default=None)
     random.shuffle(stages)
-    assert chosen(*stages, rejected=rejected, ancestors=lambda commits: known & frozenset(commits)) is oracle
+    assert chosen(*stages, rejected=rejected, ancestors=lambda mapping, commits: known & frozenset(commits)) is oracle
 
 
 def test_a_label_or_name_that_does_not_agree_is_not_believed():

@@ -1,0 +1,264 @@
+"""Reading files for a configuration: from the commit, as long as the work tree has them so.
+
+A path is relative to the project's directory (`/x` and `./x` too) and followed over links, which never lead out of the
+repository. Who reads gets the file of the commit even where it is refused for a change of the work tree, so that a run
+finds all that is to be refused.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections.abc import Iterator
+from pathlib import Path
+
+from conveyor.config.giterminism.api import Directive, Refusals
+from conveyor.config.giterminism.disk import Disk
+from conveyor.config.giterminism.paths import (
+    MAX_FILE_BYTES,
+    MAX_LISTED,
+    MAX_LISTED_BYTES,
+    clean_path,
+    split_glob,
+    too_large,
+)
+from conveyor.config.giterminism.wording import show_text
+from conveyor.errors import GiterminismError
+from conveyor.gitrepo.api import Blob, ChangeKind, Repository, Selector
+
+_LINKS_FOLLOWED = 40
+_MOST_DIRECTORIES = 256  # of which it is found out whether they are as they were
+
+
+class ConfigFiles:
+    """The files of a project, for one run.
+
+    Without `checks_work_tree` the commit alone counts, whatever the work tree is. `used` holds the paths, relative to the
+    root of the repository, of which a change may change what was read; `read_from_disk` the files that were read there,
+    and the directories that were listed; `is_repeatable` is false where these two do not tell all.
+    """
+
+    def __init__(
+        self, repo: Repository, prefix: bytes, directory: Path, refusals: Refusals, *, checks_work_tree: bool = True
+    ) -> None:
+        self._repo = repo
+        self._checks_work_tree = checks_work_tree and not refusals.permissions.is_loose
+        self._prefix = prefix
+        self._disk = Disk(Path(os.fsdecode(repo.root)), directory)
+        self._refusals = refusals
+        self._is_loose = refusals.permissions.is_loose
+        self._changes: dict[bytes, ChangeKind] | None = None
+        self._wholes: list[bytes] = []  # directories of which git tells no more than that they are changed
+        self.used: set[bytes] = set()
+        self.read_from_disk: set[Path] = set()
+        self.is_repeatable = True
+
+    def read(self, path: str, directive: Directive | None, subject: str = "", used_by: str = "") -> bytes | None:
+        """The content of a file; None where there is none. What is refused is noted.
+
+        `directive` would accept it as it is on the disk (None: none can); `subject` is what it is read as, `used_by` who
+        reads it. `GiterminismError` for a file that is too large.
+        """
+        path = clean_path(path)
+        if self._is_accepted(path, directive):
+            return self._read_accepted(path, directive, subject)
+        steps, blob = self._follow(path)
+        if not steps:
+            return self._read_uncommitted(path, directive, subject, used_by)
+        if blob is None:
+            return None
+        for step in steps:
+            change = self._change(step)
+            if change is not None:
+                self._refusals.refuse_file(self._relative(step), change, subject, directive, used_by)
+        size = self._repo.sizes((blob,))[0]
+        if size > MAX_FILE_BYTES:
+            raise too_large(path, size)
+        with self._repo.open(blob) as content:
+            return content.read()
+
+    def exists(self, path: str, directive: Directive | None) -> bool:
+        """Whether a file or directory is there, and a file as the commit has it. Nothing is refused."""
+        path = clean_path(path)
+        if self._is_accepted(path, directive):
+            self._note_disk(path)
+            return self._disk.find(path) is not None
+        steps, _ = self._follow(path)
+        return bool(steps) and not any(self._change(step) for step in steps)
+
+    def is_directory(self, path: str, directive: Directive | None) -> bool:
+        """Whether a directory is there, and nothing in it is changed. Nothing is refused."""
+        path = clean_path(path)
+        target = self._disk.find(path) if self._is_accepted(path, directive) else None
+        if target is not None or self._is_loose:
+            self._note_disk(path)
+            return target is not None and target.is_dir()
+        steps, blob = self._follow(path)
+        if not steps or blob is not None:
+            return False
+        below = steps[-1] + b"/" if steps[-1] else b""
+        return not any(change.startswith(below) for change in self._all_changes()) and not self._change(steps[-1])
+
+    def matching(self, pattern: str, directive: Directive | None, subject: str = "", used_by: str = "") -> dict[str, bytes]:
+        """The files that a glob means, in werf's three forms, by path in its order. What is refused is noted.
+
+        `GiterminismError` where they are too many or too large.
+        """
+        pattern = clean_path(pattern) or "."
+        contents: dict[str, bytes] = {}
+        total = 0
+        for name in self.names(pattern, directive):
+            content = self.read(name, directive, subject, used_by)
+            if content is None:
+                continue
+            contents[name] = content
+            total += len(content)
+            if total > MAX_LISTED_BYTES:
+                raise too_large(pattern, total)
+        return contents
+
+    def names(self, pattern: str, directive: Directive | None) -> list[str]:
+        """The paths that a glob means in the commit, or untracked, or accepted on the disk; sorted by their bytes."""
+        names = {*self._committed(pattern), *self._uncommitted(pattern)}
+        accepted = self._refusals.permissions.patterns(directive) if directive is not None else ()
+        if self._is_loose or accepted:
+            visited: set[Path] = set()
+            names.update(self._disk.walk(pattern, None if self._is_loose else accepted, visited))
+            self.read_from_disk.update(visited)
+            self.is_repeatable &= len(visited) <= _MOST_DIRECTORIES
+        if len(names) > MAX_LISTED:
+            raise GiterminismError(
+                f"the glob {show_text(pattern)} matches {len(names)} files, and at most {MAX_LISTED} are read",
+                hint="write a narrower one",
+            )
+        return sorted(names, key=os.fsencode)
+
+    def explain_missing(self, path: str) -> str:
+        """Why a file that was asked for is not there, in the words that people search for."""
+        path = clean_path(path)
+        shown = show_text(path)
+        if self._is_loose:
+            return f'the file "{shown}" not found in the project directory'
+        where = f'the file "{shown}" not found in the project git repository'
+        target = self._disk.find(path)
+        if target is not None and target.is_dir():
+            return f"{where}: it is a directory"
+        if target is not None:
+            return f"{where}: it is on the disk, and git ignores it"
+        if self._disk.is_there(path):
+            return f"{where}: a link leads out of the repository, in circles or to nothing"
+        return where
+
+    def show(self, path: str) -> str:
+        """A path as places have it: relative to the root of the repository."""
+        return os.fsdecode(self._place(clean_path(path)))
+
+    # -- the commit
+
+    def _follow(self, path: str) -> tuple[tuple[bytes, ...], Blob | None]:
+        """The links on the way and what is at the end, of which all must be as the commit has them; () for nothing."""
+        place = self._place(path)
+        self.used.add(place)
+        followed = self._repo.follow(self._repo.head, place)
+        if followed is None:
+            return (), None
+        steps = (*followed.links, followed.path)
+        self.used.update(steps)
+        return steps, followed.blob
+
+    def _committed(self, pattern: str) -> Iterator[str]:
+        """Files of the commit; a link to a directory stands for the files in it."""
+        base, rest = split_glob(pattern)
+        steps, blob = self._follow(base)
+        if blob is not None and rest in (".", "*", "**"):
+            yield base
+        elif steps and blob is None:
+            yield from self._walk(base, steps[-1], rest, 0)
+
+    def _walk(self, base: str, place: bytes, pattern: str, depth: int) -> Iterator[str]:
+        selector = Selector(place, include=() if pattern == "." else (pattern,))
+        for blob in self._repo.files(self._repo.head, selector):
+            name = posixpath.join(base, os.fsdecode(blob.path))
+            at = posixpath.join(place, blob.path)
+            followed = self._repo.follow(self._repo.head, at) if blob.is_link else None
+            if not blob.is_link or (followed is not None and followed.blob is not None):
+                yield name
+            elif followed is not None and depth < _LINKS_FOLLOWED and not _holds(followed.path, at):
+                self.used.update((*followed.links, followed.path))
+                yield from self._walk(name, followed.path, ".", depth + 1)
+
+    # -- the work tree
+
+    def _all_changes(self) -> dict[bytes, ChangeKind]:
+        if self._changes is None:
+            self._changes = {}
+            for change in self._repo.uncommitted() if self._checks_work_tree else ():
+                path = change.path.rstrip(b"/")
+                self._changes[path] = change.kind
+                if change.kind == "submodule" or path != change.path:
+                    self._wholes.append(path)
+        return self._changes
+
+    def _change(self, place: bytes) -> ChangeKind | None:
+        changes = self._all_changes()
+        exact = changes.get(place)
+        if exact is not None:
+            return exact
+        return next((changes[whole] for whole in self._wholes if _holds(whole, place)), None)
+
+    def _uncommitted(self, pattern: str) -> Iterator[str]:
+        """Changed and untracked files that a glob means."""
+        from conveyor.gitrepo.matching import compile_matcher
+
+        matcher = compile_matcher(() if pattern == "." else (pattern,), ())
+        for place in self._all_changes():
+            name = self._relative(place)
+            if not name.startswith("../") and matcher.matches(os.fsencode(name)):
+                yield name
+
+    def _read_uncommitted(self, path: str, directive: Directive | None, subject: str, used_by: str) -> bytes | None:
+        target = self._disk.find(path)
+        change = self._change(self._place(path)) or (
+            self._change(self._disk.relative(target)) if target is not None else None
+        )
+        if change is None:
+            return None
+        self._refusals.refuse_file(path, change, subject, directive, used_by)
+        return self._disk.read(path)
+
+    # -- the disk
+
+    def _is_accepted(self, path: str, directive: Directive | None) -> bool:
+        return self._is_loose or (directive is not None and self._refusals.permissions.allow(directive, path))
+
+    def _read_accepted(self, path: str, directive: Directive | None, subject: str) -> bytes | None:
+        self._note_disk(path)
+        for target in self._disk.links(path) if not self._is_loose else ():
+            if not self._is_accepted(target, directive):
+                prefix = f"unable to read {subject}: " if subject else ""
+                self._refusals.refuse(
+                    f'{prefix}accepted file "{path}" check failed: '
+                    f'the link target "{target}" should be also accepted by giterminism config',
+                    f"add {show_text(target)} to `{directive}`",
+                )
+        return self._disk.read(path)
+
+    def _note_disk(self, path: str) -> None:
+        target = self._disk.locate(path)
+        if target is not None:
+            self.read_from_disk.add(target)
+        if self._disk.links(path):
+            self.is_repeatable = False
+
+    # -- paths
+
+    def _place(self, path: str) -> bytes:
+        """A path relative to the root of the repository; one that leads out of it is nowhere."""
+        return os.path.normpath(b"/".join((self._prefix, os.fsencode(path))).lstrip(b"/")) if path else self._prefix
+
+    def _relative(self, place: bytes) -> str:
+        return os.fsdecode(os.path.relpath(place, self._prefix) if self._prefix else place)
+
+
+def _holds(directory: bytes, path: bytes) -> bool:
+    return not directory or path == directory or path.startswith(directory + b"/")

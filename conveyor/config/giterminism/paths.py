@@ -1,0 +1,39 @@
+"""Paths as giterminism compares them, and how much is read."""
+
+from __future__ import annotations
+
+import posixpath
+
+from conveyor.errors import GiterminismError
+
+MAX_FILE_BYTES = 32 * 2**20
+MAX_LISTED = 20_000  # files of one list
+MAX_LISTED_BYTES = 128 * 2**20
+
+
+def clean_path(path: str) -> str:
+    """A path relative to the project's directory, which a leading `/` means too; "" is the directory itself."""
+    cleaned = posixpath.normpath(path.lstrip("/")) if path.strip("/") else ""
+    return "" if cleaned == "." else cleaned
+
+
+def split_glob(pattern: str) -> tuple[str, str]:
+    """The directory that a glob spells out, and the rest of it ("." for all)."""
+    from conveyor.config.globs import is_literal
+
+    components = pattern.split("/") if pattern != "." else []
+    spelled: list[str] = []
+    while components and is_literal(components[0]) and "\\" not in components[0]:
+        spelled.append(components.pop(0))
+    return "/".join(spelled), "/".join(components) or "."
+
+
+def too_large(path: str, size: int) -> GiterminismError:
+    """The error of a file that is no configuration."""
+    from conveyor.config.giterminism.wording import show_text
+
+    return GiterminismError(
+        f'the file "{show_text(path)}" has {size} bytes, and a configuration reads files of at most {MAX_FILE_BYTES} bytes',
+        reason="too_large",
+        hint="lay large files by a git mapping",
+    )

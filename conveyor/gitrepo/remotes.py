@@ -1,0 +1,138 @@
+"""Remote repositories at the commits that mappings name, read out of the clones of the home."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from conveyor.errors import GitError
+from conveyor.gitrepo.addresses import Address, Credentials
+from conveyor.gitrepo.api import Snapshot
+from conveyor.gitrepo.clones import Clone
+from conveyor.gitrepo.invocation import git_environment
+from conveyor.gitrepo.objects import Objects
+from conveyor.gitrepo.plain_trees import PlainTrees
+from conveyor.gitrepo.reader import Reader
+from conveyor.gitrepo.remote_source import Login, RemoteSource
+from conveyor.gitrepo.submodules import Submodules
+
+_AT_ONCE = 8  # servers that are asked at the same time
+
+
+class FetchedSnapshot(Reader):
+    """See `conveyor.gitrepo.api.Snapshot`: a commit of a clone."""
+
+    def __init__(self, clone: Clone, head: str, home_dir: str) -> None:
+        git_dir = os.fsencode(clone.git_dir)
+        environment = git_environment()
+        own = Objects("", git_dir, environment, clone.supply)
+        super().__init__(Submodules(b"", (git_dir,), environment, own), git_dir, PlainTrees(home_dir, git_dir))
+        self._head = head
+
+    @property
+    def head(self) -> str:
+        """See `Snapshot`."""
+        return self._head
+
+    @property
+    def head_commits(self) -> tuple[str, ...]:
+        """See `Snapshot`."""
+        return (self._head,)
+
+    def merged(self, commits: tuple[str, ...]) -> str | None:
+        """See `Snapshot`."""
+        return commits[0] if len(commits) == 1 else None
+
+
+@dataclass(slots=True)
+class _Opened:
+    """A repository that somebody has asked for: others wait until it is here."""
+
+    lock: threading.Lock
+    snapshot: FetchedSnapshot | None = None
+    error: GitError | None = None
+
+
+class FetchedRemotes:
+    """See `conveyor.gitrepo.api.Remotes`."""
+
+    def __init__(self, home_dir: str, directory: str) -> None:
+        """`directory`: where relative paths start, the project's."""
+        self._home_dir = home_dir
+        self._directory = directory
+        self._environment: dict[str, str] = {}
+        self._lock = threading.Lock()
+        self._clones: dict[Address, Clone] = {}
+        self._opened: dict[RemoteSource, _Opened] = {}
+
+    def use_agent(self, socket: Path) -> None:
+        """Ask an SSH agent of this run from now on."""
+        self._environment["SSH_AUTH_SOCK"] = str(socket)
+
+    def open_all(self, sources: Sequence[RemoteSource]) -> None:
+        """Fetch several at the same time; what fails is told when it is opened."""
+        if len(sources) > 1:
+            with ThreadPoolExecutor(_AT_ONCE, "fetch") as pool:
+                for source in sources:
+                    pool.submit(self.open, source)
+
+    def open(self, source: RemoteSource) -> Snapshot:
+        """See `Remotes`."""
+        with self._lock:
+            opened = self._opened.setdefault(source, _Opened(threading.Lock()))
+        with opened.lock:
+            if opened.error is not None:
+                raise opened.error
+            if opened.snapshot is None:
+                try:
+                    opened.snapshot = self._open(source)
+                except GitError as error:
+                    opened.error = error
+                    raise
+            return opened.snapshot
+
+    def close(self) -> None:
+        """See `Remotes`."""
+        for opened in self._opened.values():
+            if opened.snapshot is not None:
+                opened.snapshot.close()
+        for clone in self._clones.values():
+            clone.close()
+
+    def _open(self, source: RemoteSource) -> FetchedSnapshot:
+        address = self._absolute(source.address)
+        if source.login is not None:
+            address = replace(address, credentials=read_login(source.login, os.environ, self._directory))
+        with self._lock:
+            clone = self._clones.setdefault(address, Clone(address, self._home_dir, self._environment))
+        commit = {"tag": clone.tag, "branch": clone.branch, "commit": clone.commit}[source.kind](source.ref)
+        return FetchedSnapshot(clone, commit, self._home_dir)
+
+    def _absolute(self, address: Address) -> Address:
+        if not address.is_local or "://" in address.url:
+            return address
+        path = os.path.normpath(os.path.join(self._directory, os.path.expanduser(address.url)))
+        return replace(address, url=path, name=path.removesuffix(".git"))
+
+
+def read_login(login: Login, environment: Mapping[str, str], directory: str) -> Credentials:
+    """User and password. `GitError` (`remote_password`) where the password is not where it should be."""
+    password, problem = login.password, ""
+    if login.kind == "env":
+        password = environment.get(login.password, "")
+        problem = "" if login.password in environment else f"the environment variable {login.password} is not set"
+    elif login.kind == "src":
+        path = Path(directory, os.path.expanduser(login.password))
+        try:
+            password = path.read_text().rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            problem = f"the file {path} cannot be read: {error.strerror if isinstance(error, OSError) else 'it is no text'}"
+    if problem:
+        raise GitError(f"basicAuth.password: {problem}", reason="remote_password")
+    if "\n" in password or "\0" in password:
+        raise GitError("basicAuth.password holds a line end", reason="remote_password")
+    return Credentials(login.username, password)

@@ -1,0 +1,97 @@
+"""Images of files of other repositories, from real servers on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.e2e.conftest import MakeProject
+from tests.unit.gitrepo.repositories import make_place
+
+CONFIG = """\
+image: app
+from: scratch
+git:
+- url: URL
+  tag: v1
+  add: /src
+  to: /app
+- {to: /own, includePaths: [file]}
+---
+image: same
+from: scratch
+git:
+- url: URL
+  commit: COMMIT
+  add: /src
+  to: /app
+- {to: /own, includePaths: [file]}
+"""
+
+
+def test_files_of_another_repository(make_project: MakeProject, tmp_path: Path, monkeypatch) -> None:
+    """A tag and the commit that it names are one stage; a later tag lays the delta; a moved server is not asked."""
+    for who in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{who}_NAME", "a")
+        monkeypatch.setenv(f"GIT_{who}_EMAIL", "a@b")
+    other = make_place(tmp_path / "other")
+    other.git("config", "uploadpack.allowFilter", "true")
+    other.write("src/a", "1\n")
+    other.write("src/sub/b", "1\n")
+    other.write("unused", "1\n")
+    first = other.commit()
+    other.git("tag", "v1")
+    text = CONFIG.replace("URL", f"file://{other.path}").replace("COMMIT", first)
+    project = make_project(text, {"file": "own\n"})
+
+    def files(image: str) -> dict[str, str]:
+        target = tmp_path / "exported.tar"
+        target.unlink(missing_ok=True)
+        ran = project.conveyor("export", image, "--to", f"docker-archive:{target}", "--engine", "sandbox")
+        assert ran.status == 0, ran.output
+        return _files_of(target)
+
+    built = project.build("--engine", "sandbox")
+    assert built.built == {"app": ["from", "gitArchive"], "same": ["from", "gitArchive"]}
+    assert built.stage("same", "gitArchive")["DockerImageName"] == built.stage("app", "gitArchive")["DockerImageName"]
+    assert files("app") == {"app/a": "1\n", "app/sub/b": "1\n", "own/file": "own\n"}
+
+    other.write("src/a", "2\n")
+    (other.path / "src/sub/b").unlink()
+    other.commit()
+    other.git("tag", "v2")
+    project.configure(text.replace("v1", "v2"))
+    project.commit()
+    again = project.build("--engine", "sandbox")
+    assert again.built == {"app": ["gitLatestPatch"]}
+    assert files("app") == {"app/a": "2\n", "own/file": "own\n"}
+
+    other.path.rename(tmp_path / "gone")
+    assert project.build("--engine", "sandbox").built == {}
+    project.configure(text.replace("tag: v1", "tag: v3"))
+    project.commit()
+    refused = project.build("--engine", "sandbox", status=2).run.stderr
+    assert "werf.yaml:7:" in refused, refused
+    assert f"git cannot fetch the tag v3 of file://{other.path}" in refused
+
+
+def _files_of(archive: Path) -> dict[str, str]:
+    """The files of an image with links and directories left out, by what the layers say from the first to the last."""
+    import io
+    import json
+    import tarfile
+
+    found: dict[str, str] = {}
+    with tarfile.open(archive) as image:
+        manifest = json.load(image.extractfile("manifest.json"))[0]
+        for name in manifest["Layers"]:
+            with tarfile.open(fileobj=io.BytesIO(image.extractfile(name).read())) as layer:
+                for member in layer.getmembers():
+                    directory, _, base = member.name.rpartition("/")
+                    if base.startswith(".wh."):
+                        gone = f"{directory}/{base[4:]}"
+                        found = {
+                            path: text for path, text in found.items() if path != gone and not path.startswith(gone + "/")
+                        }
+                    elif member.isfile():
+                        found[member.name] = layer.extractfile(member).read().decode()
+    return found
