@@ -43,8 +43,8 @@ class Unsupported(FunctionError):
 def encode_json(value: Value, *, indent: str = "", escape_html: bool = True) -> str:
     """The JSON text of a value, on one line without `indent`.
 
-    Raises Unsupported for what JSON has not (maps with keys of any type, infinity, NaN, what holds itself), FunctionError for
-    a text that is too long.
+    Raises Unsupported for what JSON has not (maps with keys of any type, infinity, NaN, what holds itself), FunctionError
+    for a text that is too long.
     """
     encoder = _Encoder(_SPECIAL_HTML if escape_html else _SPECIAL, indent)
     try:
