@@ -37,7 +37,7 @@ def copy_between(
     if from_options.repo == to_options.repo:
         raise UsageError("--from and --to name one and the same storage")
     with ExitStack() as resources:
-        opened = open_project(project, checks_work_tree=False)
+        opened = open_project(project, checks_work_tree=not everything)
         resources.callback(opened.close)
         places = resources.enter_context(open_places(project))
         engine = make_engine(opened.project.name, places, storage, warn, dockerfile_of=find_dockerfile(opened.project))

@@ -9,7 +9,7 @@ all. The value of a whole pipeline is never None: it becomes MISSING, as Go unpa
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from .errors import Spot, TemplateError, spot_of_line, spot_of_node
 from .functions import GO_TYPES, Function, FunctionError, Library
@@ -55,6 +55,9 @@ from .values import (
     is_true,
     sorted_items,
 )
+
+if TYPE_CHECKING:
+    from .tracing import Trace
 
 MAX_STEPS: Final = 500_000
 MAX_WRITTEN: Final = 32 << 20
@@ -108,6 +111,7 @@ class Run:
         self.templates: dict[str, Template] = {}
         self.steps = 0
         self.written = 0
+        self.trace: Trace | None = None
         self._depth = 0
         self._expanded: dict[str, tuple[str, dict[str, Template]]] = {}
 
@@ -152,7 +156,10 @@ class Run:
         """Render a template. Raises TemplateError."""
         out: list[str] = []
         self.enter(template, data, out)
-        return "".join(out)
+        text = "".join(out)
+        if self.trace is not None:
+            self.trace.close(out, text)
+        return text
 
     def enter(self, template: Template, data: Value, out: list[str]) -> None:
         """Run a template, its text added to `out`. Raises TemplateError; FunctionError where it is nested too deep."""
@@ -230,6 +237,8 @@ class _Walk:
             if kind is Text:
                 text = node.text  # type: ignore[attr-defined]
                 run.written += len(text)
+                if run.trace is not None:
+                    run.trace.note(out, self._template, node.position, text, is_copied=True)
                 out.append(text)
                 continue
             self._node = node
@@ -266,6 +275,8 @@ class _Walk:
                     raise self._error(str(error)) from None
                 self._run.steps += len(value) // _CHARACTERS_PRINTED_IN_A_STEP
         self._run.written += len(value)
+        if self._run.trace is not None and self._node is not None:
+            self._run.trace.note(self._out, self._template, self._node.position, value, is_copied=False)
         self._out.append(value)
 
     def _branch(self, dot: Value, node: If | With) -> int:
