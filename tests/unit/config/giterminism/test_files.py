@@ -270,4 +270,4 @@ def test_submodules_are_part_of_the_commit(place, open_files, tmp_path):
     place.write("sub/x", "changed\n")
     reading = open_files()
     assert reading.read("sub/x") == "inside\n"
-    assert 'the file "sub/x" must be committed: it is a submodule with changes' in reading.refused
+    assert reading.refused.startswith('the submodule "sub" is not clean and must be committed: it has changes inside')
