@@ -150,23 +150,27 @@ class ConfigFiles:
             )
         return sorted(names, key=os.fsencode)
 
-    def explain_missing(self, path: str) -> str:
-        """Why a file that was asked for is not there, in the words that people search for."""
+    def explain_missing(self, path: str, directive: Directive | None = None) -> tuple[str, str]:
+        """Why a file that was asked for is not there, in the words that people search for; and what to do ("": nothing)."""
         from conveyor.config.giterminism.wording import show_text
 
         path = clean_path(path)
         shown = show_text(path)
-        if self._is_loose:
-            return f'the file "{shown}" not found in the project directory'
+        if self._is_accepted(path, directive):
+            hint = (
+                "" if self._is_loose else f"`{directive}` accepts it uncommitted, so it is read from the disk: make it there"
+            )
+            return f'the file "{shown}" not found in the project directory', hint
         where = f'the file "{shown}" not found in the project git repository'
+        hint = "commit it" + (f", or accept it on the disk by `{directive}` in werf-giterminism.yaml" if directive else "")
         target = self._disk.find(path)
         if target is not None and target.is_dir():
-            return f"{where}: it is a directory"
+            return f"{where}: it is a directory", ""
         if target is not None:
-            return f"{where}: it is on the disk, and git ignores it"
+            return f"{where}: it is on the disk, and git ignores it", hint
         if self._disk.is_there(path):
-            return f"{where}: a link leads out of the repository, in circles or to nothing"
-        return where
+            return f"{where}: a link leads out of the repository, in circles or to nothing", ""
+        return where, hint
 
     def show(self, path: str) -> str:
         """A path as places have it: relative to the root of the repository."""
