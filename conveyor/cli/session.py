@@ -359,8 +359,7 @@ def open_agent(opened: OpenProject, build: BuildOptions, places: Places) -> Iter
         yield find_agent(os.environ)
         return
     with start_agent([Path(key).expanduser() for key in build.ssh_keys], places.tmp_dir) as socket:
-        if opened.remotes is not None:
-            opened.remotes.use_agent(socket)
+        opened.clones.use_agent(socket)
         yield socket
 
 

@@ -125,7 +125,7 @@ def _compose(findings: Findings, document: Document, budget: Budget | None = Non
 def _unrecognised(findings: Findings, node: Node, keys: set[str]) -> None:
     if "includes" in keys:
         key = merged_entries(findings, node)["includes"][0]
-        findings.add(key, "`includes` is not supported yet", "remove it")
+        findings.add(key, "`includes` belongs in `werf-includes.yaml`", "move it to that file, beside this one")
         return
     if "project" in keys:
         hint = "the project document needs `configVersion: 1`"

@@ -161,7 +161,14 @@ def _read_templates(files: ConfigFiles, directory: str) -> dict[str, str]:
     pattern = f"{escape_glob(base)}/**/*{_SUFFIX}" if base else f"**/*{_SUFFIX}"
     found = files.matching(pattern, _TEMPLATES, "werf config templates")
     prefix = f"{base}/" if base else ""
-    return {name.removeprefix(prefix): _text(content) for name, content in found.items() if name.endswith(_SUFFIX)}
+    texts = {name.removeprefix(prefix): _text(content) for name, content in found.items() if name.endswith(_SUFFIX)}
+    if files.included is not None and base:
+        # What is included is known by its whole path, too, whatever its ending is.
+        for name in files.included.names(f"{escape_glob(base)}/**"):
+            content = files.included.read(name)
+            if content is not None:
+                texts.setdefault(name, _text(content))
+    return texts
 
 
 def _text(content: bytes) -> str:

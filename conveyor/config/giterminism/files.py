@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from conveyor.config.giterminism.api import Directive, Refusals
 from conveyor.config.giterminism.paths import (
@@ -33,8 +33,21 @@ _LINKS_FOLLOWED = 40
 _MOST_DIRECTORIES = 256  # of which it is found out whether they are as they were
 
 
+class Included(Protocol):
+    """Files of other repositories that stand in the project's directory, where that has none of its own."""
+
+    def read(self, path: str) -> bytes | None:
+        """The content of a file; None where there is none. `GitError` where it cannot be fetched; so for all."""
+
+    def is_directory(self, path: str) -> bool:
+        """Whether files stand below a path."""
+
+    def names(self, pattern: str) -> Sequence[str]:
+        """The files that a glob means, in werf's three forms ("." for all)."""
+
+
 class ConfigFiles:
-    """The files of a project, for one run.
+    """The files of a project, for one run. Where it has none at a path, those of `included` are read, once it is set.
 
     Without `checks_work_tree` the commit alone counts, whatever the work tree is. `used` holds the paths, relative to the
     root of the repository, of which a change may change what was read; `read_from_disk` the files that were read there,
@@ -55,6 +68,7 @@ class ConfigFiles:
         self.used: set[bytes] = set()
         self.read_from_disk: set[Path] = set()
         self.is_repeatable = True
+        self.included: Included | None = None
 
     @cached_property
     def _disk(self) -> Disk:
@@ -71,6 +85,14 @@ class ConfigFiles:
         reads it. `GiterminismError` for a file that is too large.
         """
         path = clean_path(path)
+        content = self._read_own(path, directive, subject, used_by)
+        if content is None and self.included is not None:
+            content = self.included.read(path)
+            if content is not None and len(content) > MAX_FILE_BYTES:
+                raise too_large(path, len(content))
+        return content
+
+    def _read_own(self, path: str, directive: Directive | None, subject: str, used_by: str) -> bytes | None:
         if self._is_accepted(path, directive):
             return self._read_accepted(path, directive, subject)
         steps, blob = self._follow(path)
@@ -93,6 +115,11 @@ class ConfigFiles:
     def exists(self, path: str, directive: Directive | None) -> bool:
         """Whether a file or directory is there, and a file as the commit has it. Nothing is refused."""
         path = clean_path(path)
+        if self._exists(path, directive):
+            return True
+        return self.included is not None and (self.included.read(path) is not None or self.included.is_directory(path))
+
+    def _exists(self, path: str, directive: Directive | None) -> bool:
         if self._is_accepted(path, directive):
             self._note_disk(path)
             return self._disk.find(path) is not None
@@ -102,6 +129,9 @@ class ConfigFiles:
     def is_directory(self, path: str, directive: Directive | None) -> bool:
         """Whether a directory is there, and nothing in it is changed. Nothing is refused."""
         path = clean_path(path)
+        return self._is_directory(path, directive) or (self.included is not None and self.included.is_directory(path))
+
+    def _is_directory(self, path: str, directive: Directive | None) -> bool:
         target = self._disk.find(path) if self._is_accepted(path, directive) else None
         if target is not None or self._is_loose:
             self._note_disk(path)
@@ -133,8 +163,10 @@ class ConfigFiles:
         return contents
 
     def names(self, pattern: str, directive: Directive | None) -> list[str]:
-        """The paths that a glob means in the commit, or untracked, or accepted on the disk; sorted by their bytes."""
+        """The paths that a glob means in the commit, untracked, accepted on the disk or included; sorted by their bytes."""
         names = {*self._committed(pattern), *self._uncommitted(pattern)}
+        if self.included is not None:
+            names.update(self.included.names(pattern))
         accepted = self._refusals.permissions.patterns(directive) if directive is not None else ()
         if self._is_loose or accepted:
             visited: set[Path] = set()

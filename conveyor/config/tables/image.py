@@ -149,7 +149,7 @@ IMAGE: Table = {
     "dependencies": Field("list of maps", "names and digests of other images", table=DEPENDENCY),
     "mount": Field("list of maps", "directories of the machine in the build containers", table=MOUNT),
     "secrets": Field("list of maps", "files in /run/secrets of build containers, kept nowhere", table=SECRET),
-    "docker": Field("map", "configuration of the image", table=DOCKER),
+    "docker": Field("map", "configuration of the image", table=DOCKER, instead="`imageSpec`"),
     "imageSpec": Field("map", "configuration of the image, as it is published", table=IMAGE_SPEC),
 }
 

@@ -152,4 +152,6 @@ class FilesObject(Object):
         try:
             return self._files.get(path)
         except FunctionError as error:
-            raise FunctionError(f'{{{{ .Files.Get "{path}" }}}}: {error}', hint=error.hint) from None
+            from .quoting import quoted
+
+            raise FunctionError(f"{{{{ .Files.Get {quoted(path)} }}}}: {error}", hint=error.hint) from None
