@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+SECRETS_DIR = "/run/secrets"
 AGENT_SOCKET = "/.conveyor/tmp/ssh-auth-sock"
 # What Docker gives to a container whose image does not say.
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

@@ -83,13 +83,17 @@ def drop_labels(config: ImageConfig, prefix: str) -> ImageConfig:
 
 
 def child(base: ImageConfig, *, diff_ids: tuple[str, ...], created_ms: int) -> ImageConfig:
-    """The configuration with these layers: new ones get an entry in the history that says when and nothing else."""
+    """The configuration with these layers: new ones get an entry in the history that says when and nothing else.
+
+    A base with layers and an empty history has had it cleared: it stays empty.
+    """
     created = format_time(created_ms)
     history = [entry for entry in base.document.get("history") or [] if isinstance(entry, Mapping)]
     layers = sum(1 for entry in history if not entry.get("empty_layer"))
     if layers > len(diff_ids):
         history, layers = [], 0
-    history += [{"created": created}] * (len(diff_ids) - layers)
+    if not (base.document.get("history") == [] and base.diff_ids):
+        history += [{"created": created}] * (len(diff_ids) - layers)
     return base.with_(
         rootfs={"type": "layers", "diff_ids": list(diff_ids)},
         history=history,
@@ -193,7 +197,7 @@ def _healthcheck(text: str) -> dict[str, Any]:
     for flag, value in flags.items():
         if flag not in names:
             raise ValueError(f"HEALTHCHECK {text}: --{flag} is not known (known: {', '.join(names)})")
-        check[names[flag]] = int(value) if flag == "retries" else _nanoseconds(value)
+        check[names[flag]] = int(value) if flag == "retries" else parse_duration_ns(value)
     return check
 
 
@@ -210,7 +214,8 @@ def _health_test(command: str) -> list[str]:
     return ["CMD-SHELL", command]
 
 
-def _nanoseconds(text: str) -> int:
+def parse_duration_ns(text: str) -> int:
+    """Nanoseconds of `30s`, `1m30s`, `500ms`. `ValueError`."""
     pieces = _DURATION.findall(text)
     if "".join(number + unit for number, unit in pieces) != text or not pieces:
         raise ValueError(f"{text} is no duration (30s, 1m30s, 500ms)")

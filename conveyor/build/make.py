@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from conveyor.build.logs import begin_log
+from conveyor.build.logs import StepLog, begin_log
 from conveyor.build.rooms import Rooms
 from conveyor.build.task import Looked, Made, Ran, Task
 from conveyor.build.use import check_stored, hold_stage, writing_refused
@@ -26,6 +27,9 @@ from stapel.api import Cancel, Held, Lay, Log, Mount, Run
 from stapel.errors import Cancelled, CommandFailed, FileChanged, Refused, StapelError, Unreachable
 from stapel.oci.api import ImageConfig
 
+if TYPE_CHECKING:
+    from stapel.dockerfile import DockerfileBuild
+
 
 def run(rooms: Rooms, task: Task, looked: Looked, cancel: Cancel, ahead_of: Ran | None = None) -> Ran:
     """Do the work of a stage; a failure leaves nothing. `ahead_of`: the stage below, which is not stored yet.
@@ -37,13 +41,15 @@ def run(rooms: Rooms, task: Task, looked: Looked, cancel: Cancel, ahead_of: Ran 
     tail = Tail()
     kept = begin_log(rooms.home_dir, looked.digest)
 
-    def log(stream: Literal["stdout", "stderr"], data: bytes) -> None:
+    def tell(stream: Literal["stdout", "stderr"], data: bytes) -> None:
         kept.write(data)
         tail.feed(data)
         rooms.reporter(StageLog(task.image.name, task.kind.name, stream, data))
 
     try:
-        with ExitStack() as resources:
+        with _masked(rooms, tell) as log, ExitStack() as resources:
+            if looked.decision.dockerfile is not None:
+                return _run_dockerfile(rooms, task, looked.decision.dockerfile, log, cancel, kept)
             on = ahead_of.held if ahead_of is not None else _hold_base(rooms, task, log)
             if ahead_of is None:
                 resources.callback(on.close)
@@ -64,6 +70,16 @@ def run(rooms: Rooms, task: Task, looked: Looked, cancel: Cancel, ahead_of: Ran 
             raise
         kept.keep_failed()
         raise _failure(error, task, tail) from error
+
+
+def _run_dockerfile(
+    rooms: Rooms, task: Task, build: Callable[[Workshop], DockerfileBuild], log: Log, cancel: Cancel, kept: StepLog
+) -> Ran:
+    started = time.monotonic()
+    kept.open()
+    with ExitStack() as resources:
+        made = rooms.engine.build_dockerfile(build(_workshop(rooms, task.image, resources)), log, cancel)
+    return Ran(made, "", made.config, time.monotonic() - started, kept)
 
 
 def store(rooms: Rooms, task: Task, looked: Looked, ran: Ran) -> Made:
@@ -103,6 +119,18 @@ def introspect(rooms: Rooms, task: Task, stage: StoredStage) -> None:
             rooms.engine.shell(held, _run_nothing(task.image, _workshop(rooms, task.image, resources)))
 
 
+@contextmanager
+def _masked(rooms: Rooms, log: Log) -> Iterator[Log]:
+    """The log without the secrets of any image: they are masked before anything is stored or shown."""
+    if rooms.secrets is None:
+        yield log
+        return
+    from stapel.mask import masking
+
+    with masking(log, rooms.secrets.mask()) as masked:
+        yield masked
+
+
 def _hold_base(rooms: Rooms, task: Task, log: Log) -> Held:
     parent = task.parent
     if parent is not None:
@@ -137,6 +165,7 @@ def _workshop(rooms: Rooms, image: Image, resources: ExitStack) -> Workshop:
         mounts=_mounts(rooms, image),
         ssh_socket=rooms.ssh_socket,
         commit_time_s=rooms.repo.commit_time_s(rooms.repo.head),
+        secrets=partial(rooms.secrets.of, image) if rooms.secrets is not None else dict,
     )
 
 

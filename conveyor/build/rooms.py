@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from conveyor.config.models import Project
 from conveyor.events.api import Reporter
@@ -14,6 +14,9 @@ from conveyor.storage.caches import Caches
 from conveyor.storage.storage import Storage
 from locking.api import Locks
 from stapel.api import Cancel, Engine
+
+if TYPE_CHECKING:
+    from conveyor.build.secret_values import SecretValues
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,7 @@ class Rooms:
     same_tree: bool  # whether stages of commits that are no ancestors are used where their files are an ancestor's
     resolve_digest: Callable[[str], str]  # the registry's digest of an image from outside, asked once a run
     introspection: Introspection = Introspection()
+    secrets: SecretValues | None = None  # None: no image has any
     caches: Caches | None = None  # of the primary's images
     final: Storage | None = None  # where the final images go too
     remotes: Remotes | None = None  # where mappings of the project name other repositories

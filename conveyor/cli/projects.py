@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,11 +16,13 @@ from conveyor.cli.options import ProjectOptions
 from conveyor.config.giterminism.api import ALLOW_ALL, DEFAULT_FILE, Permissions, Refusals
 from conveyor.config.giterminism.files import ConfigFiles
 from conveyor.config.models import Project
+from conveyor.config.naming import RENDERED
 from conveyor.errors import ConfigError, Problem, UsageError
 from conveyor.gitrepo.api import Repository
 from conveyor.gitrepo.clones import Clones
 
 if TYPE_CHECKING:
+    from conveyor.config.rendering import Surroundings
     from conveyor.gitrepo.remotes import FetchedRemotes
 
 INCLUDES_FILE = "werf-includes.yaml"
@@ -31,7 +34,8 @@ class OpenProject:
 
     `is_dev`: the commit is one that was made of the work tree. `refusals` holds what the configuration was refused, `files`
     what it was read from, `variables` what its templates read of the environment, `warnings` what a person is to be told.
-    `clones`: of other repositories; `remotes`: None where no mapping names one.
+    `clones`: of other repositories; `remotes`: None where no mapping names one. `render_as`: the configuration as it would
+    be elsewhere; None where it is no template.
     """
 
     repo: Repository
@@ -46,6 +50,7 @@ class OpenProject:
     warnings: Sequence[str]
     clones: Clones
     remotes: FetchedRemotes | None = None
+    render_as: Callable[[Surroundings], bytes] | None = None
 
     def close(self) -> None:
         """End git's processes."""
@@ -162,15 +167,21 @@ def _read(
     path, content = _read_config(options, repo, files, directory)
     variables: Mapping[str, str | None] = {}
     is_template = b"{{" in content
+    render_as = None
     try:
         if is_template:
             from conveyor.config.rendering import render_config
 
             log = _log_template if options.debug_templates else None
-            rendered = render_config(
-                content, path, repo, files, refusals, templates_dir=options.config_templates_dir, env=options.env, log=log
+            render = partial(
+                render_config, content, path, repo, files, templates_dir=options.config_templates_dir, env=options.env
             )
+            rendered = render(refusals, log=log)
             content, variables = rendered.content, rendered.variables
+
+            def render_as(surroundings: Surroundings) -> bytes:
+                return render(Refusals(refusals.permissions), surroundings=surroundings).content
+
         if show is not None:
             refusals.raise_any()
             show(content)
@@ -180,7 +191,19 @@ def _read(
         raise
     remotes = remotes or _remotes(project, clones, directory)
     return OpenProject(
-        repo, project, content, directory, prefix, options.dev, refusals, files, variables, warnings, clones, remotes
+        repo,
+        project,
+        content,
+        directory,
+        prefix,
+        options.dev,
+        refusals,
+        files,
+        variables,
+        warnings,
+        clones,
+        remotes,
+        render_as,
     )
 
 
@@ -188,7 +211,7 @@ def _parse(content: bytes, path: str, refusals: Refusals, is_template: bool) -> 
     from conveyor.config.reading import parse_project
 
     try:
-        return parse_project(content, path, refusals, f"{path} (rendered)" if is_template else "")
+        return parse_project(content, path, refusals, path + RENDERED if is_template else "")
     except ConfigError as error:
         if not is_template:
             raise

@@ -23,9 +23,7 @@ def decode_docker(findings: Findings, node: Node, place: Node) -> DockerInstruct
     label = fields.text_map("LABEL")
     if "" in label:
         findings.add(fields.key("LABEL"), "a label needs a name")
-    for port in fields.text_nodes("EXPOSE"):
-        if "$" not in port.text and not _is_port(port.text):
-            findings.add(port, f"`EXPOSE: {port.text}` is not a port", "write `8080`, `53/udp` or `7000-7010`")
+    check_ports(fields, "EXPOSE")
     for volume in fields.text_nodes("VOLUME"):
         if not volume.text.strip():
             findings.add(volume, "`VOLUME` needs a path")
@@ -37,9 +35,9 @@ def decode_docker(findings: Findings, node: Node, place: Node) -> DockerInstruct
         label=label,
         cmd=_command(fields, "CMD"),
         entrypoint=_command(fields, "ENTRYPOINT"),
-        workdir=_text(fields, "WORKDIR"),
-        user=_text(fields, "USER"),
-        healthcheck=_text(fields, "HEALTHCHECK"),
+        workdir=nonempty_text(fields, "WORKDIR"),
+        user=nonempty_text(fields, "USER"),
+        healthcheck=nonempty_text(fields, "HEALTHCHECK"),
         exact_values=fields.flag("exactValues"),
     )
 
@@ -51,7 +49,15 @@ def _command(fields: Fields, name: str) -> str | tuple[str, ...] | None:
     return value.text if value.kind == "scalar" else fields.texts(name)
 
 
-def _text(fields: Fields, name: str) -> str | None:
+def check_ports(fields: Fields, name: str) -> None:
+    """Note what is no port, nor a range of ports."""
+    for port in fields.text_nodes(name):
+        if "$" not in port.text and not _is_port(port.text):
+            fields.findings.add(port, f"`{name}: {port.text}` is not a port", "write `8080`, `53/udp` or `7000-7010`")
+
+
+def nonempty_text(fields: Fields, name: str) -> str | None:
+    """A text; an empty one is noted. None where it is not given."""
     value = fields.value(name)
     if value is None:
         return None

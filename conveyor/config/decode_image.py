@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from conveyor.config.decode_docker import decode_docker
 from conveyor.config.decode_git import decode_git
@@ -14,9 +15,13 @@ from conveyor.config.models import USER_STAGES, Base, Image, MountPoint, Shell, 
 from conveyor.config.overlap import exclude_overlaps
 from conveyor.config.references import reference_mistake
 from conveyor.config.scope import Scope
-from conveyor.config.tables.image import IMAGE, IMAGE_ONLY, SHELL
+from conveyor.config.tables.image import IMAGE_ONLY, IMAGE_OR_ARTIFACT, SHELL
 
-_UNSUPPORTED = ("ansible", "imageSpec", "secrets", "includes")
+if TYPE_CHECKING:
+    from conveyor.config.secret import Secret
+    from stapel.image_spec import ImageSpec
+
+_UNSUPPORTED = ("ansible", "includes")
 _PLATFORM = re.compile(r"[a-z0-9_.-]+/[a-z0-9_.-]+(?:/[a-z0-9_.-]+)?")
 
 
@@ -25,9 +30,8 @@ def decode_images(scope: Scope, document: NamedDocument) -> tuple[Image, ...]:
     findings = scope.findings
     kind = document.kind
     is_artifact = kind == "artifact"
-    known = (*IMAGE, "artifact")
     title = "an artifact" if is_artifact else "an image"
-    fields = Fields(findings, document.node, title, known, _UNSUPPORTED)
+    fields = Fields(findings, document.node, title, IMAGE_OR_ARTIFACT, _UNSUPPORTED)
     if fields.has("image") and fields.has("artifact"):
         findings.add(fields.key("artifact"), "a document is an image or an artifact, not both", "remove one of the names")
     if is_artifact:
@@ -51,9 +55,11 @@ def decode_images(scope: Scope, document: NamedDocument) -> tuple[Image, ...]:
         git=tuple(git),
         shell=_shell(fields),
         docker=decode_docker(findings, docker, fields.key("docker")) if docker else None,
+        image_spec=_image_spec(scope, fields, is_final=not is_artifact and fields.flag("final", True)),
         imports=tuple(imports),
         dependencies=tuple(link for node in fields.map_nodes("dependencies") if (link := decode_dependency(scope, node))),
         mounts=mounts,
+        secrets=_secrets(scope, fields),
         network=fields.text("network"),
         platform=one_platform(fields) or scope.platform,
         disable_git_after_patch=is_artifact or fields.flag("disableGitAfterPatch"),
@@ -61,6 +67,28 @@ def decode_images(scope: Scope, document: NamedDocument) -> tuple[Image, ...]:
     if image.from_latest and image.base.kind != "external" and (fields.has("from") or fields.has("fromImage")):
         findings.add(fields.key("fromLatest"), "`fromLatest` needs a base from outside of the project", "remove it")
     return tuple(replace(image, name=name, place=place) for name, place in document.names)
+
+
+def _secrets(scope: Scope, fields: Fields) -> tuple[Secret, ...]:
+    if not fields.has("secrets"):
+        return ()
+    from conveyor.config.decode_secrets import decode_secrets
+
+    return decode_secrets(scope, fields)
+
+
+def _image_spec(scope: Scope, fields: Fields, *, is_final: bool) -> ImageSpec | None:
+    """That of a final image; what others say is read all the same, for its mistakes."""
+    node = fields.map_node("imageSpec")
+    if node is None:
+        return scope.image_spec if is_final else None
+    from conveyor.config.decode_image_spec import decode_image_spec, merge_specs
+
+    if fields.has("docker"):
+        hint = "move what `docker` says into `imageSpec.config`"
+        scope.findings.add(fields.key("imageSpec"), "an image takes `docker` or `imageSpec`, not both", hint)
+    own = decode_image_spec(scope.findings, node)
+    return merge_specs(scope.image_spec, own) if is_final else None
 
 
 def one_platform(fields: Fields) -> str:
@@ -78,7 +106,8 @@ def one_platform(fields: Fields) -> str:
 
 def _base(scope: Scope, fields: Fields, own_names: list[str]) -> Base:
     findings = scope.findings
-    given = fields.exactly_one(("from", "fromImage", "fromArtifact"), "an image")
+    hint = "write `from: alpine:3.20`, or the name of an image of the file"
+    given = fields.exactly_one(("from", "fromImage", "fromArtifact"), "an image", hint)
     value = fields.value(given) if given else None
     if given is None or value is None or value.kind != "scalar":
         if given is not None:
@@ -120,7 +149,7 @@ _CACHE_VERSIONS = {stage: f"{stage}CacheVersion" for stage in USER_STAGES}
 
 
 def _shell(fields: Fields) -> Shell:
-    node = fields.map_node("shell")
+    node = fields.map_node("shell", "name the stage, `install:`, and put the commands below it")
     if node is None:
         return Shell()
     shell = Fields(fields.findings, node, "`shell`", SHELL)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from conveyor.config.decode_image import one_platform
 from conveyor.config.fields import Fields, describe
@@ -11,6 +12,7 @@ from conveyor.config.findings import Findings
 from conveyor.config.models import GitWorktree
 from conveyor.config.nodes import Node
 from conveyor.config.scalars import integer
+from conveyor.config.tables.image import IMAGE_OR_ARTIFACT
 from conveyor.config.tables.project import (
     BUILD,
     CLEANUP,
@@ -23,6 +25,9 @@ from conveyor.config.tables.project import (
     PROJECT,
     REFERENCES,
 )
+
+if TYPE_CHECKING:
+    from stapel.image_spec import ImageSpec
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
 _LONGEST_NAME = 50
@@ -37,22 +42,34 @@ class Settings:
     cache_version: str
     platform: str
     git_worktree: GitWorktree
+    image_spec: ImageSpec | None = None  # for all final images
+    staged: bool = False
 
 
 def decode_project(findings: Findings, document: Node) -> Settings:
     """Of the document with `configVersion`."""
-    fields = Fields(findings, document, "the project document", PROJECT, ("includes",))
+    fields = Fields(findings, document, "the project document", PROJECT, ("includes",), elsewhere=_of_an_image)
     _check_version(fields)
     cache_version = platform = ""
+    image_spec = None
+    staged = False
     if node := fields.map_node("build"):
-        build = Fields(findings, node, "`build`", BUILD, ("imageSpec",))
+        build = Fields(findings, node, "`build`", BUILD)
         cache_version, platform = build.text("cacheVersion"), one_platform(build)
-        build.flag("staged")
+        staged = build.flag("staged")
+        if spec := build.map_node("imageSpec"):
+            from conveyor.config.decode_image_spec import decode_project_spec
+
+            image_spec = decode_project_spec(findings, spec)
     if node := fields.map_node("cleanup"):
         _check_cleanup(findings, node)
     if node := fields.map_node("deploy"):
         _check_deploy(findings, node)
-    return Settings(_name(fields), cache_version, platform, _git_worktree(fields))
+    return Settings(_name(fields), cache_version, platform, _git_worktree(fields), image_spec, staged)
+
+
+def _of_an_image(name: str) -> str:
+    return "images stand in documents of their own, below a line `---`" if name in IMAGE_OR_ARTIFACT else ""
 
 
 def _check_version(fields: Fields) -> None:

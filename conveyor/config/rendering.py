@@ -30,6 +30,21 @@ class Rendered:
     variables: Mapping[str, str | None]
 
 
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What templates can read that is in no file: the commit with its time and zone, and the environment."""
+
+    commit: str
+    time_s: int
+    zone: str
+    read: Callable[[str], str | None]  # the value of a variable; None where it is not set
+
+
+def surroundings_of(repo: Repository) -> Surroundings:
+    """Those of this run."""
+    return Surroundings(repo.head, repo.commit_time_s(repo.head), repo.commit_zone(repo.head), os.environ.get)
+
+
 def render_config(
     content: bytes,
     file: str,
@@ -39,9 +54,12 @@ def render_config(
     *,
     templates_dir: str,
     env: str,
-    log: Callable[[str], None] | None,
+    log: Callable[[str], None] | None = None,
+    surroundings: Surroundings | None = None,
 ) -> Rendered:
     """Render a configuration with the templates of a directory; `file` is its path for messages.
+
+    `surroundings`: None: those of this run.
 
     `ConfigError` where a template is wrong or fails, with the template's place. What is refused is noted in `refusals`, and
     rendering goes on as if it were allowed, so that all of it is found.
@@ -51,13 +69,14 @@ def render_config(
     shown = {MAIN: file, **{name: files.show(f"{base}/{name}" if base else name) for name in texts}}
     source = _text(content)
     search = _Search({shown[name]: text for name, text in ((MAIN, source), *texts.items())})
-    environment = _Environment(refusals, search)
+    around = surroundings or surroundings_of(repo)
+    environment = _Environment(refusals, search, around.read)
     root = root_of(
         _Files(files, search),
         env=env,
-        commit=repo.head,
-        commit_time_human=_human_time(repo.commit_time_s(repo.head), repo.commit_zone(repo.head)),
-        commit_time_s=repo.commit_time_s(repo.head),
+        commit=around.commit,
+        commit_time_human=_human_time(around.time_s, around.zone),
+        commit_time_s=around.time_s,
     )
     try:
         text = render(
@@ -127,13 +146,14 @@ class _Search:
 class _Environment:
     """The environment of templates: each variable is asked for by name, and must be allowed."""
 
-    def __init__(self, refusals: Refusals, search: _Search) -> None:
+    def __init__(self, refusals: Refusals, search: _Search, read: Callable[[str], str | None]) -> None:
         self._refusals = refusals
+        self._read = read
         self._search = search
         self.variables: dict[str, str | None] = {}
 
     def read(self, name: str) -> str | None:
-        value = os.environ.get(name)
+        value = self._read(name)
         self.variables[name] = value
         if not self._refusals.permissions.allow(_ENV, name):
             self._refusals.require(_ENV, name, self._search.find(r"\benv", name))

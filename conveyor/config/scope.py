@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
+from typing import TYPE_CHECKING
 
 from conveyor.config.findings import Findings
 from conveyor.config.giterminism.api import Refusals
 from conveyor.config.nodes import Node
 from conveyor.errors import Place
+
+if TYPE_CHECKING:
+    from stapel.image_spec import ImageSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,8 @@ class Scope:
     cache_version: str
     platform: str
     refusals: Refusals
+    image_spec: ImageSpec | None = None
+    staged: bool = False
 
     def require_image(self, node: Node, name: str) -> str:
         """`name`, noted where no image of the project has it."""

@@ -56,6 +56,7 @@ class UserStage:
             mounts=workshop.mounts,
             ssh_socket=workshop.ssh_socket,
             network=context.image.network or "default",
+            secrets=workshop.secrets(),
         )
         return (*laid, run)
 

@@ -23,6 +23,7 @@ from stapel.docker.held import DockerHeld, Reading
 from stapel.docker.images import config_of
 from stapel.docker.listing import inspect_image
 from stapel.docker.loading import image_id_of, load_image
+from stapel.docker.secret_files import find_place, stdin_of
 from stapel.docker.toolbox import Toolbox
 from stapel.docker.tree import MOUNTED_OVER, DockerTree
 from stapel.errors import CommandFailed, StapelError
@@ -81,7 +82,8 @@ class Builds:
             container = self.create(on, run, removals, resources)
             if plan is not None:
                 self._lay_into(container, _until(cancel, plan.archive()))
-            status = self._containers.run(container, log, cancel)
+            stdin = stdin_of(run.secrets) if run.secrets else b""
+            status = self._containers.run(container, log, cancel, stdin)
             if status and not keep_failed:
                 raise CommandFailed(status)
             image_id = self._containers.commit(container)
@@ -129,7 +131,12 @@ class Builds:
 
             socket = resources.enter_context(serve_filtered(run.ssh_socket, self._tmp_dir))
             mounts.append(Mount(socket, AGENT_SOCKET))
-        call = None if interactive else entrypoint_arguments(removal_prefix(removals, ()) + run.script)
+        script, files = removal_prefix(removals, ()) + run.script, None
+        if run.secrets and not interactive:
+            with self.tree(on) as tree:
+                files = find_place(tree)
+            script = files.wrap(script, tuple(run.secrets))
+        call = None if interactive else entrypoint_arguments(script)
         image_id = self._plain(on)
 
         def create() -> str:
@@ -141,7 +148,9 @@ class Builds:
                 mounts=mounts,
                 network=run.network,
                 interactive=interactive,
+                has_stdin=files is not None,
                 tty=tty,
+                in_memory=files.place if files is not None else "",
             )
 
         try:
@@ -155,6 +164,8 @@ class Builds:
         resources.callback(self._containers.remove_later, container)
         if call is not None and call.archive is not None:
             self._put_script(container, call.archive)
+        if files is not None and files.link:
+            self._lay_into(container, files.entries())
         return container
 
     def load(self, held: DockerHeld, config: ImageConfig) -> str:

@@ -61,12 +61,21 @@ class Containers:
         mounts: Sequence[Mount],
         network: str,
         interactive: bool = False,
+        has_stdin: bool = False,
         tty: bool = False,
+        in_memory: str = "",
     ) -> str:
         """A build container with the parameters of the contract; `tools` names the container that has the toolchain.
 
-        Of `env` a None takes away the image's own.
+        Of `env` a None takes away the image's own. `in_memory` is a place for files that are nowhere else.
         """
+        has_stdin = has_stdin or interactive
+        mounted: list[dict[str, Any]] = [
+            {"Type": "bind", "Source": str(mount.source), "Target": mount.target, "ReadOnly": mount.read_only}
+            for mount in mounts
+        ]
+        if in_memory:
+            mounted.append({"Type": "tmpfs", "Target": in_memory, "TmpfsOptions": {"Mode": 0o755}})
         config = {
             "Image": image_id,
             "User": "0:0",
@@ -76,18 +85,15 @@ class Containers:
             "Env": [name if value is None else f"{name}={value}" for name, value in env.items()],
             "Labels": self.labels(),
             "Healthcheck": {"Test": ["NONE"]},
-            "AttachStdin": interactive,
-            "OpenStdin": interactive,
-            "StdinOnce": interactive,
+            "AttachStdin": has_stdin,
+            "OpenStdin": has_stdin,
+            "StdinOnce": has_stdin,
             "AttachStdout": True,
             "AttachStderr": True,
             "Tty": tty,
             "HostConfig": {
                 "VolumesFrom": [f"{tools}:ro"],
-                "Mounts": [
-                    {"Type": "bind", "Source": str(item.source), "Target": item.target, "ReadOnly": item.read_only}
-                    for item in mounts
-                ],
+                "Mounts": mounted,
                 "NetworkMode": network,
                 "LogConfig": {"Type": "none"},
             },
@@ -120,15 +126,15 @@ class Containers:
         self._clients.ask("laying files into a build container", put)
         trace("container.after-archive")
 
-    def run(self, container: str, log: Log, cancel: Cancel) -> int:
-        """Start it, pass its output on until it ends; the exit status. `Cancelled`.
+    def run(self, container: str, log: Log, cancel: Cancel, stdin: bytes = b"") -> int:
+        """Start it, give it its stdin, pass its output on until it ends; the exit status. `Cancelled`.
 
         A connection that breaks is made anew, and the container followed on. `EngineGone` where it does not run any more
         then: nobody knows whether it has ended by itself.
         """
         from stapel.docker.following import Following
 
-        following = Following(self._clients, container, log)
+        following = Following(self._clients, container, log, stdin)
         forget = cancel.on_cancel(lambda: self._kill(container))
         try:
             following.start(cancel)

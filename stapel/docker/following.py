@@ -6,7 +6,9 @@ closed that somebody has between. The engine is asked which.
 
 from __future__ import annotations
 
+from contextlib import closing, suppress
 from itertools import count
+from socket import SHUT_WR
 from sys import audit as trace
 from typing import Any
 
@@ -23,10 +25,11 @@ _KILLED = frozenset({128 + 9, 128 + 15})
 class Following:
     """The way of one container from its start to its end."""
 
-    def __init__(self, clients: Clients, container: str, log: Log) -> None:
+    def __init__(self, clients: Clients, container: str, log: Log, stdin: bytes = b"") -> None:
         self._clients = clients
         self._container = container
         self._log = log
+        self._stdin = stdin
         self._output: Any = ()
 
     def start(self, cancel: Cancel) -> None:
@@ -34,10 +37,13 @@ class Following:
         with engine_errors(_DOING):
             client = self._clients.get()
             self._output = self._attach(client)
+            stdin = client.attach_socket(self._container, params={"stdin": 1, "stream": 1}) if self._stdin else None
             cancel.check()
             trace("container.before-start")
             client.start(self._container)
             trace("container.after-start")
+            if stdin is not None:
+                self._give(stdin)
 
     def end(self, cancel: Cancel) -> int:
         """Pass its output on; the exit status. `EngineGone` where its end was not seen; `Cancelled` instead of waiting."""
@@ -56,6 +62,13 @@ class Following:
                 self._listen_again(error)
                 cancel.check()
         raise AssertionError
+
+    def _give(self, attached: Any) -> None:  # noqa: ANN401 -- the SDK's
+        """Write its stdin and close it. A container that has ended meanwhile says why itself."""
+        connection = getattr(attached, "_sock", attached)
+        with closing(attached), suppress(OSError):
+            connection.sendall(self._stdin)
+            connection.shutdown(SHUT_WR)
 
     def _listen_again(self, error: EngineGone) -> None:
         """Go on after a broken connection, if the container runs yet."""

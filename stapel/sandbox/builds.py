@@ -63,7 +63,8 @@ class Builds:
             layer = step.layer
             if layer is None:
                 with fill(self._store, self._cells) as (cell, filling):
-                    filled = self._fill(cell, filling, on, lays, run, step.log, cancel)
+                    with _masked(step.log, run) as step_log:
+                        filled = self._fill(cell, filling, on, lays, run, step_log, cancel)
                     if filled.status:
                         step.failed(filled.status)
                         raise CommandFailed(filled.status)
@@ -212,6 +213,18 @@ class Builds:
         # The list of a layer that commands are still to change would be of no use.
         how = {"has_layer": has_layer, "foreign": False, "listed": run is None}
         cell.begin("build", files, lowers=lowers(on.layers), filling=os.fsencode(filling), run=run, **how)
+
+
+@contextmanager
+def _masked(log: Log, run: Run | None) -> Iterator[Log]:
+    """What is said, without the secrets: a step keeps it in a file, from which others may read it."""
+    if run is None or not run.secrets:
+        yield log
+        return
+    from stapel.mask import Mask, masking
+
+    with masking(log, Mask(run.secrets.values())) as masked:
+        yield masked
 
 
 def lowers(layers: Sequence[Layer]) -> list[bytes]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from stapel.api import Cancel, Log, Run
-from stapel.containers import AGENT_SOCKET, DEFAULT_PATH, proxies
+from stapel.containers import AGENT_SOCKET, DEFAULT_PATH, SECRETS_DIR, proxies
 from stapel.errors import Cancelled, DiskFull, StapelError
 from stapel.sandbox.capabilities import CAPABILITIES
 from stapel.sandbox.cell import Cell
@@ -146,6 +146,8 @@ class Runs:
             socket = resources.enter_context(serve_filtered(run.ssh_socket, self._tmp_dir))
             mounts.append((str(socket), AGENT_SOCKET, False))
             points.append((AGENT_SOCKET, False))
+        if run.secrets:
+            points.append((SECRETS_DIR, True))
         if shell is not None and shell.is_own:
             environment = {"TERM": "xterm", **environment}
         call = entrypoint_arguments(run.script) if shell is None else ScriptCall(())
@@ -158,6 +160,7 @@ class Runs:
                 (os.fsencode(source), os.fsencode(target.strip("/")), read_only)
                 for source, target, read_only in sorted(mounts, key=lambda item: item[1].count("/"))
             ],
+            "secrets": {os.fsencode(name): value for name, value in run.secrets.items()},
             "hostname": hostname.encode(),
             "network": network,
             "outer_proc": self._outer_proc,

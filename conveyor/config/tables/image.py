@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from conveyor.config.tables.field import Field, Table, copy_without
+from conveyor.config.tables.image_spec import IMAGE_SPEC
 
 STAGES = ("beforeInstall", "install", "beforeSetup", "setup")
 _NEIGHBOURS = ("install", "setup")
@@ -23,6 +24,25 @@ STAGE_DEPENDENCIES: Table = {
     for stage in STAGES[1:]
 }
 
+PASSWORD: Table = {
+    "env": Field("text", "the variable that holds it", group="source"),
+    "src": Field("text", "the file that holds it", group="source"),
+    "value": Field("text", "the password itself, for everybody to read", group="source"),
+}
+
+BASIC_AUTH: Table = {
+    "username": Field("text", "name of the user"),
+    "password": Field("map", "where the password is", required=True, table=PASSWORD),
+}
+
+REMOTE: Table = {
+    "url": Field("text", "another repository, as `git clone` takes it: the files are those of this one"),
+    "tag": Field("text", "a tag of it", group="?ref", needs="url"),
+    "commit": Field("text", "a commit of it: the full id", group="?ref", needs="url"),
+    "branch": Field("text", "a branch of it; needs a permission of giterminism", "master", group="?ref", needs="url"),
+    "basicAuth": Field("map", "how to log in to an https address", table=BASIC_AUTH, needs="url"),
+}
+
 GIT: Table = {
     "add": Field("text", "absolute path below the project directory: a directory or a file", "/"),
     "to": Field("text", "absolute path inside the image", required=True),
@@ -37,6 +57,7 @@ GIT: Table = {
         "fail",
         choices=("fail", "overwrite"),
     ),
+    **REMOTE,
 }
 
 SHELL: Table = {
@@ -86,6 +107,13 @@ MOUNT: Table = {
     "fromPath": Field("text", "a path of the machine", group="origin"),
 }
 
+SECRET: Table = {
+    "id": Field("text", "name of the file in /run/secrets", "the variable, or the name of the file"),
+    "env": Field("text", "the secret is the value of this variable", group="secret"),
+    "src": Field("text", "the secret is the content of this file of the machine", group="secret"),
+    "value": Field("text", "the secret itself", group="secret"),
+}
+
 DOCKER: Table = {
     "VOLUME": Field("texts", "paths"),
     "EXPOSE": Field("texts", "`8080`, `53/udp`, `7000-7010`"),
@@ -120,10 +148,12 @@ IMAGE: Table = {
     "import": Field("list of maps", "files of other images", table=IMPORT),
     "dependencies": Field("list of maps", "names and digests of other images", table=DEPENDENCY),
     "mount": Field("list of maps", "directories of the machine in the build containers", table=MOUNT),
+    "secrets": Field("list of maps", "files in /run/secrets of build containers, kept nowhere", table=SECRET),
     "docker": Field("map", "configuration of the image", table=DOCKER),
+    "imageSpec": Field("map", "configuration of the image, as it is published", table=IMAGE_SPEC),
 }
 
-IMAGE_ONLY = ("final", "docker", "dependencies", "disableGitAfterPatch")
+IMAGE_ONLY = ("final", "docker", "imageSpec", "dependencies", "disableGitAfterPatch")
 
 ARTIFACT: Table = {
     "artifact": Field(
@@ -131,3 +161,5 @@ ARTIFACT: Table = {
     ),
     **copy_without(IMAGE, ("image", *IMAGE_ONLY)),
 }
+
+IMAGE_OR_ARTIFACT: Table = {**IMAGE, "artifact": ARTIFACT["artifact"]}

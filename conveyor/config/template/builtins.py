@@ -23,15 +23,18 @@ from .values import (
 )
 
 _HTML: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&#34;", "'": "&#39;", "\0": "\ufffd"})
-_SCRIPT: Final = {
-    "\\": "\\\\",
-    "'": "\\'",
-    '"': '\\"',
-    "<": "\\u003C",
-    ">": "\\u003E",
-    "&": "\\u0026",
-    "=": "\\u003D",
-}
+_SCRIPT: Final = str.maketrans(
+    {
+        **{code: f"\\u{code:04X}" for code in (*range(32), 127)},
+        "\\": "\\\\",
+        "'": "\\'",
+        '"': '\\"',
+        "<": "\\u003C",
+        ">": "\\u003E",
+        "&": "\\u0026",
+        "=": "\\u003D",
+    }
+)
 
 
 def _length(item: Value) -> int:
@@ -154,12 +157,11 @@ def _html(*arguments: Value) -> str:
 
 
 def _script(*arguments: Value) -> str:
-    return "".join(_script_character(char) for char in _joined(arguments))
+    text = _joined(arguments).translate(_SCRIPT)
+    return text if text.isprintable() else "".join(map(_script_character, text))
 
 
 def _script_character(char: str) -> str:
-    if char in _SCRIPT:
-        return _SCRIPT[char]
     return char if char.isprintable() or "\udc80" <= char <= "\udcff" else f"\\u{ord(char):04X}"
 
 

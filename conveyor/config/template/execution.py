@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from .errors import Spot, TemplateError, spot_of_node
+from .errors import Spot, TemplateError, spot_of_line, spot_of_node
 from .functions import GO_TYPES, Function, FunctionError, Library
 from .nodes import (
     Action,
@@ -56,10 +56,16 @@ from .values import (
 )
 
 MAX_STEPS: Final = 500_000
-MAX_WRITTEN: Final = 64 << 20
+MAX_WRITTEN: Final = 32 << 20
 MAX_DEPTH: Final = 100
+# What costs as much time as a step: so that no function makes a bounded number of steps long.
 _ELEMENTS_OF_A_STEP: Final = 8
+_CHARACTERS_READ_IN_A_STEP: Final = 2048
+_CHARACTERS_MADE_IN_A_STEP: Final = 64
+_CHARACTERS_PRINTED_IN_A_STEP: Final = 4  # of the elements of a list or map
+_STEPS_TO_PARSE_AN_ACTION: Final = 8
 
+_TOO_MANY_STEPS: Final = f"the templates took more than {MAX_STEPS} steps"
 _GOES_ON, _BREAKS, _CONTINUES = range(3)
 _NO_FINAL: Final = object()  # a command that stands first in its pipeline
 _EXACT: Final[dict[str, type]] = {
@@ -106,7 +112,13 @@ class Run:
 
     def parse(self, source: str, file: str) -> None:
         """Add the templates of a text. One that is blank never replaces another of its name. Raises TemplateError."""
-        self._add(parse(source, file, self.library, self._nearest_function))
+        self._add(self._parsed(source, file))
+
+    def _parsed(self, source: str, file: str) -> dict[str, Template]:
+        self.steps += source.count("{{") * _STEPS_TO_PARSE_AN_ACTION + len(source) // _CHARACTERS_READ_IN_A_STEP
+        if self.steps > MAX_STEPS:
+            raise TemplateError(_TOO_MANY_STEPS, spots=(spot_of_line(file, source, 1),))
+        return parse(source, file, self.library, self._nearest_function)
 
     def _add(self, templates: dict[str, Template]) -> None:
         for name, template in templates.items():
@@ -129,8 +141,7 @@ class Run:
             from zlib import adler32
 
             name = f"tpl-{adler32(source.encode('utf-8', 'surrogateescape'))}"
-            self.steps += len(source) // 64
-            found = name, parse(source, name, self.library, self._nearest_function)
+            found = name, self._parsed(source, name)
             self._expanded[source] = found
         self._add(found[1])
         return self.execute(found[1][found[0]], data)
@@ -200,7 +211,7 @@ class _Walk:
         run = self._run
         run.steps += steps
         if run.steps > MAX_STEPS:
-            raise self._error(f"the templates took more than {MAX_STEPS} steps")
+            raise self._error(_TOO_MANY_STEPS)
         if run.written > MAX_WRITTEN:
             raise self._error(f"the templates made more than {MAX_WRITTEN} bytes of text")
 
@@ -250,6 +261,7 @@ class _Walk:
                     value = print_value(value)
                 except FunctionError as error:
                     raise self._error(str(error)) from None
+                self._run.steps += len(value) // _CHARACTERS_PRINTED_IN_A_STEP
         self._run.written += len(value)
         self._out.append(value)
 
@@ -272,7 +284,7 @@ class _Walk:
         if isinstance(value, list):
             pairs = enumerate(tuple(value))
         elif isinstance(value, (dict, AnyMap)):
-            self._charge(len(value) // _ELEMENTS_OF_A_STEP)
+            self._charge(len(value) // 4)  # for they are sorted
             pairs = sorted_items(value)
         elif isinstance(value, int) and not isinstance(value, bool):
             if len(pipe.variables) > 1:
@@ -292,7 +304,7 @@ class _Walk:
                 ran = True
                 static = elem_type(value)
                 self._elements = {**outer, ".": static, **({pipe.variables[-1]: static} if pipe.variables else {})}
-            self._run.steps += 1
+            self._charge(1)
             if pipe.variables:
                 self._set_loop_variables(pipe, key, element)
             signal = self._walk(element, node.body)
@@ -496,12 +508,29 @@ class _Walk:
         except RecursionError:
             self._node = node
             raise self._error(f"error calling {name}: a value is nested too deep, or holds itself") from None
-        if type(result) is str:
-            self._run.written += len(result)
-        elif isinstance(result, (list, dict)):
-            self._run.steps += len(result) // _ELEMENTS_OF_A_STEP
-        self._run.steps += 1
+        self._count(values, result)
         return result
+
+    def _count(self, arguments: Sequence[Value], result: Value) -> None:
+        """Count what a call took."""
+        steps = 1
+        made = _CHARACTERS_MADE_IN_A_STEP
+        for argument in arguments:
+            if type(argument) is str:
+                steps += len(argument) // _CHARACTERS_READ_IN_A_STEP
+            elif isinstance(argument, (list, AnyMap, dict)):
+                steps += len(argument) // _ELEMENTS_OF_A_STEP
+                made = _CHARACTERS_PRINTED_IN_A_STEP
+        run = self._run
+        if type(result) is str:
+            run.written += len(result)
+            if arguments and arguments[0] is not run:
+                steps += len(result) // made
+        elif isinstance(result, (list, dict)):
+            steps += len(result) // _ELEMENTS_OF_A_STEP
+        run.steps += steps
+        if run.steps > MAX_STEPS:
+            self._charge(0)
 
     # Arguments
 

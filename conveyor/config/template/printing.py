@@ -161,12 +161,12 @@ class _Printer:
     def _hexadecimal(self, data: bytes, verb: str) -> None:
         if self.precision is not None:
             data = data[: self.precision]
-        pairs = [f"{byte:02{verb}}" for byte in data]
-        prefix = f"0{verb}" if self.sharp and pairs else ""
-        if self.space:
-            self.pad(" ".join(prefix + pair for pair in pairs), zero=self.zero)
-        else:
-            self.pad(prefix + "".join(pairs), zero=self.zero)
+        digits = data.hex(" ") if self.space else data.hex()
+        if verb == "X":
+            digits = digits.upper()
+        if self.sharp and digits:
+            digits = f"0{verb}" + digits.replace(" ", f" 0{verb}")
+        self.pad(digits, zero=self.zero)
 
     def _integer(self, value: int, verb: str) -> None:
         if verb in _DIGITS:

@@ -7,10 +7,21 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import NamedTuple
 
-from stapel.sandbox.inside.syscalls import MNT_DETACH, UMOUNT_NOFOLLOW, bind, open_inside, unmount
+from stapel.sandbox.inside.syscalls import (
+    MNT_DETACH,
+    MS_NODEV,
+    MS_NOEXEC,
+    MS_NOSUID,
+    UMOUNT_NOFOLLOW,
+    bind,
+    mount,
+    open_inside,
+    unmount,
+)
 
 _LINKS_FOLLOWED = 40
 
@@ -35,17 +46,29 @@ class Points:
 
     def mount(self, source: bytes, target: bytes, *, read_only: bool) -> None:
         """Mount what stands at `source`; links in the target are followed inside the tree. `NoMountPoint`."""
-        try:
-            point = open_inside(self._root_fd, target, os.O_PATH)
-        except OSError as error:
-            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
-                raise
-            place = self._make(target, os.path.isdir(source))
-            point = open_inside(self._root_fd, place, os.O_PATH | os.O_NOFOLLOW)
+        point = self._point(target, os.path.isdir(source))
         try:
             bind(source, point, read_only=read_only)
         finally:
             os.close(point)
+
+    def mount_files(self, target: bytes, files: Mapping[bytes, bytes]) -> None:
+        """Mount files that are in memory alone and that only root may read; likewise."""
+        point = self._point(target, True)
+        try:
+            here = b"/proc/self/fd/%d" % point
+            mount(b"tmpfs", here, b"tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, b"mode=755")
+        finally:
+            os.close(point)
+        directory = open_inside(self._root_fd, target, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            for name, content in files.items():
+                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+                file = os.open(name, flags, 0o400, dir_fd=directory)
+                with open(file, "wb") as out:
+                    out.write(content)
+        finally:
+            os.close(directory)
 
     def check_directory(self, name: bytes) -> None:
         """What the runner itself mounts over must stand there itself: it would follow a link, out of the tree."""
@@ -85,6 +108,15 @@ class Points:
     def close(self) -> None:
         """Forget the tree."""
         os.close(self._root_fd)
+
+    def _point(self, target: bytes, is_directory: bool) -> int:
+        """A descriptor of a place to mount at, which is made where there is none."""
+        try:
+            return open_inside(self._root_fd, target, os.O_PATH)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                raise
+        return open_inside(self._root_fd, self._make(target, is_directory), os.O_PATH | os.O_NOFOLLOW)
 
     def _make(self, target: bytes, is_directory: bool) -> bytes:
         """Make a place at a path, and the directories above it; where it stands, without links."""

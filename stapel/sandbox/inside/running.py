@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+from stapel.containers import SECRETS_DIR
 from stapel.sandbox.bubblewrap import options
 from stapel.sandbox.inside.network import Uplink, enter_network
 from stapel.sandbox.inside.points import Points
@@ -32,6 +33,8 @@ def run_commands(root: bytes, control: _socket.socket, files: Sequence[int], run
             points.check_directory(name)
         for source, target, read_only in run["mounts"]:
             points.mount(source, target, read_only=read_only)
+        if run["secrets"]:
+            points.mount_files(os.fsencode(SECRETS_DIR.strip("/")), run["secrets"])
         if run["network"] == "host":
             points.mount(b"/sys", b"sys", read_only=True)
         return {"status": _run(root, control, files, run, _home(points))}

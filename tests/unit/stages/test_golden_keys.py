@@ -7,6 +7,7 @@ from pathlib import Path
 from conveyor.config.models import DockerInstructions, MountPoint, Shell
 from conveyor.keys.version import KEY_VERSION
 from conveyor.stages.order import conveyor_of
+from stapel.image_spec import ImageSpec
 from tests.unit.build.worlds import HERE, dependency, image, imported, mapping
 from tests.unit.stages.chains import Chains
 from tests.unit.stapel.trees import Node, file
@@ -91,6 +92,31 @@ IMAGES = (
         ),
     ),
     image("on app", "image:app", install="true"),
+    image(
+        "spec",
+        "scratch",
+        image_spec=ImageSpec(
+            author="us",
+            clear_history=True,
+            clear_cmd=True,
+            clear_entrypoint=True,
+            clear_user=True,
+            clear_working_dir=True,
+            remove_labels=("a", "/b.*/"),
+            remove_volumes=("/c",),
+            remove_env=("D",),
+            labels={"l": "%project%/%image%"},
+            env={"A": "${B}"},
+            volumes=("/data",),
+            expose=("80", "53/udp"),
+            user="app",
+            working_dir="/app",
+            stop_signal="SIGINT",
+            cmd=(),
+            entrypoint=("tool",),
+            healthcheck={"Test": ("CMD", "true"), "Interval": 30_000_000_000, "Retries": 3},
+        ),
+    ),
 )
 
 
@@ -162,6 +188,8 @@ def test_every_kind_of_stage_and_every_named_part_is_in_the_golden_file(world):
         *("base", "fromLatest", "cacheVersion", "fromCacheVersion", "mounts"),
         *("commands", "stageDependencies", "imports", "dependencies", "mappings", "delta MiB", "delta"),
         *("volume", "expose", "env", "label", "cmd", "entrypoint", "workdir", "user", "healthcheck", "exactValues"),
+        *("author", "clearHistory", "clearCmd", "clearEntrypoint", "clearUser", "clearWorkingDir", "removeLabels"),
+        *("removeVolumes", "removeEnv", "labels", "volumes", "workingDir", "stopSignal"),
     }
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conveyor.events.mask import Mask
+from stapel.mask import Mask
 
 SECRET = b"correct horse+battery?staple"
 

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+from stapel.api import Log
 
 MASKED = b"***"
+_HEAD = 4
 MIN_BASE64 = 8  # shorter texts are found everywhere
 
 
@@ -17,13 +22,12 @@ class Mask:
     base64 is found in the usual and the URL alphabet, also in that of a longer text that holds the value.
     """
 
-    __slots__ = ("_beginnings", "_longest", "_pattern")
+    __slots__ = ("_beginnings", "_pattern")
 
     def __init__(self, values: Iterable[bytes]) -> None:
         texts = {text for value in values for text in _texts(value)}
         ordered = sorted(texts, key=lambda text: (-len(text), text))
         self._pattern = re.compile(b"|".join(re.escape(text) for text in ordered)) if ordered else None
-        self._longest = len(ordered[0]) if ordered else 0
         self._beginnings = tuple(ordered)
 
     def replace(self, data: bytes) -> bytes:
@@ -50,11 +54,20 @@ class Mask:
         return bytes(done), data[held:]
 
     def _held_from(self, data: bytes, start: int) -> int:
-        for begin in range(max(start, len(data) - self._longest + 1), len(data)):
-            rest = data[begin:]
-            if any(len(text) > len(rest) and text.startswith(rest) for text in self._beginnings):
-                return begin
-        return len(data)
+        """Where the end of `data` begins that may be the beginning of a secret. Long secrets have hundreds of texts."""
+        held = len(data)
+        for text in self._beginnings:
+            head = text[:_HEAD]
+            begin = data.find(head, max(start, len(data) - len(text) + 1), held + len(head))
+            while 0 <= begin < held:
+                if text.startswith(data[begin:]):
+                    held = begin
+                    break
+                begin = data.find(head, begin + 1, held + len(head))
+            for length in range(1, min(len(text), _HEAD)):
+                if start <= len(data) - length < held and text.startswith(data[-length:]):
+                    held = len(data) - length
+        return held
 
 
 class MaskedStream:
@@ -77,8 +90,27 @@ class MaskedStream:
         return rest
 
 
+@contextmanager
+def masking(log: Log, mask: Mask) -> Iterator[Log]:
+    """A log that passes on what it is told, masked; all of it when the context ends."""
+    streams: dict[Literal["stdout", "stderr"], MaskedStream] = {"stdout": mask.stream(), "stderr": mask.stream()}
+
+    def masked(stream: Literal["stdout", "stderr"], data: bytes) -> None:
+        if done := streams[stream].feed(data):
+            log(stream, done)
+
+    try:
+        yield masked
+    finally:
+        for name, stream in streams.items():
+            if rest := stream.end():
+                log(name, rest)
+
+
 def _texts(value: bytes) -> set[bytes]:
     stripped = value.strip()
+    if not stripped:
+        return set()  # white space is found everywhere
     texts = {value, stripped, *(line for line in map(bytes.strip, value.splitlines()) if len(line) >= 8)}
     for whole in (value, stripped):
         alone = base64.b64encode(whole)
