@@ -20,10 +20,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Literal, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol
 
 from stapel.errors import Cancelled
 from stapel.oci.api import Descriptor, ImageConfig, ImageStore, ImageView
+
+if TYPE_CHECKING:
+    from stapel.dockerfile import DockerfileBuild
 
 Kind = Literal["file", "directory", "symlink", "character", "block", "fifo"]
 
@@ -277,6 +280,13 @@ class Engine(Protocol):
         log under it, and may take the result of another process that runs the same steps at this moment.
 
         A Lay comes before a Run. `CommandFailed`, `FileChanged`, `BadLay`, `Cancelled`; a failure leaves nothing.
+        """
+
+    def build_dockerfile(self, build: DockerfileBuild, log: Log, cancel: Cancel) -> Held:
+        """An image from a Dockerfile; labels of its own are those whose names start with `dev.conveyor.`.
+
+        `CommandFailed`, `NotFound`, `Cancelled`; `StapelError` for a Dockerfile that is wrong, and from an engine that has
+        no BuildKit. A failure leaves nothing but the engine's own cache.
         """
 
     def tree(self, image: Held) -> AbstractContextManager[Tree]:

@@ -185,7 +185,12 @@ class _Others:
     def take(self, need: Need) -> Taken:
         """A resolved stage of another image."""
         stage = self.taken[need]
-        return Taken(stage, self.rooms.primary.reference(stage), lambda: hold_stage(self.rooms, stage))
+        return Taken(
+            stage,
+            self.rooms.primary.reference(stage),
+            lambda: hold_stage(self.rooms, stage),
+            lambda: self.rooms.primary.store.get(stage.description.descriptor.digest).config,
+        )
 
     def recorded_import(self, source: str) -> str | None:
         """From the primary, else from a secondary."""

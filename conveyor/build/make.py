@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from conveyor.build.logs import begin_log
+from conveyor.build.logs import StepLog, begin_log
 from conveyor.build.rooms import Rooms
 from conveyor.build.task import Looked, Made, Ran, Task
 from conveyor.build.use import check_stored, hold_stage, writing_refused
@@ -30,6 +30,9 @@ from stapel.oci.reference import parse_reference
 
 _CANNOT_EXECUTE = 126
 
+if TYPE_CHECKING:
+    from stapel.dockerfile import DockerfileBuild
+
 
 def run(rooms: Rooms, task: Task, looked: Looked, cancel: Cancel, ahead_of: Ran | None = None) -> Ran:
     """Do the work of a stage; a failure leaves nothing. `ahead_of`: the stage below, which is not stored yet.
@@ -48,6 +51,8 @@ def run(rooms: Rooms, task: Task, looked: Looked, cancel: Cancel, ahead_of: Ran 
 
     try:
         with _masked(rooms, tell) as log, ExitStack() as resources:
+            if looked.decision.dockerfile is not None:
+                return _run_dockerfile(rooms, task, looked.decision.dockerfile, log, cancel, kept)
             on = ahead_of.held if ahead_of is not None else _hold_base(rooms, task, log)
             if ahead_of is None:
                 resources.callback(on.close)
@@ -68,6 +73,16 @@ def run(rooms: Rooms, task: Task, looked: Looked, cancel: Cancel, ahead_of: Ran 
             raise
         kept.keep_failed()
         raise _failure(rooms, error, task, tail) from error
+
+
+def _run_dockerfile(
+    rooms: Rooms, task: Task, build: Callable[[Workshop], DockerfileBuild], log: Log, cancel: Cancel, kept: StepLog
+) -> Ran:
+    started = time.monotonic()
+    kept.open()
+    with ExitStack() as resources:
+        made = rooms.engine.build_dockerfile(build(_workshop(rooms, task.image, resources, log)), log, cancel)
+    return Ran(made, "", made.config, time.monotonic() - started, kept)
 
 
 def store(rooms: Rooms, task: Task, looked: Looked, ran: Ran) -> Made:

@@ -28,6 +28,7 @@ from conveyor.cli.options import (
 if TYPE_CHECKING:
     from conveyor.build.results import BuildResult
     from conveyor.cli.projects import OpenProject
+    from conveyor.cli.remember import Watched
     from conveyor.config.models import Image
 
 
@@ -101,6 +102,8 @@ def _run(
         if build.report_path is not None:
             check_report_path(opened.directory / build.report_path, final)
         written = _written(opened, build)
+        if any(image.dockerfile is not None for image in chosen):
+            _check_dockerfiles(chosen, storage, reporter)
         _check(opened, chosen, project, written)
         limits = Limits(build.limit, build.fail_fast, build.require_built_images)
         with open_places(project) as places, open_agent(opened, build, places) as ssh_socket:
@@ -125,6 +128,29 @@ def _check(opened: OpenProject, chosen: tuple[Image, ...], project: ProjectOptio
     if not project.loose_giterminism:
         check_uncommitted(chosen, opened.repo, opened.prefix, written, opened.refusals)
     opened.refusals.raise_any()
+
+
+def _check_dockerfiles(chosen: tuple[Image, ...], storage: StorageOptions, reporter: Watched) -> None:
+    """Refuse an engine that cannot build them, and say what is done in another way than it is asked."""
+    from conveyor.config.naming import display_name
+    from conveyor.errors import ConfigError, Problem
+    from conveyor.events.api import Warned
+
+    with_dockerfile = [image for image in chosen if image.dockerfile is not None]
+    if storage.engine == "sandbox":
+        hint = "build with --engine docker (or auto), or name the images that have no Dockerfile"
+        raise ConfigError(
+            [
+                Problem(
+                    image.place, f"image {display_name(image.name)} has a Dockerfile, which the sandbox does not build", hint
+                )
+                for image in with_dockerfile
+            ]
+        )
+    for image in with_dockerfile:
+        if image.dockerfile is not None and image.dockerfile.staged:
+            message = f"{image.place}: `staged: true` of image {display_name(image.name)} is not supported yet"
+            reporter(Warned(f"{message}: it is one stage, and BuildKit keeps its instructions in a cache of this machine"))
 
 
 def _written(opened: OpenProject, build: BuildOptions) -> tuple[bytes, ...]:

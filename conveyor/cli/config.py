@@ -108,6 +108,7 @@ def _lint(project: ProjectOptions) -> tuple[Note, ...]:
     from conveyor.cli.projects import open_project
     from conveyor.config.lint.notes import Files
     from conveyor.config.lint.rules import lint as lint_config
+    from conveyor.config.naming import RENDERED
     from conveyor.gitrepo.api import Selector
 
     opened = open_project(project)
@@ -117,9 +118,15 @@ def _lint(project: ProjectOptions) -> tuple[Note, ...]:
             below = b"/".join(part for part in (opened.prefix, add.strip("/").encode()) if part)
             return opened.repo.matches(opened.repo.head, Selector(below, include, exclude, within))
 
-        return lint_config(opened.content, opened.project.file, Files(match))
+        if opened.render_as is None:
+            return lint_config(opened.content, opened.project.file, Files(match))
+        from conveyor.config.lint.notes import Elsewhere
+        from conveyor.config.rendering import surroundings_of
+
+        elsewhere = Elsewhere(opened.render_as, surroundings_of(opened.repo), opened.variables)
+        return lint_config(opened.content, opened.project.file + RENDERED, Files(match), elsewhere)
     finally:
-        opened.repo.close()
+        opened.close()
 
 
 @command.command("schema", cls=Command)

@@ -10,7 +10,7 @@ import click
 
 from conveyor.cli.options import BuildOptions, ProjectOptions, StorageOptions
 from conveyor.cli.projects import OpenProject, open_project
-from conveyor.cli.session import Places, make_engine, make_locks, make_storages, open_places, open_rooms
+from conveyor.cli.session import Places, find_dockerfile, make_engine, make_locks, make_storages, open_places, open_rooms
 from conveyor.errors import StagesRequired, UsageError
 from conveyor.events.api import Silence
 from conveyor.storage.copying import copy_stages
@@ -37,10 +37,10 @@ def copy_between(
     if from_options.repo == to_options.repo:
         raise UsageError("--from and --to name one and the same storage")
     with ExitStack() as resources:
-        opened = open_project(project, checks_work_tree=False)
+        opened = open_project(project, checks_work_tree=not everything)
         resources.callback(opened.close)
         places = resources.enter_context(open_places(project))
-        engine = make_engine(opened.project.name, places, storage, warn)
+        engine = make_engine(opened.project.name, places, storage, warn, dockerfile_of=find_dockerfile(opened.project))
         resources.callback(engine.close)
         locks = make_locks(storage, places.home_dir)
         resources.callback(locks.close)

@@ -14,10 +14,12 @@ from conveyor.cli.options import ProjectOptions
 from conveyor.config.giterminism.api import ALLOW_ALL, DEFAULT_FILE, Permissions, Refusals
 from conveyor.config.giterminism.files import ConfigFiles
 from conveyor.config.models import Project
+from conveyor.config.naming import RENDERED
 from conveyor.errors import ConfigError, Problem, UsageError
 from conveyor.gitrepo.api import Repository
 
 if TYPE_CHECKING:
+    from conveyor.config.rendering import Rendering, Surroundings
     from conveyor.gitrepo.remotes import FetchedRemotes
 
 
@@ -27,7 +29,8 @@ class OpenProject:
 
     `is_dev`: the commit is one that was made of the work tree. `refusals` holds what the configuration was refused, `files`
     what it was read from, `variables` what its templates read of the environment, `warnings` what a person is to be told.
-    `remotes`: None where no mapping names another repository.
+    `remotes`: None where no mapping names another repository. `render_as`: the configuration as it would be elsewhere; None
+    where it is no template.
     """
 
     repo: Repository
@@ -41,6 +44,7 @@ class OpenProject:
     variables: Mapping[str, str | None]
     warnings: Sequence[str]
     remotes: FetchedRemotes | None = None
+    render_as: Callable[[Surroundings], bytes] | None = None
 
     def close(self) -> None:
         """End git's processes."""
@@ -109,39 +113,56 @@ def _read(
     files = ConfigFiles(repo, prefix, directory, refusals, checks_work_tree=checks_work_tree)
     warnings = [str(warning) for warning in _read_permissions(options, files, refusals, file)]
     path, content = _read_config(options, repo, files, directory)
-    variables: Mapping[str, str | None] = {}
-    is_template = b"{{" in content
+    rendering: Rendering | None = None
     try:
-        if is_template:
-            from conveyor.config.rendering import render_config
+        if b"{{" in content:
+            from conveyor.config.rendering import Rendering
 
-            log = _log_template if options.debug_templates else None
-            rendered = render_config(
-                content, path, repo, files, refusals, templates_dir=options.config_templates_dir, env=options.env, log=log
+            rendering = Rendering(
+                content,
+                path,
+                repo,
+                files,
+                refusals,
+                templates_dir=options.config_templates_dir,
+                env=options.env,
+                log=_log_template if options.debug_templates else None,
             )
-            content, variables = rendered.content, rendered.variables
+            content = rendering.render()
         if show is not None:
             refusals.raise_any()
             show(content)
-        project = _parse(content, path, refusals, is_template)
+        project = _parse(content, path, refusals, rendering)
     except ConfigError as error:
         refusals.raise_any(error.problems)
         raise
+    variables = rendering.variables if rendering is not None else {}
     remotes = _remotes(project, options, directory)
-    return OpenProject(repo, project, content, directory, prefix, options.dev, refusals, files, variables, warnings, remotes)
+    return OpenProject(
+        repo,
+        project,
+        content,
+        directory,
+        prefix,
+        options.dev,
+        refusals,
+        files,
+        variables,
+        warnings,
+        remotes,
+        rendering.render_elsewhere if rendering is not None else None,
+    )
 
 
-def _parse(content: bytes, path: str, refusals: Refusals, is_template: bool) -> Project:
+def _parse(content: bytes, path: str, refusals: Refusals, rendering: Rendering | None) -> Project:
     from conveyor.config.reading import parse_project
 
+    if rendering is None:
+        return parse_project(content, path, refusals)
     try:
-        return parse_project(content, path, refusals, f"{path} (rendered)" if is_template else "")
+        return parse_project(content, path, refusals, path + RENDERED)
     except ConfigError as error:
-        if not is_template:
-            raise
-        from conveyor.config.rendering import explain_rendered
-
-        raise ConfigError(explain_rendered(error.problems, content), hint=_RENDERED_HINT) from None
+        raise ConfigError(rendering.explain(error.problems), hint=_RENDERED_HINT) from None
 
 
 _RENDERED_HINT = "the lines are those of the text that the templates make: `conveyor config render` shows it"

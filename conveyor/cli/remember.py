@@ -125,6 +125,7 @@ def _can_be_confirmed(opened: OpenProject, asked: Asked, result: BuildResult) ->
         and len({image.platform for image in result.images}) == 1
         and not any(image.by_platform for image in result.images)
         and all(mapping.remote is None or mapping.remote.is_fixed for image in asked.images for mapping in image.git)
+        and not any(image.dockerfile is not None and image.dockerfile.context_add_files for image in asked.images)
         and opened.repo.head_commits == (opened.repo.head,)
     )
 
@@ -134,6 +135,8 @@ def _used(opened: OpenProject, images: Sequence[Image]) -> list[bytes]:
     paths = set(opened.files.used)
     paths |= {b"/".join(part for part in (opened.prefix, name) if part) for name in _READ_WITH_CONFIG}
     paths |= {add_path(mapping, opened.prefix) for image in images for mapping in image.git if mapping.remote is None}
+    contexts = {image.dockerfile.context for image in images if image.dockerfile is not None}
+    paths |= {b"/".join(part for part in (opened.prefix, os.fsencode(context)) if part) for context in contexts}
     return sorted(paths)
 
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from conveyor.build.rooms import Introspection, Rooms
 from conveyor.cli.options import BuildOptions, ProjectOptions, StorageOptions
 from conveyor.cli.projects import OpenProject
+from conveyor.config.models import Project
+from conveyor.config.naming import display_name
 from conveyor.errors import ServiceError, UsageError
 from conveyor.events.api import Reporter, Warned
 from conveyor.storage.caches import Caches
@@ -55,9 +57,17 @@ def open_places(options: ProjectOptions) -> Iterator[Places]:
         yield Places(home_dir, tmp_dir, run)
 
 
-def make_engine(project: str, places: Places, storage: StorageOptions, warn: Callable[[str], None]) -> Engine:
-    """The engine that builds, as `--engine` says. It is not asked anything yet, but by `auto`, whether it can run."""
+def make_engine(
+    project: str, places: Places, storage: StorageOptions, warn: Callable[[str], None], *, dockerfile_of: str | None = None
+) -> Engine:
+    """The engine that builds, as `--engine` says. It is not asked anything yet, but by `auto`, whether it can run.
+
+    `dockerfile_of`: an image of the project that only a Docker Engine can build, None where there is none.
+    """
     if storage.engine == "docker":
+        return _make_docker(project, places, storage, warn)
+    if storage.engine == "auto" and dockerfile_of is not None:
+        warn(f"the Docker Engine builds: image {display_name(dockerfile_of)} has a Dockerfile, which takes its BuildKit")
         return _make_docker(project, places, storage, warn)
     sandbox = _make_sandbox(project, places, storage, warn)
     if storage.engine == "auto":
@@ -67,6 +77,11 @@ def make_engine(project: str, places: Places, storage: StorageOptions, warn: Cal
             warn(f"the sandbox cannot run here, so the Docker Engine builds: {why}")
             return _make_docker(project, places, storage, warn)
     return sandbox
+
+
+def find_dockerfile(project: Project) -> str | None:
+    """The first image that has a Dockerfile."""
+    return next((image.name for image in project.images if image.dockerfile is not None), None)
 
 
 def _make_docker(project: str, places: Places, storage: StorageOptions, warn: Callable[[str], None]) -> DockerEngine:
@@ -278,7 +293,7 @@ def open_rooms(
         reporter(Warned(message))
 
     with ExitStack() as resources:
-        engine = make_engine(opened.project.name, places, storage, warn)
+        engine = make_engine(opened.project.name, places, storage, warn, dockerfile_of=find_dockerfile(opened.project))
         resources.callback(engine.close)
         if not build.require_built_images:
             engine.expect_builds()

@@ -12,6 +12,7 @@ from conveyor.cli.completion import complete_images
 from conveyor.cli.options import Command, Group, ProjectOptions, StorageOptions, project_options, storage_options
 
 if TYPE_CHECKING:
+    from conveyor.config.models import Project
     from conveyor.storage.names import StageName
     from conveyor.storage.saving import Saving
     from conveyor.storage.selection import StoredStage
@@ -48,7 +49,7 @@ def list_stages(images: tuple[str, ...], form: str, project: ProjectOptions, sto
     opened = open_project(project, checks_work_tree=False)
     opened.close()
     chosen = set(select_images(opened.project, images)) if images else None
-    with _open_storage(opened.project.name, project, storage) as (primary, _):
+    with _open_storage(opened.project, project, storage) as (primary, _):
         names = primary.all_stages()[::-1]
         stages = dict(zip(names, primary.describe(names), strict=True))
         rejected = primary.rejected()
@@ -83,7 +84,7 @@ def unreject_stages(names: tuple[str, ...], project: ProjectOptions, storage: St
         stages.append(stage)
     opened = open_project(project, checks_work_tree=False)
     opened.close()
-    with _open_storage(opened.project.name, project, storage) as (primary, saving):
+    with _open_storage(opened.project, project, storage) as (primary, saving):
         for stage in stages:
             if unreject(primary, stage, saving):
                 click.echo(f"{stage} may be used again", err=True)
@@ -114,12 +115,12 @@ def copy(source: str, target: str, everything: bool, project: ProjectOptions, st
 
 
 @contextmanager
-def _open_storage(name: str, project: ProjectOptions, storage: StorageOptions) -> Iterator[tuple[Storage, Saving]]:
-    from conveyor.cli.session import make_engine, make_locks, make_storages, open_places
+def _open_storage(of: Project, project: ProjectOptions, storage: StorageOptions) -> Iterator[tuple[Storage, Saving]]:
+    from conveyor.cli.session import find_dockerfile, make_engine, make_locks, make_storages, open_places
     from conveyor.storage.saving import Saving
 
     with open_places(project) as places:
-        engine = make_engine(name, places, storage, _warn)
+        engine = make_engine(of.name, places, storage, _warn, dockerfile_of=find_dockerfile(of))
         locks = make_locks(storage, places.home_dir)
         try:
             primary, _ = make_storages(engine, storage, places.home_dir, _warn)

@@ -40,19 +40,33 @@ def assemble(content: bytes, file: str, refusals: Refusals | None = None, shown_
     sections = _read_sections(findings, source.text)
     settings = _settings(findings, sections)
     documents = [read_names(findings, node) for node in sections.images]
-    unsupported = [read_names(findings, node) for node in sections.dockerfiles]
+    dockerfiles = [read_names(findings, node) for node in sections.dockerfiles]
     names: dict[str, Place] = {}
-    for document in (*documents, *unsupported):
+    for document in (*documents, *dockerfiles):
         for name, place in document.names:
             if name in names:
                 message = f'conflict between image names! "{display_name(name)}" is used twice'
                 findings.add(place, message, f"the first one is in line {names[name].line}")
             names.setdefault(name, place)
-    complete = sections.complete and all(document.complete for document in (*documents, *unsupported))
+    complete = sections.complete and all(document.complete for document in (*documents, *dockerfiles))
     refusals = refusals if refusals is not None else Refusals(ALLOW_ALL)
-    defaults = (settings.cache_version, settings.platform)
-    scope = Scope(findings, names, complete, *defaults, refusals, settings.image_spec, settings.platforms)
+    scope = Scope(
+        findings,
+        names,
+        complete,
+        settings.cache_version,
+        settings.platform,
+        refusals,
+        settings.image_spec,
+        platforms=settings.platforms,
+        staged=settings.staged,
+    )
     images = [image for document in documents for image in decode_images(scope, document)]
+    if dockerfiles:
+        from conveyor.config.decode_dockerfile import decode_dockerfile
+
+        images += [image for document in dockerfiles for image in decode_dockerfile(scope, document)]
+        images.sort(key=lambda image: (image.place.line, image.place.column))
     check_images(findings, images)
     findings.raise_any()
     return Project(settings.name, file, tuple(images), settings.git_worktree)
@@ -65,7 +79,7 @@ def image_documents(content: bytes, file: str) -> Iterator[tuple[Document, tuple
     found = []
     for document in split_documents(source.text):
         node = _compose(findings, document)
-        if node and node.kind == "map" and not {"image", "artifact"}.isdisjoint(keys_of(node)):
+        if node and node.kind == "map" and not {"image", "artifact", "dockerfile"}.isdisjoint(keys_of(node)):
             found.append((document, tuple(name for name, _ in read_names(findings, node).names)))
     findings.raise_any()
     return iter(found)
@@ -87,9 +101,6 @@ def _read_sections(findings: Findings, text: str) -> _Sections:
         if "configVersion" in keys:
             sections.projects.append(node)
         elif "dockerfile" in keys:
-            key = merged_entries(findings, node)["dockerfile"][0]
-            message = "`dockerfile` (an image with a Dockerfile) is not supported yet"
-            findings.add(key, message, "describe it with `from` and `shell`")
             sections.dockerfiles.append(node)
         elif "image" in keys or "artifact" in keys:
             sections.images.append(node)

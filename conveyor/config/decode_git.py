@@ -8,16 +8,15 @@ from conveyor.config.giterminism.api import Refusals
 from conveyor.config.models import GitMapping, UserStageName
 from conveyor.config.nodes import Node
 from conveyor.config.paths import absolute_path, image_path, owner, path_filter, relative_globs
-from conveyor.config.tables.image import GIT, STAGE_DEPENDENCIES
+from conveyor.config.tables.image import GIT, REMOTE, STAGE_DEPENDENCIES
 
-_REMOTE = ("url", "branch", "tag", "commit", "basicAuth")
 _STAGES: tuple[UserStageName, ...] = ("install", "beforeSetup", "setup")
 
 
 def decode_git(findings: Findings, refusals: Refusals, node: Node) -> GitMapping | None:
     """One mapping; None where a mistake leaves nothing to check further."""
-    fields = Fields(findings, node, "`git`", (*GIT, *_REMOTE))
-    remote = next((name for name in _REMOTE if fields.has(name)), None)
+    fields = Fields(findings, node, "`git`", GIT)
+    remote = next((name for name in REMOTE if fields.has(name)), None)
     source = None
     if fields.has("url"):
         from conveyor.config.decode_remote import decode_remote
@@ -30,7 +29,7 @@ def decode_git(findings: Findings, refusals: Refusals, node: Node) -> GitMapping
     elif remote:
         hint = "a local mapping takes the files of the commit that is built: remove it"
         findings.add(fields.key(remote), f"`{remote}` in `git` is for remote mappings, and there is no `url`", hint)
-    if not fields.has("to"):
+    if fields.lacks("to"):
         findings.add(fields.key("to"), "`to` is required in `git`", "write the absolute path inside the image")
     add = absolute_path(fields, "add", "/")
     to = image_path(fields, "to")

@@ -15,7 +15,7 @@ from conveyor.config.models import USER_STAGES, Base, Image, MountPoint, Shell, 
 from conveyor.config.overlap import exclude_overlaps
 from conveyor.config.references import reference_mistake
 from conveyor.config.scope import Scope
-from conveyor.config.tables.image import IMAGE, IMAGE_ONLY, SHELL
+from conveyor.config.tables.image import IMAGE_ONLY, IMAGE_OR_ARTIFACT, SHELL
 
 if TYPE_CHECKING:
     from conveyor.config.secret import Secret
@@ -30,9 +30,8 @@ def decode_images(scope: Scope, document: NamedDocument) -> tuple[Image, ...]:
     findings = scope.findings
     kind = document.kind
     is_artifact = kind == "artifact"
-    known = (*IMAGE, "artifact")
     title = "an artifact" if is_artifact else "an image"
-    fields = Fields(findings, document.node, title, known, _UNSUPPORTED)
+    fields = Fields(findings, document.node, title, IMAGE_OR_ARTIFACT, _UNSUPPORTED)
     if fields.has("image") and fields.has("artifact"):
         findings.add(fields.key("artifact"), "a document is an image or an artifact, not both", "remove one of the names")
     if is_artifact:
@@ -106,14 +105,10 @@ def read_platforms(fields: Fields) -> tuple[str, ...]:
     return tuple(dict.fromkeys(node.text for node in nodes))
 
 
-def one_platform(fields: Fields) -> str:
-    """The first platform of `platform`; "" where none is given."""
-    return next(iter(read_platforms(fields)), "")
-
-
 def _base(scope: Scope, fields: Fields, own_names: list[str]) -> Base:
     findings = scope.findings
-    given = fields.exactly_one(("from", "fromImage", "fromArtifact"), "an image")
+    hint = "write `from: alpine:3.20`, or the name of an image of the file"
+    given = fields.exactly_one(("from", "fromImage", "fromArtifact"), "an image", hint)
     value = fields.value(given) if given else None
     if given is None or value is None or value.kind != "scalar":
         if given is not None:
@@ -157,7 +152,7 @@ _CACHE_VERSIONS = {stage: f"{stage}CacheVersion" for stage in USER_STAGES}
 
 
 def _shell(fields: Fields) -> Shell:
-    node = fields.map_node("shell")
+    node = fields.map_node("shell", "name the stage, `install:`, and put the commands below it")
     if node is None:
         return Shell()
     shell = Fields(fields.findings, node, "`shell`", SHELL)

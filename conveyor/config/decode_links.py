@@ -13,6 +13,7 @@ from conveyor.config.references import reference_mistake
 from conveyor.config.scope import Scope
 from conveyor.config.tables.image import DEPENDENCY, IMPORT, INJECTION, MOUNT
 
+_MOUNT_HINT = "a path of the machine is given by `fromPath`"
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 When = Literal["before", "after"]
@@ -23,13 +24,13 @@ def decode_import(scope: Scope, node: Node) -> Import | None:
     """One import; None where a mistake leaves nothing to check further."""
     fields = Fields(scope.findings, node, "`import`", IMPORT)
     external = _external_image(scope, fields)
-    image = external or _source_image(scope, fields, ("image", "from", "artifact"), "an import")
+    image = external or source_image(scope, fields, ("image", "from", "artifact"), "an import")
     position = _position(fields, "an import")
     from_stage = cast("UserStageName | None", fields.choice("stage", USER_STAGES))
     if external and fields.has("stage"):
         hint = "remove it: the stages of an image from outside are not known"
         scope.findings.add(fields.key("stage"), "`stage` in `import` needs an image of the project", hint)
-    if not fields.has("add"):
+    if fields.lacks("add"):
         scope.findings.add(
             fields.key("add"), "`add` is required in `import`", "write the absolute path inside the source image"
         )
@@ -49,7 +50,7 @@ def decode_import(scope: Scope, node: Node) -> Import | None:
 def decode_dependency(scope: Scope, node: Node) -> Dependency | None:
     """One dependency; None where a mistake leaves nothing to check further."""
     fields = Fields(scope.findings, node, "`dependencies`", DEPENDENCY)
-    image = _source_image(scope, fields, ("image", "from"), "a dependency")
+    image = source_image(scope, fields, ("image", "from"), "a dependency")
     position = _position(fields, "a dependency")
     injections: list[Injection] = []
     targets: set[str] = set()
@@ -87,12 +88,12 @@ def decode_mount(scope: Scope, node: Node) -> MountPoint | None:
     findings = scope.findings
     fields = Fields(findings, node, "`mount`", MOUNT)
     origin = fields.exactly_one(("from", "fromPath"), "a mount")
-    if not fields.has("to"):
+    if fields.lacks("to"):
         findings.add(fields.key("to"), "`to` is required in `mount`", "write the absolute path inside the build container")
     to = image_path(fields, "to")
     if to == "/":
         findings.add(fields.key("to"), "`to: /` in `mount` would hide the whole image")
-    kind = cast("Literal['tmp_dir', 'build_dir'] | None", fields.choice("from", ("tmp_dir", "build_dir")))
+    kind = cast("Literal['tmp_dir', 'build_dir'] | None", fields.choice("from", ("tmp_dir", "build_dir"), _MOUNT_HINT))
     source = fields.text("fromPath")
     if fields.has("fromPath") and not source.strip():
         findings.add(fields.key("fromPath"), "`fromPath` in `mount` is empty")
@@ -108,7 +109,7 @@ def decode_mount(scope: Scope, node: Node) -> MountPoint | None:
     return None
 
 
-def _source_image(scope: Scope, fields: Fields, names: tuple[str, ...], title: str) -> str:
+def source_image(scope: Scope, fields: Fields, names: tuple[str, ...], title: str) -> str:
     """The image that something is taken from; "" where it is not said."""
     given = fields.exactly_one(names, title)
     value = fields.value(given) if given else None
@@ -137,7 +138,7 @@ def _position(fields: Fields, title: str) -> tuple[When, Neighbour] | None:
     """Where something stands among the stages."""
     for name in ("before", "after"):
         fields.choice(name, ("install", "setup"))
-    given = fields.exactly_one(("before", "after"), title)
+    given = fields.exactly_one(("before", "after"), title, "write `before: setup` or `after: install`, say")
     if given is None or fields.text(given) not in ("install", "setup"):
         return None
     return cast("When", given), cast("Neighbour", fields.text(given))

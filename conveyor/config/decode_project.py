@@ -12,6 +12,7 @@ from conveyor.config.findings import Findings
 from conveyor.config.models import GitWorktree
 from conveyor.config.nodes import Node
 from conveyor.config.scalars import integer
+from conveyor.config.tables.image import IMAGE_OR_ARTIFACT
 from conveyor.config.tables.project import (
     BUILD,
     CLEANUP,
@@ -43,19 +44,21 @@ class Settings:
     git_worktree: GitWorktree
     image_spec: ImageSpec | None = None  # for all final images
     platforms: tuple[str, ...] = ()
+    staged: bool = False
 
 
 def decode_project(findings: Findings, document: Node) -> Settings:
     """Of the document with `configVersion`."""
-    fields = Fields(findings, document, "the project document", PROJECT, ("includes",))
+    fields = Fields(findings, document, "the project document", PROJECT, ("includes",), elsewhere=_of_an_image)
     _check_version(fields)
     cache_version = ""
     platforms: tuple[str, ...] = ()
     image_spec = None
+    staged = False
     if node := fields.map_node("build"):
         build = Fields(findings, node, "`build`", BUILD)
         cache_version, platforms = build.text("cacheVersion"), read_platforms(build)
-        build.flag("staged")
+        staged = build.flag("staged")
         if spec := build.map_node("imageSpec"):
             from conveyor.config.decode_image_spec import decode_project_spec
 
@@ -65,7 +68,12 @@ def decode_project(findings: Findings, document: Node) -> Settings:
     if node := fields.map_node("deploy"):
         _check_deploy(findings, node)
     platform = platforms[0] if platforms else ""
-    return Settings(_name(fields), cache_version, platform, _git_worktree(fields), image_spec, platforms)
+    worktree = _git_worktree(fields)
+    return Settings(_name(fields), cache_version, platform, worktree, image_spec, platforms, staged)
+
+
+def _of_an_image(name: str) -> str:
+    return "images stand in documents of their own, below a line `---`" if name in IMAGE_OR_ARTIFACT else ""
 
 
 def _check_version(fields: Fields) -> None:

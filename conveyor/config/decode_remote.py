@@ -6,6 +6,7 @@ import re
 from typing import Literal
 
 from conveyor.config.fields import Fields
+from conveyor.config.tables.image import BASIC_AUTH, PASSWORD
 from conveyor.gitrepo.addresses import Address, hide_secrets, parse_address
 from conveyor.gitrepo.remote_source import Login, RemoteSource
 
@@ -58,7 +59,7 @@ def _login(fields: Fields, address: Address | None) -> Login | None:
     node = fields.map_node("basicAuth")
     if node is None:
         return None
-    auth = Fields(fields.findings, node, "`basicAuth`", ("username", "password"))
+    auth = Fields(fields.findings, node, "`basicAuth`", BASIC_AUTH)
     if address is not None and not address.is_http:
         hint = "the key of an SSH address is in the agent" if not address.is_local else "nobody asks for it"
         fields.findings.add(fields.key("basicAuth"), "`basicAuth` is for https and http addresses", hint)
@@ -71,7 +72,7 @@ def _login(fields: Fields, address: Address | None) -> Login | None:
         if not auth.has("password"):
             auth.findings.add(node, "`basicAuth` needs `password`", "write `password: {env: NAME}`")
         return None
-    return _password(Fields(fields.findings, password, "`password`", _PASSWORDS), username)
+    return _password(Fields(fields.findings, password, "`password`", PASSWORD), username)
 
 
 def _password(fields: Fields, username: str) -> Login | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from conveyor.config.findings import Findings
 from conveyor.config.nodes import Node
 from conveyor.config.scalars import boolean, integer, scalar_type
+from conveyor.config.suggestions import hint_of
+from conveyor.config.tables.field import Table
 
 
 class Fields:
@@ -15,7 +17,7 @@ class Fields:
     `title` names the map in messages. Scalars keep their source text in text fields; null leaves a field at its default.
     """
 
-    __slots__ = ("_entries", "findings", "node")
+    __slots__ = ("_entries", "_meant", "findings", "node")
 
     def __init__(
         self,
@@ -25,13 +27,16 @@ class Fields:
         known: Collection[str],
         unsupported: Sequence[str] = (),
         forbidden: str = "",
+        elsewhere: Callable[[str], str] = lambda name: "",
     ) -> None:
         """Of a map; `known` is a table of `conveyor.config.tables`.
 
-        `unsupported` fields are known and get an error of their own, as do all others with `forbidden`.
+        `unsupported` fields are known and get an error of their own, as do all others with `forbidden`. `elsewhere` gives a
+        hint for a name that belongs to another map, or "".
         """
         self.findings = findings
         self.node = node
+        self._meant: set[str] = set()
         self._entries = merged_entries(findings, node)
         for name, (key, value) in self._entries.items():
             if name in known:
@@ -44,9 +49,24 @@ class Fields:
                 else:
                     findings.add(key, f"`{name}` in {title} is not supported yet", "remove it")
             else:
-                fields = ", ".join(known)
-                hint = findings.suggest(name, [*known, *unsupported], f"fields of {title}: {fields}")
+                hint = self._hint(name, known, unsupported, elsewhere) or f"fields of {title}: {', '.join(known)}"
                 findings.add(key, f"unknown fields: `{name}` in {title}", hint)
+
+    def _hint(self, name: str, known: Collection[str], unsupported: Sequence[str], elsewhere: Callable[[str], str]) -> str:
+        if odd := next((one for one in name if one != " " and (one.isspace() or not one.isprintable())), ""):
+            return f"the name holds U+{ord(odd):04X}, which only looks like a space: indent and separate with spaces"
+        # A name in other capitals, or in the plural, is more likely misspelt than misplaced.
+        if not any(name.lower().rstrip("s") == one.lower().rstrip("s") for one in known):
+            inside = _maps_with(name, known) if isinstance(known, Mapping) else ""
+            if hint := inside or elsewhere(name):
+                return hint
+        guess = self.findings.guess(name, [*known, *unsupported])
+        self._meant.add(guess)
+        return hint_of(guess)
+
+    def lacks(self, name: str) -> bool:
+        """Whether a required field is missing: one that is misspelt is a mistake already."""
+        return not self.has(name) and name not in self._meant
 
     def key(self, name: str) -> Node:
         """Where a field is named; the map itself where it is not."""
@@ -124,11 +144,11 @@ class Fields:
         """A text or a list of texts."""
         return tuple([node.text for node in self.text_nodes(name)])
 
-    def map_node(self, name: str) -> Node | None:
+    def map_node(self, name: str, hint: str = "") -> Node | None:
         """A map; None where it is absent, null or something else (which is noted)."""
         value = self.value(name)
         if value is not None and value.kind != "map":
-            self.findings.add(value, f"`{name}` must be a map, not {describe(value)}")
+            self.findings.add(value, f"`{name}` must be a map, not {describe(value)}", hint)
             return None
         return value
 
@@ -138,7 +158,7 @@ class Fields:
         if value is None:
             return
         if value.kind != "list":
-            hint = "put `- ` before its first field" if value.kind == "map" else ""
+            hint = "put `- ` before its first field" if value.kind == "map" else "each item begins with `- `, below the name"
             self.findings.add(value, f"`{name}` must be a list of maps, not {describe(value)}", hint)
             return
         for item in value.items:
@@ -160,18 +180,18 @@ class Fields:
                 found[key] = "" if value.is_null else value.text
         return found
 
-    def choice(self, name: str, choices: Sequence[str]) -> str | None:
+    def choice(self, name: str, choices: Sequence[str], otherwise: str = "") -> str | None:
         """One of the texts in `choices`; None where it is absent or something else (which is noted)."""
         value = self.value(name)
         text = self.text(name)
         if value is None or value.kind != "scalar" or text in choices:
             return text or None
         listed = ", ".join(f"`{choice}`" for choice in choices)
-        hint = self.findings.suggest(text, choices)
+        hint = self.findings.suggest(text, choices, otherwise)
         self.findings.add(value, f"`{name}` must be one of {listed}, not `{text}`", hint)
         return None
 
-    def exactly_one(self, names: Sequence[str], title: str) -> str | None:
+    def exactly_one(self, names: Sequence[str], title: str, hint: str = "") -> str | None:
         """The one field of `names` that is given; none or several are noted, the result is None then."""
         given = [name for name in names if self.has(name)]
         if len(given) == 1:
@@ -181,9 +201,19 @@ class Fields:
             at = max((self.key(name) for name in given), key=lambda node: node.offset)
             both = " and ".join(f"`{name}`" for name in given)
             self.findings.add(at, f"{title} takes exactly one of {listed}, not {both}", "remove the others")
-        else:
-            self.findings.add(self.node, f"{title} needs one of {listed}")
+        elif self._meant.isdisjoint(names):
+            self.findings.add(self.node, f"{title} needs one of {listed}", hint)
         return None
+
+
+def _maps_with(name: str, table: Table) -> str:
+    """A hint where a field of maps inside of this one has the name; "" where none has."""
+    places = [
+        f"in an item of `{inner}`" if field.takes == "list of maps" else f"below `{inner}`"
+        for inner, field in table.items()
+        if name in field.table
+    ]
+    return f"`{name}` stands {' or '.join(places)}" if places else ""
 
 
 _QUOTE_HINT = "a text that holds `: ` or ends with `:` needs quotes, else YAML reads it as a map"

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from conveyor.config.nodes import Node
 from conveyor.config.source import Source
-from conveyor.config.suggestions import did_you_mean
+from conveyor.config.suggestions import closest, hint_of
 from conveyor.errors import ConfigError, Place, Problem, printable
 
 _MOST_SUGGESTIONS = 50  # each one compares with every candidate
@@ -40,12 +40,14 @@ class Findings:
         """The place of what is missing altogether."""
         return Place(self._source.file)
 
-    def suggest(self, word: str, candidates: Iterable[str], otherwise: str = "") -> str:
-        """A did-you-mean hint, or `otherwise`. Bounded: a file of nothing but mistakes costs little."""
+    def guess(self, word: str, candidates: Iterable[str]) -> str:
+        """The closest candidate, or "". Bounded: a file of nothing but mistakes costs little."""
         self._suggestions += 1
-        if self._suggestions > _MOST_SUGGESTIONS:
-            return otherwise
-        return did_you_mean(word, candidates) or otherwise
+        return closest(word, candidates) if self._suggestions <= _MOST_SUGGESTIONS else ""
+
+    def suggest(self, word: str, candidates: Iterable[str], otherwise: str = "") -> str:
+        """A did-you-mean hint, or `otherwise`; bounded likewise."""
+        return hint_of(self.guess(word, candidates)) or otherwise
 
     def raise_any(self) -> None:
         """`ConfigError` with everything that was noted, in order of place."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from conveyor.errors import Place
 
 if TYPE_CHECKING:  # few projects have one, and making the classes takes its time
+    from conveyor.config.dockerfile_model import Dockerfile
     from conveyor.config.secret import Secret
     from conveyor.gitrepo.remote_source import RemoteSource
     from stapel.image_spec import ImageSpec
@@ -95,20 +96,24 @@ class Import:
 
 @dataclass(frozen=True, slots=True)
 class Injection:
-    """One value of a dependency put into the environment."""
+    """One value of a dependency put into the environment, or given to a Dockerfile as a build argument."""
 
     type: Literal["ImageName", "ImageTag", "ImageRepo", "ImageID", "ImageDigest"]
-    target_env: str
+    target_env: str = ""
+    target_build_arg: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Dependency:
-    """Names, ids and digests of another image of the project, injected before or after `install` or `setup`."""
+    """Names, ids and digests of another image of the project, injected before or after `install` or `setup`.
+
+    A Dockerfile takes them at its beginning: `when` and `stage` are None then.
+    """
 
     place: Place
     image: str
-    when: Literal["before", "after"]
-    stage: Literal["install", "setup"]
+    when: Literal["before", "after"] | None
+    stage: Literal["install", "setup"] | None
     imports: tuple[Injection, ...]
 
 
@@ -132,7 +137,7 @@ class Base:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """An image or artifact of the Stapel kind. `name` is "" for the nameless image."""
+    """An image or artifact: of the Stapel kind, or with `dockerfile`. `name` is "" for the nameless image."""
 
     place: Place
     name: str
@@ -154,6 +159,7 @@ class Image:
     platforms: tuple[str, ...] = ()  # (): those of the run
     platform: str = ""  # of these the one that is resolved now; as it is read, the first
     disable_git_after_patch: bool = False
+    dockerfile: Dockerfile | None = None  # its base, git, shell, imports and mounts say nothing then
 
     def needs(self) -> tuple[str, ...]:
         """Names of the images that this one takes from, each once, in order of base, imports, dependencies."""

@@ -183,7 +183,12 @@ def _short(tag: str) -> str:
 _HINTS = (
     ("violates indentation", "indent with spaces, never with tabs"),
     ("cannot start any token", "indent with spaces, not tabs; quote a text that starts with @, ` or %"),
-    ("mapping values are not allowed", "quote a text that holds `: `; check the indentation"),
+    ("mapping values are not allowed", "quote a text that holds `: `; check the indentation, and the space after each `:`"),
+    (
+        "while scanning an a",
+        "`&` and `*` begin anchors and aliases: quote a text that starts with them or with a bracket",
+    ),
+    ("unknown escape character", "in double quotes `\\` begins an escape: use single quotes, or write `\\\\`"),
     ("did not find expected key", "check the indentation and the quotes of this line and those above"),
     ("expected <block end>", "check the indentation and the quotes of this line and those above"),
     ("could not find expected ':'", "every key is followed by `:` and a space"),

@@ -16,7 +16,9 @@ def reference_mistake(reference: str) -> tuple[str, str]:
     if not reference:
         return "it is empty", ""
     if re.search(r"\s", reference):
-        return "it holds white space", ""
+        return "it holds white space", _white_space_hint(reference)
+    if re.search("[“”„‘’«»]", reference):
+        return "it holds typographic quotes", "write plain ones, or none"
     if "://" in reference:
         return "it is a URL", f"write `{reference.partition('://')[2]}`"
     name, at, digest = reference.partition("@")
@@ -50,3 +52,10 @@ def reference_mistake(reference: str) -> tuple[str, str]:
     if not slash and re.fullmatch("[0-9a-f]{64}", path):
         return "64 hexadecimal digits are the id of an image, not its name", ""
     return "", ""
+
+
+def _white_space_hint(reference: str) -> str:
+    """What a text became part of the reference by."""
+    if re.search(r"\s---(\s|$)", reference):
+        return "a line `---` begins at the left edge"
+    return "a comment begins with `#`" if re.search(r"\s(//|--|;)", reference) else ""

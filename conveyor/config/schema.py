@@ -44,6 +44,9 @@ def _map(table: Table) -> Schema:
     required = [name for name, field in table.items() if field.required]
     if required:
         schema["required"] = required
+    needs = {name: [field.needs] for name, field in table.items() if field.needs}
+    if needs:
+        schema["dependencies"] = needs
     groups = [rule for group, names in _groups(table).items() for rule in _group_rules(group, names)]
     if groups:
         schema["allOf"] = groups

@@ -24,5 +24,9 @@ def closest(word: str, candidates: Iterable[str]) -> str:
 
 def did_you_mean(word: str, candidates: Iterable[str]) -> str:
     """A hint with the closest candidate; "" where none is near."""
-    found = closest(word, candidates)
-    return f"did you mean `{found}`?" if found else ""
+    return hint_of(closest(word, candidates))
+
+
+def hint_of(guess: str) -> str:
+    """A guess as a hint; "" where there is none."""
+    return f"did you mean `{guess}`?" if guess else ""

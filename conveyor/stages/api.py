@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from conveyor.config.models import Image, Project, UserStageName
 from conveyor.gitrepo.api import Remotes, Repository
@@ -21,6 +21,9 @@ from conveyor.storage.facts import MappingFacts
 from conveyor.storage.selection import StoredStage
 from stapel.api import Engine, Held, Lay, Mount, Run
 from stapel.oci.api import ImageConfig
+
+if TYPE_CHECKING:
+    from stapel.dockerfile import DockerfileBuild
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,7 @@ class Taken:
     stored: StoredStage
     reference: str  # as `docker run` takes it
     hold: Callable[[], Held]  # the image, ready to be read; closed by who asks
+    config: Callable[[], ImageConfig]  # of the image, without having it here
 
 
 class Others(Protocol):
@@ -121,6 +125,7 @@ class Decision:
     configure: Callable[[ImageConfig], ImageConfig] = same_config
     check: Callable[[], None] = nothing_to_check  # after the build, before it is saved
     sources: tuple[StoredStage, ...] = ()  # of other images: what is taken from them
+    dockerfile: Callable[[Workshop], DockerfileBuild] | None = None  # in the place of steps: a whole image, built on nothing
 
 
 class StageKind(Protocol):

@@ -38,7 +38,7 @@ class Dependencies:
         imports, dependencies = self._imports(context.image), self._dependencies(context.image)
         digests = [None if item.external else import_digest(context, item, self.name) for item in imports]
         values = {
-            injection.target_env: _value(injection, context.others.take(Need(item.image)))
+            injection.target_env: injected_value(injection, context.others.take(Need(item.image)))
             for item in dependencies
             for injection in item.imports
         }
@@ -88,7 +88,8 @@ class Dependencies:
         return tuple(item for item in image.dependencies if (item.when, item.stage) == (self.when, self.stage))
 
 
-def _value(injection: Injection, taken: Taken) -> str:
+def injected_value(injection: Injection, taken: Taken) -> str:
+    """What a dependency injects of an image."""
     repository, _, tag = taken.reference.rpartition(":")
     description = taken.stored.description
     return {

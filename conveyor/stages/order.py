@@ -6,6 +6,7 @@ from conveyor.config.models import Image
 from conveyor.stages.api import StageKind
 from conveyor.stages.dependencies import Dependencies
 from conveyor.stages.docker_instructions import DockerInstructions
+from conveyor.stages.dockerfile import DockerfileStage
 from conveyor.stages.from_base import FromBase
 from conveyor.stages.git_files import GitArchive, GitCache, GitLatestPatch
 from conveyor.stages.user import UserStage
@@ -31,6 +32,8 @@ def conveyor_of(image: Image) -> tuple[StageKind, ...]:
     An artifact ends before the last patches: it is what its stages made of the commit they were made at. The instructions
     do not depend on the patches (they were dropped with them in the tool that we follow).
     """
+    if image.dockerfile is not None:
+        return (DockerfileStage(),)
     if image.artifact:
         return _COMMON
     patches = () if image.disable_git_after_patch else _AFTER_PATCH

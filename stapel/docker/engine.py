@@ -28,6 +28,7 @@ from stapel.oci.api import Descriptor, ImageConfig, ImageStore, ImageView
 if TYPE_CHECKING:
     from stapel.docker.builds import Builds
     from stapel.docker.pushing import Pushes
+    from stapel.dockerfile import DockerfileBuild
 
 _API = (1, 40)
 
@@ -143,6 +144,18 @@ class DockerEngine:
             self._await_engine(error, cancel)
             log("stderr", b"conveyor: the Docker Engine went away and is back; this stage is run again\n")
         return self._build(held, steps, log, cancel)
+
+    def build_dockerfile(self, build: DockerfileBuild, log: Log, cancel: Cancel) -> DockerHeld:
+        """See `Engine`. A base that the engine has is not asked for in a registry, as with `base`."""
+        from stapel.docker.dockerfile_builds import build_dockerfile
+
+        self._remove_leftovers()
+        cancel.check()
+        configs = {}
+        for reference, platform in build.bases:
+            configs[reference] = self.base(reference, platform or build.platform, log).config
+        build.check_bases(configs)
+        return build_dockerfile(self._clients, self._containers, build, log, cancel, self._docker_config)
 
     def _await_engine(self, gone: EngineGone, cancel: Cancel) -> None:
         cancel.check()

@@ -26,6 +26,7 @@ from stapel.sandbox.records import Layer, StoredImage
 from stapel.sandbox.store import Store
 
 if TYPE_CHECKING:
+    from stapel.dockerfile import DockerfileBuild
     from stapel.oci.registry import RegistryStore
     from stapel.sandbox.builds import Builds
     from stapel.sandbox.runners import RunnerName
@@ -165,6 +166,11 @@ class SandboxEngine:
         if len(runs) > 1:
             raise ValueError("a layer is made by one Run at most")
         return self._builds.build(held, lays, runs[0] if runs else None, log, cancel, key)
+
+    def build_dockerfile(self, build: DockerfileBuild, log: Log, cancel: Cancel) -> SandboxHeld:
+        """See `Engine`. It has no BuildKit."""
+        del build, log, cancel
+        raise StapelError("the sandbox builds no Dockerfiles", hint="build on a Docker Engine: --engine docker")
 
     def tree(self, image: Held) -> AbstractContextManager[Tree]:
         """See `Engine`."""

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from conveyor.config.giterminism.api import Directive, Refusals
-from conveyor.config.giterminism.disk import Disk
 from conveyor.config.giterminism.paths import (
     MAX_FILE_BYTES,
     MAX_LISTED,
@@ -22,9 +23,11 @@ from conveyor.config.giterminism.paths import (
     split_glob,
     too_large,
 )
-from conveyor.config.giterminism.wording import show_text
 from conveyor.errors import GiterminismError
 from conveyor.gitrepo.api import Blob, ChangeKind, Repository, Selector
+
+if TYPE_CHECKING:
+    from conveyor.config.giterminism.disk import Disk
 
 _LINKS_FOLLOWED = 40
 _MOST_DIRECTORIES = 256  # of which it is found out whether they are as they were
@@ -44,7 +47,7 @@ class ConfigFiles:
         self._repo = repo
         self._checks_work_tree = checks_work_tree and not refusals.permissions.is_loose
         self._prefix = prefix
-        self._disk = Disk(Path(os.fsdecode(repo.root)), directory)
+        self._directory = directory
         self._refusals = refusals
         self._is_loose = refusals.permissions.is_loose
         self._changes: dict[bytes, ChangeKind] | None = None
@@ -53,7 +56,15 @@ class ConfigFiles:
         self.read_from_disk: set[Path] = set()
         self.is_repeatable = True
 
-    def read(self, path: str, directive: Directive | None, subject: str = "", used_by: str = "") -> bytes | None:
+    @cached_property
+    def _disk(self) -> Disk:
+        from conveyor.config.giterminism.disk import Disk  # most builds read nothing there
+
+        return Disk(Path(os.fsdecode(self._repo.root)), self._directory)
+
+    def read(
+        self, path: str, directive: Directive | None, subject: str = "", used_by: Callable[[], str] = str
+    ) -> bytes | None:
         """The content of a file; None where there is none. What is refused is noted.
 
         `directive` would accept it as it is on the disk (None: none can); `subject` is what it is read as, `used_by` who
@@ -70,7 +81,7 @@ class ConfigFiles:
         for step in steps:
             change = self._change(step)
             if change is not None:
-                self._refusals.refuse_file(self._relative(step), change, subject, directive, used_by)
+                self._refusals.refuse_file(self._relative(step), change, subject, directive, used_by())
         size = self._repo.sizes((blob,))[0]
         if size > MAX_FILE_BYTES:
             raise too_large(path, size)
@@ -99,7 +110,9 @@ class ConfigFiles:
         below = steps[-1] + b"/" if steps[-1] else b""
         return not any(change.startswith(below) for change in self._all_changes()) and not self._change(steps[-1])
 
-    def matching(self, pattern: str, directive: Directive | None, subject: str = "", used_by: str = "") -> dict[str, bytes]:
+    def matching(
+        self, pattern: str, directive: Directive | None, subject: str = "", used_by: Callable[[], str] = str
+    ) -> dict[str, bytes]:
         """The files that a glob means, in werf's three forms, by path in its order. What is refused is noted.
 
         `GiterminismError` where they are too many or too large.
@@ -127,6 +140,8 @@ class ConfigFiles:
             self.read_from_disk.update(visited)
             self.is_repeatable &= len(visited) <= _MOST_DIRECTORIES
         if len(names) > MAX_LISTED:
+            from conveyor.config.giterminism.wording import show_text
+
             raise GiterminismError(
                 f"the glob {show_text(pattern)} matches {len(names)} files, and at most {MAX_LISTED} are read",
                 hint="write a narrower one",
@@ -135,6 +150,8 @@ class ConfigFiles:
 
     def explain_missing(self, path: str) -> str:
         """Why a file that was asked for is not there, in the words that people search for."""
+        from conveyor.config.giterminism.wording import show_text
+
         path = clean_path(path)
         shown = show_text(path)
         if self._is_loose:
@@ -216,14 +233,16 @@ class ConfigFiles:
             if not name.startswith("../") and matcher.matches(os.fsencode(name)):
                 yield name
 
-    def _read_uncommitted(self, path: str, directive: Directive | None, subject: str, used_by: str) -> bytes | None:
+    def _read_uncommitted(
+        self, path: str, directive: Directive | None, subject: str, used_by: Callable[[], str]
+    ) -> bytes | None:
         target = self._disk.find(path)
         change = self._change(self._place(path)) or (
             self._change(self._disk.relative(target)) if target is not None else None
         )
         if change is None:
             return None
-        self._refusals.refuse_file(path, change, subject, directive, used_by)
+        self._refusals.refuse_file(path, change, subject, directive, used_by())
         return self._disk.read(path)
 
     # -- the disk
@@ -239,7 +258,7 @@ class ConfigFiles:
                 self._refusals.refuse(
                     f'{prefix}accepted file "{path}" check failed: '
                     f'the link target "{target}" should be also accepted by giterminism config',
-                    f"add {show_text(target)} to `{directive}`",
+                    f"add it to `{directive}`",
                 )
         return self._disk.read(path)
 

@@ -8,12 +8,17 @@ from collections.abc import Sequence
 from typing import Literal
 
 from conveyor.config.lint.notes import Note
+from conveyor.config.naming import RENDERED
+from conveyor.errors import Place
 
 LintFormat = Literal["text", "json", "github", "gitlab"]
 
 
 def format_notes(notes: Sequence[Note], output: LintFormat) -> str:
-    """The whole output, "" for no notes where the format has nothing to say of that."""
+    """The whole output, "" for no notes where the format has nothing to say of that.
+
+    Annotations are about files of the repository: of a text that templates made the file alone is named.
+    """
     match output:
         case "text":
             return "".join(map(_as_text, notes))
@@ -42,11 +47,16 @@ def _as_object(note: Note) -> dict[str, object]:
     }
 
 
+def _in_file(place: Place) -> Place:
+    return Place(place.file.removesuffix(RENDERED)) if place.file.endswith(RENDERED) else place
+
+
 def _as_annotation(note: Note) -> str:
     """A workflow command: `%`, line ends, and in properties `:` and `,`, are written as escapes."""
-    properties = {"file": note.place.file, "title": f"conveyor: {note.rule}"}
-    if note.place.line:
-        properties |= {"line": str(note.place.line), "col": str(note.place.column)}
+    place = _in_file(note.place)
+    properties = {"file": place.file, "title": f"conveyor: {note.rule}"}
+    if place.line:
+        properties |= {"line": str(place.line), "col": str(place.column)}
     listed = ",".join(f"{name}={_property(value)}" for name, value in properties.items())
     return f"::{note.severity} {listed}::{_data('. '.join(filter(None, (note.message, note.hint))))}\n"
 
@@ -64,7 +74,8 @@ def _as_report(notes: Sequence[Note]) -> list[dict[str, object]]:
     seen: dict[tuple[str, str, str], int] = {}
     report: list[dict[str, object]] = []
     for note in notes:
-        same = (note.place.file, note.rule, note.message)
+        place = _in_file(note.place)
+        same = (place.file, note.rule, note.message)
         seen[same] = seen.get(same, 0) + 1
         named = json.dumps([*same, seen[same]]).encode()
         report.append(
@@ -73,7 +84,7 @@ def _as_report(notes: Sequence[Note]) -> list[dict[str, object]]:
                 "check_name": f"conveyor/{note.rule}",
                 "fingerprint": hashlib.sha256(named).hexdigest()[:32],
                 "severity": "major" if note.severity == "error" else "minor",
-                "location": {"path": note.place.file, "lines": {"begin": max(note.place.line, 1)}},
+                "location": {"path": place.file, "lines": {"begin": max(place.line, 1)}},
             }
         )
     return report

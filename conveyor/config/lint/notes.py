@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from conveyor.errors import Place, Problem, printable
+
+if TYPE_CHECKING:
+    from conveyor.config.rendering import Surroundings
 
 Rule = Literal["deprecated", "no-effect", "matches-nothing", "volatile", "unset-variable", "secret", "mistake"]
 
@@ -35,6 +38,15 @@ class Files:
     """
 
     match: Callable[[str, tuple[str, ...], tuple[str, ...], tuple[str, ...]], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """A template as other surroundings would have it. `variables`: those that it read of the environment."""
+
+    render: Callable[[Surroundings], bytes]
+    here: Surroundings
+    variables: Collection[str]
 
 
 class Notes:

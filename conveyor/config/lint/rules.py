@@ -5,11 +5,13 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 
-from conveyor.config.lint.notes import Files, Note, Notes
+from conveyor.config.lint.notes import Elsewhere, Files, Note, Notes
 from conveyor.config.lint.secrets import secret_name, secret_shape
 from conveyor.config.lint.walk import Entries, Section, Text, Visit
 from conveyor.config.nodes import Node
+from conveyor.errors import printable
 
 _CI_VARIABLE = re.compile(r"\$\{?((?:CI|GITHUB)_[A-Z0-9_]+)")
 _OF_VARIABLES = ("docker.ENV", "docker.LABEL", "args", "imageSpec.config.env", "imageSpec.config.labels")
@@ -17,8 +19,8 @@ _SECRET_HINT = "give it by `secrets`: a value of {} is in the image for everybod
 _STAGES = ("beforeInstall", "install", "beforeSetup", "setup")
 
 
-def lint(content: bytes, file: str, files: Files) -> tuple[Note, ...]:
-    """Everything that the rules see in a configuration that can be built."""
+def lint(content: bytes, file: str, files: Files, elsewhere: Elsewhere | None = None) -> tuple[Note, ...]:
+    """Everything that the rules see in a configuration that can be built. `elsewhere`: None where it is no template."""
     text = Text(content, file)
     notes = Notes()
     for section in text.sections():
@@ -29,7 +31,20 @@ def lint(content: bytes, file: str, files: Files) -> tuple[Note, ...]:
             _ineffective_dependencies(text, notes, section)
             _matches_nothing(text, notes, section, files)
             _unset_variables(text, notes, section)
+    if elsewhere is not None:
+        from conveyor.config.lint.volatile import note_volatile
+
+        note_volatile(text, notes, elsewhere, file)
+        return tuple(_with_line(note, content) for note in notes.sorted())
     return notes.sorted()
+
+
+def _with_line(note: Note, content: bytes) -> Note:
+    """A note with the line that it is about: nobody has a rendered text before them. Secrets are not shown."""
+    lines = content.decode("utf-8", "replace").split("\n")
+    line = lines[note.place.line - 1].strip() if note.rule != "secret" and note.place.line else ""
+    shown = f"the line is `{printable(line[:200])}`" if line else ""
+    return replace(note, hint="; ".join(filter(None, (shown, note.hint))))
 
 
 def _deprecated(text: Text, notes: Notes, section: Section, visits: Iterable[Visit]) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from conveyor.config.tables.dockerfile import DOCKERFILE
 from conveyor.config.tables.field import Table
+from conveyor.config.tables.giterminism import GITERMINISM
 from conveyor.config.tables.image import ARTIFACT, IMAGE
 from conveyor.config.tables.project import PROJECT
 
@@ -22,8 +24,12 @@ class Document(NamedTuple):
 FILES: Mapping[str, Mapping[str, Document]] = {
     "werf.yaml": {
         "project": Document("the document of the project", PROJECT, "configVersion"),
+        "dockerfile": Document("an image that is built from a Dockerfile", DOCKERFILE, "dockerfile"),
         "image": Document("an image", IMAGE, "image"),
         "artifact": Document("an artifact: an image that only gives files to others", ARTIFACT, "artifact"),
+    },
+    "werf-giterminism.yaml": {
+        "giterminism": Document("what may come from outside of the commit", GITERMINISM),
     },
 }
 

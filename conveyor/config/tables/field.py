@@ -27,6 +27,7 @@ class Field(NamedTuple):
     """A field of a map. `default` is in words for people, "" where there is nothing to say.
 
     `group`: of the fields of a map that have one group, exactly one is given; with `?` in front at most one.
+    `needs`: a field of the same map without which it means nothing.
     `instead`: what to write in place of a deprecated field. `least`: of a number.
     """
 
@@ -39,6 +40,7 @@ class Field(NamedTuple):
     group: str = ""
     instead: str = ""
     least: int | None = None
+    needs: str = ""
 
 
 Table = Mapping[str, Field]

@@ -24,6 +24,25 @@ STAGE_DEPENDENCIES: Table = {
     for stage in STAGES[1:]
 }
 
+PASSWORD: Table = {
+    "env": Field("text", "the variable that holds it", group="source"),
+    "src": Field("text", "the file that holds it", group="source"),
+    "value": Field("text", "the password itself, for everybody to read", group="source"),
+}
+
+BASIC_AUTH: Table = {
+    "username": Field("text", "name of the user"),
+    "password": Field("map", "where the password is", required=True, table=PASSWORD),
+}
+
+REMOTE: Table = {
+    "url": Field("text", "another repository, as `git clone` takes it: the files are those of this one"),
+    "tag": Field("text", "a tag of it", group="?ref", needs="url"),
+    "commit": Field("text", "a commit of it: the full id", group="?ref", needs="url"),
+    "branch": Field("text", "a branch of it; needs a permission of giterminism", "master", group="?ref", needs="url"),
+    "basicAuth": Field("map", "how to log in to an https address", table=BASIC_AUTH, needs="url"),
+}
+
 GIT: Table = {
     "add": Field("text", "absolute path below the project directory: a directory or a file", "/"),
     "to": Field("text", "absolute path inside the image", required=True),
@@ -38,6 +57,7 @@ GIT: Table = {
         "fail",
         choices=("fail", "overwrite"),
     ),
+    **REMOTE,
 }
 
 SHELL: Table = {
@@ -47,7 +67,7 @@ SHELL: Table = {
 }
 
 IMPORT: Table = {
-    "image": Field("text", "an image or artifact of the file, or one from outside (with a tag or digest)", group="source"),
+    "image": Field("text", "an image or artifact of the file", group="source"),
     "from": Field("text", "the same as `image`", group="source"),
     "artifact": Field("text", "an image or artifact of the file", group="source", instead="`image`"),
     "stage": Field("text", "take the files after this stage of the source", "the last one", choices=STAGES),
@@ -88,10 +108,10 @@ MOUNT: Table = {
 }
 
 SECRET: Table = {
-    "id": Field("text", "name of the file; each once, without `/`; required with `value`", "the variable, the file's name"),
-    "env": Field("text", "the value of this variable", group="origin"),
-    "src": Field("text", "the content of this file of the machine", group="origin"),
-    "value": Field("text", "the value itself", group="origin"),
+    "id": Field("text", "name of the file in /run/secrets", "the variable, or the name of the file"),
+    "env": Field("text", "the secret is the value of this variable", group="secret"),
+    "src": Field("text", "the secret is the content of this file of the machine", group="secret"),
+    "value": Field("text", "the secret itself", group="secret"),
 }
 
 DOCKER: Table = {
@@ -128,9 +148,9 @@ IMAGE: Table = {
     "import": Field("list of maps", "files of other images", table=IMPORT),
     "dependencies": Field("list of maps", "names and digests of other images", table=DEPENDENCY),
     "mount": Field("list of maps", "directories of the machine in the build containers", table=MOUNT),
-    "secrets": Field("list of maps", "files in /run/secrets for the commands, left nowhere", table=SECRET),
-    "docker": Field("map", "configuration of the image", table=DOCKER, group="?configuration"),
-    "imageSpec": Field("map", "the last word on the configuration of the image", table=IMAGE_SPEC, group="?configuration"),
+    "secrets": Field("list of maps", "files in /run/secrets of build containers, kept nowhere", table=SECRET),
+    "docker": Field("map", "configuration of the image", table=DOCKER, instead="`imageSpec`"),
+    "imageSpec": Field("map", "configuration of the image, as it is published", table=IMAGE_SPEC),
 }
 
 IMAGE_ONLY = ("final", "docker", "imageSpec", "dependencies", "disableGitAfterPatch")
@@ -141,3 +161,5 @@ ARTIFACT: Table = {
     ),
     **copy_without(IMAGE, ("image", *IMAGE_ONLY)),
 }
+
+IMAGE_OR_ARTIFACT: Table = {**IMAGE, "artifact": ARTIFACT["artifact"]}

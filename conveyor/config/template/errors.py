@@ -7,6 +7,7 @@ from typing import Final
 
 _MOST_SPOTS: Final = 16  # a recursion names its first and last places
 _LONGEST_QUOTE: Final = 500
+_LONGEST_CAUSE: Final = 4000
 
 
 class Spot:
@@ -41,6 +42,8 @@ class TemplateError(Exception):
     """
 
     def __init__(self, cause: str, *, spots: Sequence[Spot], hint: str = "") -> None:
+        if len(cause) > _LONGEST_CAUSE:
+            cause = cause[:_LONGEST_CAUSE] + "..."
         super().__init__(cause)
         self.cause = cause
         self.spots = tuple(spots)

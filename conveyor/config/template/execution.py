@@ -9,9 +9,9 @@ all. The value of a whole pipeline is never None: it becomes MISSING, as Go unpa
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from .errors import Spot, TemplateError, spot_of_node
+from .errors import Spot, TemplateError, spot_of_line, spot_of_node
 from .functions import GO_TYPES, Function, FunctionError, Library
 from .nodes import (
     Action,
@@ -38,6 +38,7 @@ from .nodes import (
 )
 from .parser import parse
 from .printing import print_value
+from .quoting import quoted
 from .values import (
     MISSING,
     AnyMap,
@@ -55,11 +56,20 @@ from .values import (
     sorted_items,
 )
 
-MAX_STEPS: Final = 500_000
-MAX_WRITTEN: Final = 64 << 20
-MAX_DEPTH: Final = 100
-_ELEMENTS_OF_A_STEP: Final = 8
+if TYPE_CHECKING:
+    from .tracing import Trace
 
+MAX_STEPS: Final = 500_000
+MAX_WRITTEN: Final = 32 << 20
+MAX_DEPTH: Final = 100
+# What costs as much time as a step: so that no function makes a bounded number of steps long.
+_ELEMENTS_OF_A_STEP: Final = 8
+_CHARACTERS_READ_IN_A_STEP: Final = 2048
+_CHARACTERS_MADE_IN_A_STEP: Final = 64
+_CHARACTERS_PRINTED_IN_A_STEP: Final = 4  # of the elements of a list or map
+_STEPS_TO_PARSE_AN_ACTION: Final = 8
+
+_TOO_MANY_STEPS: Final = f"the templates took more than {MAX_STEPS} steps"
 _GOES_ON, _BREAKS, _CONTINUES = range(3)
 _NO_FINAL: Final = object()  # a command that stands first in its pipeline
 _EXACT: Final[dict[str, type]] = {
@@ -101,12 +111,19 @@ class Run:
         self.templates: dict[str, Template] = {}
         self.steps = 0
         self.written = 0
+        self.trace: Trace | None = None
         self._depth = 0
         self._expanded: dict[str, tuple[str, dict[str, Template]]] = {}
 
     def parse(self, source: str, file: str) -> None:
         """Add the templates of a text. One that is blank never replaces another of its name. Raises TemplateError."""
-        self._add(parse(source, file, self.library, self._nearest_function))
+        self._add(self._parsed(source, file))
+
+    def _parsed(self, source: str, file: str) -> dict[str, Template]:
+        self.steps += source.count("{{") * _STEPS_TO_PARSE_AN_ACTION + len(source) // _CHARACTERS_READ_IN_A_STEP
+        if self.steps > MAX_STEPS:
+            raise TemplateError(_TOO_MANY_STEPS, spots=(spot_of_line(file, source, 1),))
+        return parse(source, file, self.library, self._nearest_function)
 
     def _add(self, templates: dict[str, Template]) -> None:
         for name, template in templates.items():
@@ -118,7 +135,8 @@ class Run:
         template = self.templates.get(name)
         if template is None:
             raise FunctionError(
-                f'template: no template "{name}" associated with template "{self.main}"', hint=self.nearest_template(name)
+                f"template: no template {quoted(name)} associated with template {quoted(self.main)}",
+                hint=self.nearest_template(name),
             )
         return self.execute(template, data)
 
@@ -129,8 +147,7 @@ class Run:
             from zlib import adler32
 
             name = f"tpl-{adler32(source.encode('utf-8', 'surrogateescape'))}"
-            self.steps += len(source) // 64
-            found = name, parse(source, name, self.library, self._nearest_function)
+            found = name, self._parsed(source, name)
             self._expanded[source] = found
         self._add(found[1])
         return self.execute(found[1][found[0]], data)
@@ -139,7 +156,10 @@ class Run:
         """Render a template. Raises TemplateError."""
         out: list[str] = []
         self.enter(template, data, out)
-        return "".join(out)
+        text = "".join(out)
+        if self.trace is not None:
+            self.trace.close(out, text)
+        return text
 
     def enter(self, template: Template, data: Value, out: list[str]) -> None:
         """Run a template, its text added to `out`. Raises TemplateError; FunctionError where it is nested too deep."""
@@ -166,21 +186,22 @@ class Run:
 class _Walk:
     """One execution of one template: its variables, the part that was looked at last."""
 
-    __slots__ = ("_elements", "_node", "_out", "_run", "_template", "_trail", "_variables")
+    __slots__ = ("_dot_type", "_node", "_out", "_run", "_template", "_trail", "_variables")
 
     def __init__(self, run: Run, template: Template, data: Value, out: list[str]) -> None:
         self._run = run
         self._template = template
         self._out = out
         self._node: Node | None = None
-        self._variables: dict[str, list[Value]] = {"$": [data]}
+        # Values by name, the innermost last; each with its static type ("" where that is the type it has).
+        self._variables: dict[str, list[tuple[Value, str]]] = {"$": [(data, "")]}
         self._trail: list[str] = []
-        self._elements: dict[str, str] = {}
+        self._dot_type = ""
 
     def start(self) -> None:
         """Walk the whole template."""
         try:
-            self._walk(self._variables["$"][0], self._template.body)
+            self._walk(self._variables["$"][0][0], self._template.body)
         except RecursionError:
             raise self._error("nested too deep") from None
 
@@ -200,7 +221,7 @@ class _Walk:
         run = self._run
         run.steps += steps
         if run.steps > MAX_STEPS:
-            raise self._error(f"the templates took more than {MAX_STEPS} steps")
+            raise self._error(_TOO_MANY_STEPS)
         if run.written > MAX_WRITTEN:
             raise self._error(f"the templates made more than {MAX_WRITTEN} bytes of text")
 
@@ -216,6 +237,8 @@ class _Walk:
             if kind is Text:
                 text = node.text  # type: ignore[attr-defined]
                 run.written += len(text)
+                if run.trace is not None:
+                    run.trace.note(out, self._template, node.position, text, is_copied=True)
                 out.append(text)
                 continue
             self._node = node
@@ -250,7 +273,10 @@ class _Walk:
                     value = print_value(value)
                 except FunctionError as error:
                     raise self._error(str(error)) from None
+                self._run.steps += len(value) // _CHARACTERS_PRINTED_IN_A_STEP
         self._run.written += len(value)
+        if self._run.trace is not None and self._node is not None:
+            self._run.trace.note(self._out, self._template, self._node.position, value, is_copied=False)
         self._out.append(value)
 
     def _branch(self, dot: Value, node: If | With) -> int:
@@ -258,7 +284,12 @@ class _Walk:
         value = self._pipeline(dot, node.pipe)
         signal = _GOES_ON
         if is_true(value):
-            signal = self._walk(value if type(node) is With else dot, node.body)
+            if isinstance(node, With):
+                outer, self._dot_type = self._dot_type, ""
+                signal = self._walk(value, node.body)
+                self._dot_type = outer
+            else:
+                signal = self._walk(dot, node.body)
         elif node.otherwise is not None:
             signal = self._walk(dot, node.otherwise)
         self._pop(mark)
@@ -272,7 +303,7 @@ class _Walk:
         if isinstance(value, list):
             pairs = enumerate(tuple(value))
         elif isinstance(value, (dict, AnyMap)):
-            self._charge(len(value) // _ELEMENTS_OF_A_STEP)
+            self._charge(len(value) // 4)  # for they are sorted
             pairs = sorted_items(value)
         elif isinstance(value, int) and not isinstance(value, bool):
             if len(pipe.variables) > 1:
@@ -283,23 +314,23 @@ class _Walk:
             pairs = ()
         else:
             raise self._error(f"range can't iterate over {print_value(value)[:1000]}")
-        outer = self._elements
+        outer = self._dot_type
+        static = go_type(value) if isinstance(value, int) else elem_type(value)
+        key_type = "interface {}" if type(value) is AnyMap else ""
         ran = False
         signal = _GOES_ON
         inside = len(self._trail)
         for key, element in pairs:
-            if not ran:
-                ran = True
-                static = elem_type(value)
-                self._elements = {**outer, ".": static, **({pipe.variables[-1]: static} if pipe.variables else {})}
-            self._run.steps += 1
+            ran = True
+            self._charge(1)
             if pipe.variables:
-                self._set_loop_variables(pipe, key, element)
+                self._set_loop_variables(pipe, (key, key_type), (element, static))
+            self._dot_type = static
             signal = self._walk(element, node.body)
             self._pop(inside)
             if signal == _BREAKS:
                 break
-        self._elements = outer
+        self._dot_type = outer
         if not ran and node.otherwise is not None:
             signal = self._walk(dot, node.otherwise)
             self._pop(mark)
@@ -307,12 +338,12 @@ class _Walk:
         self._pop(mark)
         return _GOES_ON
 
-    def _set_loop_variables(self, pipe: Pipe, key: Value, element: Value) -> None:
+    def _set_loop_variables(self, pipe: Pipe, key: tuple[Value, str], element: tuple[Value, str]) -> None:
         names = pipe.variables
         if pipe.assigns:
             if len(names) > 1:
-                self._assign(names[0], key)
-            self._assign(names[-1], element)
+                self._assign(names[0], *key)
+            self._assign(names[-1], *element)
             return
         if len(names) > 1:
             self._variables[names[0]][-1] = key
@@ -322,7 +353,7 @@ class _Walk:
         run = self._run
         template = run.templates.get(node.name)
         if template is None:
-            raise self._error(f'template "{node.name}" not defined', run.nearest_template(node.name))
+            raise self._error(f"template {quoted(node.name)} not defined", run.nearest_template(node.name))
         data = self._pipeline(dot, node.pipe) if node.pipe else MISSING
         try:
             run.enter(template, data, self._out)
@@ -338,14 +369,14 @@ class _Walk:
             self._variables[trail.pop()].pop()
 
     def _push(self, name: str, value: Value) -> None:
-        self._variables.setdefault(name, []).append(value)
+        self._variables.setdefault(name, []).append((value, ""))
         self._trail.append(name)
 
-    def _assign(self, name: str, value: Value) -> None:
+    def _assign(self, name: str, value: Value, static: str = "") -> None:
         held = self._variables.get(name)
         if not held:
             raise self._error(f"undefined variable: {name}")
-        held[-1] = value
+        held[-1] = value, static
 
     # Pipelines
 
@@ -399,16 +430,15 @@ class _Walk:
         static = ""
         if isinstance(node, Field):
             receiver = dot
-            static = self._elements.get(".", "") if self._elements else ""
+            static = self._dot_type
         elif isinstance(node, Variable):
             held = self._variables.get(node.name)
             if not held:
                 raise self._error(f"undefined variable: {node.name}")
-            receiver = held[-1]
+            receiver, static = held[-1]
             if not names:
                 self._refuse_arguments(arguments or (node,), final)
                 return receiver
-            static = self._elements.get(node.name, "") if self._elements else ""
         else:
             if isinstance(node.start, Nil):
                 raise self._error(f"indirection through explicit nil in {node}")
@@ -455,7 +485,10 @@ class _Walk:
         name = node.name
         if name == "and" or name == "or":
             return self._and_or(dot, name, arguments, final)
-        return self._call(dot, self._run.library.find(name), command, name, arguments, final)
+        function = self._run.library.find(name)
+        if name == "call":
+            function = _naming(function, arguments, final)
+        return self._call(dot, function, command, name, arguments, final)
 
     def _and_or(self, dot: Value, name: str, arguments: Sequence[Node], final: Value) -> Value:
         """Evaluates no more than it needs: the value of the first argument that decides, else of the last."""
@@ -496,12 +529,29 @@ class _Walk:
         except RecursionError:
             self._node = node
             raise self._error(f"error calling {name}: a value is nested too deep, or holds itself") from None
-        if type(result) is str:
-            self._run.written += len(result)
-        elif isinstance(result, (list, dict)):
-            self._run.steps += len(result) // _ELEMENTS_OF_A_STEP
-        self._run.steps += 1
+        self._count(values, result)
         return result
+
+    def _count(self, arguments: Sequence[Value], result: Value) -> None:
+        """Count what a call took."""
+        steps = 1
+        made = _CHARACTERS_MADE_IN_A_STEP
+        for argument in arguments:
+            if type(argument) is str:
+                steps += len(argument) // _CHARACTERS_READ_IN_A_STEP
+            elif isinstance(argument, (list, AnyMap, dict)):
+                steps += len(argument) // _ELEMENTS_OF_A_STEP
+                made = _CHARACTERS_PRINTED_IN_A_STEP
+        run = self._run
+        if type(result) is str:
+            run.written += len(result)
+            if arguments and arguments[0] is not run:
+                steps += len(result) // made
+        elif isinstance(result, (list, dict)):
+            steps += len(result) // _ELEMENTS_OF_A_STEP
+        run.steps += steps
+        if run.steps > MAX_STEPS:
+            self._charge(0)
 
     # Arguments
 
@@ -566,3 +616,16 @@ class _Walk:
 
 def _can_be_nil(kind: str) -> bool:
     return kind in ("any", "value", "dict", "list", "strings") or kind.startswith(("*", "[]", "map["))
+
+
+def _naming(call: Function, arguments: Sequence[Node], final: Value) -> Function:
+    """`call` with the words for what it calls as its first argument: its message shows them."""
+    if len(arguments) > 1:
+        shown = str(arguments[1])
+    elif final is _NO_FINAL:
+        return call
+    else:
+        shown = final if type(final) is str else f"<{go_type(final)} Value>"
+    named = Function(call.name, "", lambda *values: call.call(shown, *values))
+    named.kinds, named.rest = call.kinds, call.rest
+    return named

@@ -45,8 +45,8 @@ GO_TYPES: Final = {
     "strings": "[]string",
 }
 
-MAX_TEXT_BYTES: Final = 16 << 20
-MAX_ELEMENTS: Final = 1_000_000
+MAX_TEXT_BYTES: Final = 4 << 20
+MAX_ELEMENTS: Final = 500_000
 
 
 class FunctionError(Exception):

@@ -30,6 +30,7 @@ _KEYWORDS: Final = {
     "false": BOOL,
 }
 _BLANKS: Final = " \t\r\n"
+_BLANK: Final = frozenset(_BLANKS)
 _SPACE: Final = re.compile(r"[ \t\r\n]*")
 _NUMBER: Final = re.compile(
     r"[+-]?(?:0[xX][0-9a-fA-F_]*(?:\.[0-9a-fA-F_]*)?(?:[pP][+-]?[0-9_]*)?"
@@ -106,7 +107,7 @@ def tokens_of(source: str) -> list[Token]:
     while True:
         left = source.find("{{", position)
         text = source[position : left if left >= 0 else None]
-        trims = left >= 0 and source[left + 2 : left + 3] == "-" and source[left + 3 : left + 4] in set(_BLANKS)
+        trims = left >= 0 and source[left + 2 : left + 3] == "-" and source[left + 3 : left + 4] in _BLANK
         shown = text.rstrip(_BLANKS) if trims else text
         if shown:
             tokens.append(Token(TEXT, position, shown, line))
@@ -133,7 +134,7 @@ def _comment(source: str, position: int, line: int, tokens: list[Token]) -> int:
         tokens.append(Token(ERROR, position, "unclosed comment", line))
         return position
     close += 2
-    if source[close : close + 1] in set(_BLANKS) and source.startswith("-}}", close + 1):
+    if source[close : close + 1] in _BLANK and source.startswith("-}}", close + 1):
         return _past_blanks(source, close + 4)
     if source.startswith("}}", close):
         return close + 2
@@ -176,7 +177,7 @@ def _action(source: str, position: int, line: int, tokens: list[Token]) -> int:
             if kind == IDENTIFIER:
                 kind = _KEYWORDS.get(word, IDENTIFIER)
             elif word == ".":
-                kind = DOT
+                kind = DOT if end < len(source) else NUMBER
         elif kind == RIGHT:
             if depth:
                 error = "unclosed left paren"

@@ -8,7 +8,12 @@ from typing import Final
 from .values import text
 
 _ESCAPES: Final = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "\\": "\\"}
-_NAMES: Final = {value: name for name, value in _ESCAPES.items()}
+_ASCII: Final = {
+    **{code: f"\\x{code:02x}" for code in (*range(32), 127)},
+    **{ord(value): "\\" + name for name, value in _ESCAPES.items()},
+    ord('"'): '\\"',
+}
+_OTHER: Final = re.compile("[^ !#-&(-~]")  # also the quotes, for a character may be in either
 _ESCAPE: Final = re.compile(
     r"\\(?:(?P<plain>[abfnrtv\\\"'])|x(?P<byte>[0-9a-fA-F]{2})|(?P<octal>[0-7]{3})"
     r"|u(?P<short>[0-9a-fA-F]{4})|U(?P<long>[0-9a-fA-F]{8})|(?P<bad>))"
@@ -69,19 +74,19 @@ def quoted(string: str, *, ascii_only: bool = False, quote: str = '"') -> str:
     """The string as `%q` writes it; `ascii_only` as `%+q`."""
     if string.isascii() and string.isprintable() and quote not in string and "\\" not in string:
         return quote + string + quote
-    return quote + "".join(_quoted(char, ascii_only, quote) for char in string) + quote
+    if quote == '"':
+        string = string.translate(_ASCII)
+        if string.isprintable() and (not ascii_only or string.isascii()):
+            return quote + string + quote
+    return quote + _OTHER.sub(lambda match: _quoted(match.group(), ascii_only, quote), string) + quote
 
 
 def _quoted(char: str, ascii_only: bool, quote: str) -> str:
-    if char == quote:
-        return "\\" + char
-    if char in _NAMES:
-        return "\\" + _NAMES[char]
     code = ord(char)
+    if code < 0x80:
+        return char if quote == '"' else "\\'" if char == "'" else '"' if char == '"' else _ASCII.get(code, char)
     if 0xDC80 <= code <= 0xDCFF:
         return f"\\x{code - 0xDC00:02x}"
-    if code < 0x80:
-        return char if char.isprintable() else f"\\x{code:02x}"
     if char.isprintable() and not ascii_only:
         return char
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -98,6 +98,18 @@ def test_lint_fails_where_it_was_asked_to_and_where_a_build_would(project):
     assert "::error file=werf.yaml,title=conveyor%3A mistake,line=5,col=1::unknown fields: `frm`" in output
 
 
+def test_lint_of_a_template_tells_what_changes_with_the_commit(project):
+    text = "configVersion: 1\nproject: demo\n---\nimage: a\nfrom: b\nshell:\n"
+    commit(project, text + "  install: echo {{ .Commit.Hash }}\n  setup: echo {{ .Commit.Date.Unix }}\n")
+    status, output = invoke("config", "lint")
+    assert status == 0
+    assert output.count("[volatile]") == 1
+    assert "werf.yaml (rendered):7:12: warning: `shell.install` changes with the commit" in output
+    assert "the line is `install: echo " in output
+    status, output = invoke("config", "lint", "--format", "gitlab")
+    assert '"path": "werf.yaml"' in output
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_prints_a_script(shell):
     status, output = invoke("completion", shell)

@@ -32,7 +32,7 @@ def test_a_path_without_its_document_where_one_field_can_be_meant():
         ("image.network.x", "`image.network` has no fields", ""),
         ("image.shell.make", "no field `make` in `image.shell`", "fields: beforeInstall"),
         ("add", "a field of several maps", "image.git.add"),
-        ("zzz", "no field `zzz`", "project, image"),
+        ("zzz", "no field `zzz`", "project, dockerfile, image"),
     ],
 )
 def test_a_mistake_is_answered_with_the_nearest_name(path, message, hint):

@@ -15,6 +15,7 @@ GIT = IMAGE + "git:\n- to: /app\n"
 REMOTE = GIT + "  url: https://example.org/a.git\n"
 IMPORT = OTHER + "import:\n- image: other\n  add: /out\n  after: install\n"
 DEPENDENCY = OTHER + "dependencies:\n- image: other\n  after: install\n"
+DOCKERFILE = HEAD + "image: other\nfrom: alpine:3\n---\nimage: app\ndockerfile: Dockerfile\n"
 
 MISTAKES = [
     # the file
@@ -93,8 +94,8 @@ MISTAKES = [
     (IMAGE + "imageSpec: {@@auther: x}\n", "unknown fields: `auther` in `imageSpec`", "`author`"),
     (IMAGE + "imageSpec: {clearHistory: @@often}\n", "must be true or false", ""),
     (IMAGE + "imageSpec: {config: {@@healtcheck: {}}}\n", "unknown fields: `healtcheck` in `imageSpec.config`", "`healthcheck`"),
-    (IMAGE + "imageSpec: {config: {cmd: @@run me}}\n", "`cmd` in `imageSpec` must be a list of texts", "/bin/sh"),
-    (IMAGE + "imageSpec: {config: {entrypoint: @@/run}}\n", "`entrypoint` in `imageSpec` must be a list", ""),
+    (IMAGE + "imageSpec: {config: {cmd: @@run me}}\n", "`cmd` in `imageSpec.config` must be a list of texts", "/bin/sh"),
+    (IMAGE + "imageSpec: {config: {entrypoint: @@/run}}\n", "`entrypoint` in `imageSpec.config` must be a list", ""),
     (IMAGE + "imageSpec: {config: {@@env: {A=B: c}}}\n", "cannot name a variable", ""),
     (IMAGE + "imageSpec: {config: {@@labels: {'': c}}}\n", "a label needs a name", ""),
     (IMAGE + "imageSpec: {config: {expose: [80, @@http]}}\n", "`expose: http` is not a port", ""),
@@ -114,8 +115,23 @@ MISTAKES = [
     (IMAGE + "secrets: [{env: X, id: @@..}]\n", "cannot name a file", ""),
     (IMAGE + "secrets: [{env: X}, @@{src: b/X}]\n", "conflict between secrets! the id `X`", "line 6"),
     (IMAGE + "secrets: [{env: X, @@ids: a}]\n", "unknown fields: `ids` in `secrets`", "`id`"),
-    (IMAGE + "@@dockerfile: Dockerfile\n", "`dockerfile` (an image with a Dockerfile) is not supported yet", ""),
-    (IMAGE + "---\nimage: b\n@@dockerfile: Dockerfile\n", "not supported yet", ""),
+    # images with a Dockerfile
+    (HEAD + "image: app\n@@from: alpine:3\ndockerfile: Dockerfile\n", "unknown fields: `from` in an image with a Dockerfile", ""),
+    (HEAD + "image: app\n@@dockerfile: ''\n", "`dockerfile` is empty", "relative to `context`"),
+    (DOCKERFILE + "context: @@/app\n", "`context: /app` must be a relative path", "`app`"),
+    (DOCKERFILE + "context: @@../app\n", "must not lead out of the project directory", ""),
+    (HEAD + "image: app\ndockerfile: @@a/../../Dockerfile\n", "must not lead out of `context`", ""),
+    (DOCKERFILE + "contextAddFiles: [a, @@../b]\n", "must not lead out of `context`", ""),
+    (DOCKERFILE + "contextAddFiles: [a]\n@@contextAddFile: b\n", "are one field", "contextAddFiles"),
+    (DOCKERFILE + "args: {A: @@[1]}\n", "`A` of `args` must be text, not a list", "quotes"),
+    (DOCKERFILE + "args: {@@A B: 1}\n", "cannot name a build argument", ""),
+    (DOCKERFILE + "addHost: @@nowhere\n", "is not a host and its address", "host:192.0.2.1"),
+    (DOCKERFILE + "network: @@mine\n", "must be one of `default`, `host`, `none`", ""),
+    (DOCKERFILE + "@@secrets: [{env: X}]\n", "`secrets` in an image with a Dockerfile is not supported yet", ""),
+    (DOCKERFILE + "dependencies: [{image: other, @@after: install, imports: []}]\n", "`after` in `dependencies` is for images without a Dockerfile", ""),
+    (DOCKERFILE + "dependencies: [{image: other, imports: [{type: ImageName, @@targetEnv: A}]}]\n", "`targetEnv` is for images without a Dockerfile", "targetBuildArg"),
+    (DOCKERFILE + "dependencies: [{image: other, imports: [@@{type: ImageName}]}]\n", "`targetBuildArg` is required", ""),
+    (DOCKERFILE + "args: {@@A: 1}\ndependencies: [{image: other, imports: [{type: ImageName, targetBuildArg: A}]}]\n", "is set by `args` and by `targetBuildArg`", ""),
     (IMAGE + "platform: @@amd64\n", "`amd64` is not a platform", "linux/amd64"),
     (HEAD + "artifact: a\nfrom: b\n@@final: true\n", "`final` is not allowed in an artifact", ""),
     (HEAD + "artifact: a\nfrom: b\n@@docker: {USER: x}\n", "`docker` is not allowed in an artifact", ""),
@@ -290,7 +306,7 @@ def test_an_image_whose_document_cannot_be_read_is_not_called_missing():
 
 def test_references_to_an_image_with_a_dockerfile_are_no_second_mistake():
     found = problems(HEAD + "image: a\ndockerfile: Dockerfile\n---\nimage: b\nfromImage: a\n---\nimage: c\nfromImage: aa\n")
-    assert len(found) == 2 and "dockerfile" in found[0] and 'image "aa" not found!' in found[1]
+    assert len(found) == 1 and 'image "aa" not found!' in found[0]
 
 
 def test_the_project_document_is_missing():

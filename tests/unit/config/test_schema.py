@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ import yaml
 from jsonschema import Draft7Validator
 
 from conveyor.config.explain import paths_of_fields
+from conveyor.config.giterminism.decode import decode_permissions
 from conveyor.config.reading import parse_project
 from conveyor.config.schema import make_schema
 from conveyor.config.tables.documents import FILES, all_documents
@@ -52,21 +55,39 @@ def test_samples_hold_to_the_schema(path):
         assert [error.message for error in VALIDATOR.iter_errors(document)] == []
 
 
+def test_decoders_know_their_fields_by_the_tables():
+    """A name that stands in a decoder alone is in no schema, and nobody can ask what it means."""
+    found = []
+    for path in sorted((ROOT / "conveyor/config").rglob("decode*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Fields":
+                known = node.args[3]
+                if isinstance(known, ast.Tuple) and isinstance(known.elts[0], ast.Starred):
+                    known = known.elts[0].value
+                found.append((path.name, isinstance(known, ast.Name) and known.id.isupper()))
+    assert len(found) > 15
+    assert [name for name, is_table in found if not is_table] == []
+
+
+def test_every_field_is_described_in_the_documentation():
+    words = set(re.findall(r"[A-Za-z]+", (ROOT / "docs/configuration.md").read_text()))
+    assert [path for path in PATHS if path.rpartition(".")[2] not in words] == []
+
+
 def with_value(words: list[str], value: object) -> dict[str, object]:
     """A document with `value` at a path, and else what its kind is known by."""
     kind = all_documents()[words[0]]
-    steps = []
+    fields = []
     table = kind.table
     for word in words[1:]:
-        steps.append((word, table[word].takes))
+        fields.append(table[word])
         table = table[word].table
-    for word, takes in reversed(steps):
-        value = {word: value}
-        if (word, takes) != steps[0]:
-            above = steps[steps.index((word, takes)) - 1]
-            value = [value] if above[1] == "list of maps" else value
+    for word, field, above in reversed(list(zip(words[1:], fields, [None, *fields], strict=False))):
+        value = {word: value, **({field.needs: "https://example.org/a.git"} if field.needs else {})}
+        if above is not None and above.takes == "list of maps":
+            value = [value]
     assert isinstance(value, dict)
-    known = {"configVersion": 1, "image": "a", "artifact": "a"}[kind.known_by]
+    known = {"configVersion": 1, "dockerfile": "Dockerfile", "image": "a", "artifact": "a"}[kind.known_by]
     return {kind.known_by: known, **value}
 
 
@@ -93,6 +114,32 @@ def test_the_schema_refuses_what_the_decoder_does(path):
             if words[-1] in error.absolute_path and error.validator not in ("required", "additionalProperties", "oneOf")
         ]
         assert bool(by_decoder) == bool(by_schema), (kind, said, by_schema)
+
+
+def test_giterminism_files_hold_to_their_schema():
+    validator = Draft7Validator(make_schema("werf-giterminism.yaml"))
+    good = """
+giterminismConfigVersion: 1
+config:
+  goTemplateRendering: {allowEnvVariables: [/CI_.+/], allowUncommittedFiles: ["*.yaml"]}
+  stapel: {allowFromLatest: true, git: {allowBranch: true}, mount: {allowBuildDir: true, allowFromPaths: [/srv]}}
+"""
+    assert list(validator.iter_errors(yaml.safe_load(good))) == []
+    decode_permissions(good.encode(), "werf-giterminism.yaml")
+    for path, field in paths_of_fields().items():
+        if not path.startswith("giterminism.") or field.table or field.choices:
+            continue
+        for value in (True, ["x"]):
+            document: object = value
+            for word in reversed(path.split(".")[1:]):
+                document = {word: document}
+            document = {"giterminismConfigVersion": 1, **document}
+            try:
+                decode_permissions(json.dumps(document).encode(), "f")
+                good_for_decoder = True
+            except ConfigError:
+                good_for_decoder = False
+            assert validator.is_valid(document) == good_for_decoder, (path, value)
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ class Source:
     def take(self, need):
         facts = Facts("p", "tools", "install", "0" * 56, "", "", {}, "", (), (), ())
         description = Description(Descriptor("image", self.image_digest, 1), {}, 1, 1, self.image_digest)
-        return Taken(StoredStage(StageName(1, "0" * 56, "00000000"), description, facts), "p:tools", self.hold)
+        return Taken(StoredStage(StageName(1, "0" * 56, "00000000"), description, facts), "p:tools", self.hold, dict)
 
     def recorded_import(self, source):
         return self.records.get(source)

@@ -8,6 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 _NAMES = {
+    "certificates": (
+        "buildCustomCert genCA genCAWithKey genPrivateKey genSelfSignedCert genSelfSignedCertWithKey genSignedCert"
+        " genSignedCertWithKey"
+    ),
+    "chance": "getHostByName randAlpha randAlphaNum randAscii randBytes randInt randNumeric shuffle uuidv4",
+    "ciphers": "bcrypt decryptAES derivePassword encryptAES htpasswd",
+    "dates": (
+        "ago date dateInZone dateModify date_in_zone date_modify duration durationRound htmlDate htmlDateInZone"
+        " mustDateModify mustToDate must_date_modify now toDate unixEpoch"
+    ),
     "defaults": "all any coalesce deepEqual default empty fail kindIs kindOf ternary typeIs typeIsLike typeOf",
     "dicts": (
         "deepCopy dict dig get hasKey keys merge mergeOverwrite mustDeepCopy mustMerge mustMergeOverwrite omit pick pluck"
@@ -36,6 +46,7 @@ _NAMES = {
         "cat contains hasPrefix hasSuffix hello indent nindent plural quote repeat replace split splitList splitn squote"
         " substr toString trim trimAll trimPrefix trimSuffix trimall trunc"
     ),
+    "urls": "urlJoin urlParse",
     "versions": "semver semverCompare",
     "words": (
         "abbrev abbrevboth camelcase initials kebabcase lower nospace snakecase swapcase title untitle upper wrap wrapWith"
