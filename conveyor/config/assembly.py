@@ -58,6 +58,7 @@ def assemble(content: bytes, file: str, refusals: Refusals | None = None, shown_
         settings.platform,
         refusals,
         settings.image_spec,
+        platforms=settings.platforms,
         staged=settings.staged,
         platforms=settings.platforms,
     )

@@ -34,7 +34,6 @@ def _decode(scope: Scope, node: Node) -> Secret | None:
     findings = scope.findings
     fields = Fields(findings, node, "`secrets`", SECRET)
     kind = cast("SecretKind | None", fields.exactly_one(_KINDS, "a secret"))
-    given_id = fields.text("id")
     origin = fields.text(kind) if kind is not None else ""
     value = fields.value(kind) if kind is not None else None
     if kind is None or value is None or value.kind != "scalar":
