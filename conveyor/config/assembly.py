@@ -60,7 +60,6 @@ def assemble(content: bytes, file: str, refusals: Refusals | None = None, shown_
         settings.image_spec,
         platforms=settings.platforms,
         staged=settings.staged,
-        platforms=settings.platforms,
     )
     images = [image for document in documents for image in decode_images(scope, document)]
     if dockerfiles:

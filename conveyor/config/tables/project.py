@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from conveyor.config.tables.field import Field, Table
-from conveyor.config.tables.image_spec import PROJECT_SPEC
 
 _OPERATORS = ("And", "Or")
 _UNUSED = "read, without effect on a build"
