@@ -45,6 +45,7 @@ class ProjectOptions:
     giterminism_config: str = ""  # "": werf-giterminism.yaml, where it is there
     git_work_tree: Path | None = None  # None: that of `dir`
     debug_templates: bool = False
+    allow_includes_update: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +218,19 @@ def _value(flag: str, help: str, *, short: str = "", twins: tuple[str, ...] = ()
     return click.option(*names, help=help, envvar=[_twin(flag), *twins], show_envvar=True, **attributes)
 
 
+class _Joined(click.Option):
+    """A text that may be given in pieces, by a flag that is repeated."""
+
+    def add_to_parser(self, parser: Any, ctx: click.Context) -> None:  # noqa: ANN401 - click's parser has no public name
+        """Keep every piece."""
+        del ctx
+        parser.add_option(obj=self, opts=self.opts, dest=self.name, action="append", nargs=1)
+
+    def type_cast_value(self, ctx: click.Context, value: Any) -> Any:  # noqa: ANN401 - as click has it
+        """One text, with commas between."""
+        return super().type_cast_value(ctx, ",".join(value) if isinstance(value, list) else value)
+
+
 def _flag(flag: str, help: str, *, short: str = "", default: bool = False) -> Decorator:
     names = [short] if short else []
     shown = "on" if default else False
@@ -293,6 +307,7 @@ def _project(values: dict[str, Any]) -> ProjectOptions:
         giterminism_config=values["giterminism_config"],
         git_work_tree=_path(values["git_work_tree"]) if values["git_work_tree"] else None,
         debug_templates=values["debug_templates"],
+        allow_includes_update=values["allow_includes_update"],
     )
 
 
@@ -408,6 +423,7 @@ project_options = _group(
         ),
         _value("--git-work-tree", "The git work tree; default: the one that the project's directory is in.", metavar="DIR"),
         _flag("--debug-templates", "Tell what templates say by `printf_debug`, `dump_debug`, `tpl_debug`, `include_debug`."),
+        _flag("--allow-includes-update", "Take included files at the newest commits, not at those of `werf-includes.lock`."),
         _value("--env", "Name of the environment, `.Env` in the configuration.", metavar="NAME"),
         _flag("--dev", "Build uncommitted and untracked changes too, from a commit made for them."),
         _flag("--loose-giterminism", "Read the configuration from the disk and allow what giterminism forbids."),
@@ -482,9 +498,10 @@ build_options = _group(
         _list("--ssh-key", "Private key for the steps' SSH agent.", metavar="FILE", into="ssh_keys"),
         _value(
             "--platform",
-            "Platform to build for, OS/ARCH[/VARIANT]; default: the engine's.",
+            "Platforms of images that name none, OS/ARCH[/VARIANT]; default: the engine's. Commas between, or repeated.",
             twins=("DOCKER_DEFAULT_PLATFORM",),
             metavar="PLATFORM",
+            cls=_Joined,
         ),
         _value(
             "--ancestry",

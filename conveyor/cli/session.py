@@ -304,11 +304,13 @@ def open_rooms(
             resources.callback(caches.close)
         locks = make_locks(storage, places.home_dir)
         resources.callback(locks.close)
+        platforms = tuple(filter(None, build.platform.split(","))) or (engine.platform(),)
         yield Rooms(
             project=opened.project,
             repo=opened.repo,
             prefix=opened.prefix,
-            platform=_platform(opened, build, engine),
+            platform=platforms[0],
+            platforms=platforms,
             engine=engine,
             primary=primary,
             secondaries=secondaries,
@@ -332,20 +334,6 @@ def open_rooms(
         )
 
 
-def _platform(opened: OpenProject, build: BuildOptions, engine: Engine) -> str:
-    """One platform a run: that of `--platform`, of the images, or the engine's."""
-    configured = {image.platform for image in opened.project.images if image.platform}
-    if len(configured) > 1:
-        raise UsageError(
-            f"the images ask for more than one platform: {', '.join(sorted(configured))}",
-            hint="one run builds for one platform",
-        )
-    asked = build.platform or next(iter(configured), "")
-    if configured and build.platform and build.platform not in configured:
-        raise UsageError(f"--platform {build.platform}, and the images ask for {next(iter(configured))}")
-    return asked or engine.platform()
-
-
 @contextmanager
 def open_agent(opened: OpenProject, build: BuildOptions, places: Places) -> Iterator[Path | None]:
     """The socket of the SSH agent of a run, for remote repositories and commands: of `--ssh-key`, or the user's; or none."""
@@ -360,8 +348,7 @@ def open_agent(opened: OpenProject, build: BuildOptions, places: Places) -> Iter
         yield find_agent(os.environ)
         return
     with start_agent([Path(key).expanduser() for key in build.ssh_keys], places.tmp_dir) as socket:
-        if opened.remotes is not None:
-            opened.remotes.use_agent(socket)
+        opened.clones.use_agent(socket)
         yield socket
 
 

@@ -58,6 +58,7 @@ def assemble(content: bytes, file: str, refusals: Refusals | None = None, shown_
         settings.platform,
         refusals,
         settings.image_spec,
+        platforms=settings.platforms,
         staged=settings.staged,
     )
     images = [image for document in documents for image in decode_images(scope, document)]
@@ -125,7 +126,7 @@ def _compose(findings: Findings, document: Document, budget: Budget | None = Non
 def _unrecognised(findings: Findings, node: Node, keys: set[str]) -> None:
     if "includes" in keys:
         key = merged_entries(findings, node)["includes"][0]
-        findings.add(key, "`includes` is not supported yet", "remove it")
+        findings.add(key, "`includes` belongs in `werf-includes.yaml`", "move it to that file, beside this one")
         return
     if "project" in keys:
         hint = "the project document needs `configVersion: 1`"

@@ -8,7 +8,7 @@ import re
 from dataclasses import replace
 from decimal import Decimal
 
-from conveyor.config.decode_image import one_platform
+from conveyor.config.decode_image import read_platforms
 from conveyor.config.decode_image_spec import decode_image_spec, merge_specs
 from conveyor.config.decode_links import source_image
 from conveyor.config.decode_secrets import decode_secrets
@@ -51,6 +51,7 @@ def decode_dockerfile(scope: Scope, document: NamedDocument) -> tuple[Image, ...
     dependencies = tuple(link for node in fields.map_nodes("dependencies") if (link := _dependency(scope, node)))
     args = _args(fields)
     _check_args(fields, args, dependencies)
+    platforms = read_platforms(fields) or scope.platforms
     image = Image(
         place=findings.place(fields.key("image")),
         name="",
@@ -61,7 +62,8 @@ def decode_dockerfile(scope: Scope, document: NamedDocument) -> tuple[Image, ...
         image_spec=_image_spec(scope, fields),
         secrets=decode_secrets(scope, fields),
         network=fields.choice("network", DOCKERFILE["network"].choices) or "",
-        platform=one_platform(fields) or scope.platform,
+        platforms=platforms,
+        platform=platforms[0] if platforms else "",
         dockerfile=Dockerfile(
             path=path,
             context=context,

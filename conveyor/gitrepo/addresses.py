@@ -31,6 +31,7 @@ class Address:
     url: str
     name: str  # HOST[:PORT]/PATH, or a path of this machine
     credentials: Credentials | None = None
+    is_trusted: bool = True  # False: a repository names it, not a person
 
     @property
     def is_local(self) -> bool:

@@ -145,6 +145,9 @@ class Snapshot(Protocol):
     def delta(self, old: str, new: str, selector: Selector) -> Delta:
         """What changed between two commits inside the selection."""
 
+    def can_compare(self, old: str, new: str, selector: Selector) -> bool:
+        """Whether `delta` can be had: not where a submodule's commit is needed that is nowhere any more."""
+
     def sizes(self, blobs: Sequence[Blob]) -> Sequence[int]:
         """Sizes in bytes, in the order of the blobs."""
 

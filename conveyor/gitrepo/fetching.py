@@ -58,6 +58,8 @@ def ask_remote(
     command = ["git", *SETTINGS, "-c", f"remote.origin.url={address.url}", *_credentials(address)]
     command += [f"--git-dir={git_dir}"] if git_dir else []
     variables = git_environment({"GIT_ASKPASS": "", "SSH_ASKPASS_REQUIRE": "never", **environment})
+    if not address.is_trusted:
+        variables["GIT_PROTOCOL_FROM_USER"] = "0"
     if address.credentials is not None:
         variables["CONVEYOR_GIT_USERNAME"] = address.credentials.username
         variables["CONVEYOR_GIT_PASSWORD"] = address.credentials.password

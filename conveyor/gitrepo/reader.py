@@ -8,6 +8,7 @@ from operator import attrgetter
 from subprocess import CompletedProcess
 from typing import BinaryIO
 
+from conveyor.errors import GitError
 from conveyor.gitrepo.api import Blob, Contents, Delta, Followed, Selector
 from conveyor.gitrepo.attributes import Attributes
 from conveyor.gitrepo.history import History
@@ -15,7 +16,7 @@ from conveyor.gitrepo.objects import LINK
 from conveyor.gitrepo.plain_trees import PlainTrees
 from conveyor.gitrepo.processes import run_git
 from conveyor.gitrepo.read_ahead import ReadAhead
-from conveyor.gitrepo.submodules import Submodules
+from conveyor.gitrepo.submodules import Submodules, has_submodules
 from conveyor.gitrepo.trees import Node, Trees
 
 _LINKS_FOLLOWED = 40
@@ -172,6 +173,19 @@ class Reader:
             if before is None or (before.mode, before.oid) != (came[path].mode, came[path].oid):
                 changed.append((before, came[path]))
         return Delta(tuple(changed), tuple(gone[path] for path in sorted(gone)))
+
+    def can_compare(self, old: str, new: str, selector: Selector) -> bool:
+        """See `Snapshot`."""
+        own = self._submodules.own
+        if old == new or not any(has_submodules(own, own.tree_of(commit)) for commit in (old, new)):
+            return True
+        try:
+            self.delta(old, new, selector)
+        except GitError as error:
+            if not error.reason.startswith("submodule_"):
+                raise
+            return False
+        return True
 
     def sizes(self, blobs: Sequence[Blob]) -> Sequence[int]:
         """See `Repository`."""

@@ -10,6 +10,7 @@ import pytest
 from conveyor.errors import GitError
 from conveyor.gitrepo.addresses import parse_address
 from conveyor.gitrepo.api import Selector
+from conveyor.gitrepo.clones import Clones
 from conveyor.gitrepo.remote_source import Login, RemoteSource
 from conveyor.gitrepo.remotes import FetchedRemotes, read_login
 from tests.unit.gitrepo.repositories import Place, as_listed
@@ -28,7 +29,7 @@ def open_remote(home, tmp_path, request):
     opened = []
 
     def open_source(place: Place, kind, ref, *, url=""):
-        remotes = FetchedRemotes(str(home), str(tmp_path))
+        remotes = FetchedRemotes(Clones(str(home)), str(tmp_path))
         opened.append(remotes)
         return remotes.open(RemoteSource(parse_address(url or f"file://{place.path}"), kind, ref))
 
@@ -185,7 +186,7 @@ def test_sha256(tmp_path, open_remote):
 
 
 def test_threads_share_one_fetch(served, home, tmp_path):
-    remotes = FetchedRemotes(str(home), str(tmp_path))
+    remotes = FetchedRemotes(Clones(str(home)), str(tmp_path))
     source = RemoteSource(parse_address(f"file://{served.path}"), "branch", "main")
     with ThreadPoolExecutor(8) as pool:
         opened = list(pool.map(lambda _: remotes.open(source), range(8)))
@@ -198,9 +199,10 @@ _OPEN = """
 import sys
 from conveyor.gitrepo.addresses import parse_address
 from conveyor.gitrepo.api import Selector
+from conveyor.gitrepo.clones import Clones
 from conveyor.gitrepo.remote_source import RemoteSource
 from conveyor.gitrepo.remotes import FetchedRemotes
-remotes = FetchedRemotes(sys.argv[1], "/")
+remotes = FetchedRemotes(Clones(sys.argv[1]), "/")
 repo = remotes.open(RemoteSource(parse_address(sys.argv[2]), "commit", sys.argv[3]))
 blobs = repo.files(repo.head, Selector(b""))
 repo.sizes(blobs)
