@@ -146,7 +146,8 @@ def test_an_image_is_built_found_again_and_used_by_others(make_project, images):
 def test_a_registry_keeps_them_and_gives_them_as_bases(make_project, images, registry):
     project = make_project(
         "image: app\ndockerfile: Dockerfile\n---\nimage: on app\ndockerfile: top/Dockerfile\n"
-        "secrets: [{id: s, value: hidden}]\ndependencies: [{image: app, imports: [{type: ImageName, targetBuildArg: BASE}]}]\n",
+        "secrets: [{id: s, value: hidden}]\n"
+        "dependencies: [{image: app, imports: [{type: ImageName, targetBuildArg: BASE}]}]\n",
         {"top/Dockerfile": "ARG BASE\nFROM $BASE\nRUN --mount=type=secret,id=s cat /run/secrets/s; cp /own /copy\n"},
         commit=False,
     )
