@@ -33,8 +33,8 @@ class OpenProject:
 
     `is_dev`: the commit is one that was made of the work tree. `refusals` holds what the configuration was refused, `files`
     what it was read from, `variables` what its templates read of the environment, `warnings` what a person is to be told.
-    `clones`: of other repositories; `remotes`: None where no mapping names one. `render_as`: the configuration as it would be
-    elsewhere; None where it is no template.
+    `clones`: of other repositories; `remotes`: None where no mapping names one. `render_as`: the configuration as it would
+    be elsewhere; None where it is no template.
     """
 
     repo: Repository
@@ -230,7 +230,8 @@ def _read_permissions(options: ProjectOptions, files: ConfigFiles, refusals: Ref
     content = files.read(file, None, "werf giterminism config")
     if content is None:
         if options.giterminism_config:
-            raise UsageError(f"--giterminism-config: {files.explain_missing(file)}", hint="write it and commit it")
+            message, hint = files.explain_missing(file)
+            raise UsageError(f"--giterminism-config: {message}", hint=hint)
         return ()
     from conveyor.config.giterminism.decode import decode_permissions
 
