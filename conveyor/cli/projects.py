@@ -33,8 +33,8 @@ class OpenProject:
 
     `is_dev`: the commit is one that was made of the work tree. `refusals` holds what the configuration was refused, `files`
     what it was read from, `variables` what its templates read of the environment, `warnings` what a person is to be told.
-    `clones`: of other repositories; `remotes`: None where no mapping names one. `render_as`: the configuration as it would be
-    elsewhere; None where it is no template.
+    `clones`: of other repositories; `remotes`: None where no mapping names one. `render_as`: the configuration as it would
+    be elsewhere; None where it is no template.
     """
 
     repo: Repository

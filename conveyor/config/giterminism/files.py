@@ -92,7 +92,7 @@ class ConfigFiles:
                 raise too_large(path, len(content))
         return content
 
-    def _read_own(self, path: str, directive: Directive | None, subject: str, used_by: str) -> bytes | None:
+    def _read_own(self, path: str, directive: Directive | None, subject: str, used_by: Callable[[], str]) -> bytes | None:
         if self._is_accepted(path, directive):
             return self._read_accepted(path, directive, subject)
         steps, blob = self._follow(path)
