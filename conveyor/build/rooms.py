@@ -17,6 +17,7 @@ from stapel.api import Cancel, Engine
 
 if TYPE_CHECKING:
     from conveyor.build.secret_values import SecretValues
+    from conveyor.config.giterminism.files import ConfigFiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class Rooms:
     project: Project
     repo: Repository
     prefix: bytes  # of the project directory in the repository, b"" or without a trailing slash
-    platform: str
+    platform: str  # that is resolved now
     engine: Engine
     primary: Storage
     secondaries: tuple[Storage, ...]
@@ -57,8 +58,10 @@ class Rooms:
     ssh_socket: Path | None
     same_tree: bool  # whether stages of commits that are no ancestors are used where their files are an ancestor's
     resolve_digest: Callable[[str], str]  # the registry's digest of an image from outside, asked once a run
+    platforms: tuple[str, ...] = ()  # of images that name none
     introspection: Introspection = Introspection()
     secrets: SecretValues | None = None  # None: no image has any
+    files: ConfigFiles | None = None  # reads Dockerfiles by the rules of giterminism; None: as the commit has them
     caches: Caches | None = None  # of the primary's images
     final: Storage | None = None  # where the final images go too
     remotes: Remotes | None = None  # where mappings of the project name other repositories

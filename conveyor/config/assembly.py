@@ -58,6 +58,7 @@ def assemble(content: bytes, file: str, refusals: Refusals | None = None, shown_
         settings.platform,
         refusals,
         settings.image_spec,
+        platforms=settings.platforms,
         staged=settings.staged,
     )
     images = [image for document in documents for image in decode_images(scope, document)]
