@@ -138,7 +138,9 @@ def test_an_image_is_built_found_again_and_used_by_others(make_project, images):
     project.write("service/docker/Dockerfile", dockerfile.replace("exit 1", "exit 2").replace("ENV", "# why\nENV"))
     project.commit()
     assert project.build().built == {}
-    project.change("service/src/main.txt", "two\n")
+    project.write("service/src/main.txt", "two\n")
+    assert "used by image app (context)" in project.build(status=2).run.stderr
+    project.commit()
     built = project.build("app")
     assert built.built == {"app": ["dockerfile"]} and "changed: files" in built.run.stderr
 
@@ -146,7 +148,8 @@ def test_an_image_is_built_found_again_and_used_by_others(make_project, images):
 def test_a_registry_keeps_them_and_gives_them_as_bases(make_project, images, registry):
     project = make_project(
         "image: app\ndockerfile: Dockerfile\n---\nimage: on app\ndockerfile: top/Dockerfile\n"
-        "secrets: [{id: s, value: hidden}]\ndependencies: [{image: app, imports: [{type: ImageName, targetBuildArg: BASE}]}]\n",
+        "secrets: [{id: s, value: hidden}]\n"
+        "dependencies: [{image: app, imports: [{type: ImageName, targetBuildArg: BASE}]}]\n",
         {"top/Dockerfile": "ARG BASE\nFROM $BASE\nRUN --mount=type=secret,id=s cat /run/secrets/s; cp /own /copy\n"},
         commit=False,
     )
