@@ -11,11 +11,12 @@ Paths are bytes, relative, without a leading slash, `/`-separated. Errors: `conv
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
+    from conveyor.gitrepo.lfs import LfsContents, Wanted
     from conveyor.gitrepo.remote_source import RemoteSource
 
 
@@ -159,6 +160,12 @@ class Snapshot(Protocol):
 
     def lfs_files(self, commit: str, selector: Selector) -> tuple[bytes, ...]:
         """Matching paths (relative to the root of the repository) that .gitattributes gives `filter=lfs`."""
+
+    def lfs_wanted(self, commit: str, selector: Selector) -> Mapping[bytes, Wanted]:
+        """By path (relative to `add`) the contents that pointers of Git LFS stand for."""
+
+    def lfs_contents(self, commit: str) -> LfsContents:
+        """Where such contents are had from."""
 
     def close(self) -> None:
         """End git's processes."""

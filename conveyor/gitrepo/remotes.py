@@ -31,9 +31,9 @@ class FetchedSnapshot(Reader):
     def __init__(self, clone: Clone, head: str, clones: Clones) -> None:
         git_dir = os.fsencode(clone.git_dir)
         environment = git_environment()
-        own = Objects("", git_dir, environment, clone.supply)
+        own = Objects("", git_dir, environment, clone.supply, clone.address)
         submodules = Submodules(b"", (git_dir,), environment, FetchedSubmodules(clones, clone.address), own)
-        super().__init__(submodules, git_dir, PlainTrees(clones.home_dir, git_dir))
+        super().__init__(submodules, git_dir, PlainTrees(clones.home_dir, git_dir), clones.home_dir)
         self._head = head
 
     @property
