@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from sys import audit as trace
 
+from conveyor.build.platforms import at_platform, combine, not_started, plan_passes
 from conveyor.build.publish import publish
 from conveyor.build.results import BuildResult, Failure, ImageResult, StageResult
 from conveyor.build.rooms import Introspection, Rooms
@@ -26,8 +27,7 @@ def build_images(
     `started_s` is the monotonic time at which the command began. Failures of stages are in the result; what is raised is
     no stage's own failure.
     """
-    rooms.reporter(plan(images, limits.builds_at_once))
-    results = _resolve(rooms, images, limits)
+    results = _resolve_passes(rooms, images, limits)
     if all(result.last is not None for result in results):
         results = publish(rooms, results, tags)
     rooms.engine.note_used({stage.image_id for image in results for stage in image.stages})
@@ -46,11 +46,27 @@ def build_images(
     return result
 
 
-def plan(images: Sequence[Image], builds_at_once: int) -> PlanMade:
-    """The picture of what is to be done."""
+def plan(images: Sequence[Image], builds_at_once: int, platform: str = "") -> PlanMade:
+    """The picture of what is to be done; `platform`: for which one, where there are several."""
     sets = independent_sets(images)
     planned = tuple(tuple(PlannedImage(image.name, image.artifact, image.final) for image in members) for members in sets)
-    return PlanMade(planned, builds_at_once)
+    return PlanMade(planned, builds_at_once, platform)
+
+
+def _resolve_passes(rooms: Rooms, images: Sequence[Image], limits: Limits) -> tuple[ImageResult, ...]:
+    """The images of one platform after those of another; after a failure no further platform is begun."""
+    passes = plan_passes(rooms, images)
+    found: list[ImageResult] = []
+    failed: str | None = None
+    for item in passes:
+        if failed is not None:
+            found += not_started(item, failed)
+            continue
+        rooms.reporter(plan(item.images, limits.builds_at_once, item.platform if len(passes) > 1 else ""))
+        resolved = _resolve(at_platform(rooms, item.platform), item.images, limits)
+        found += (replace(result, platform=item.platform) for result in resolved)
+        failed = next((result.name for result in resolved if result.failure is not None), None)
+    return combine(images, found)
 
 
 def _resolve(rooms: Rooms, images: Sequence[Image], limits: Limits) -> tuple[ImageResult, ...]:

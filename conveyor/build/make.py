@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from conveyor.build.logs import StepLog, begin_log
 from conveyor.build.rooms import Rooms
@@ -26,6 +26,9 @@ from conveyor.storage.selection import StoredStage
 from stapel.api import Cancel, Held, Lay, Log, Mount, Run
 from stapel.errors import Cancelled, CommandFailed, FileChanged, Refused, StapelError, Unreachable
 from stapel.oci.api import ImageConfig
+from stapel.oci.reference import parse_reference
+
+_CANNOT_EXECUTE = 126
 
 if TYPE_CHECKING:
     from stapel.dockerfile import DockerfileBuild
@@ -53,7 +56,7 @@ def run(rooms: Rooms, task: Task, looked: Looked, cancel: Cancel, ahead_of: Ran 
             on = ahead_of.held if ahead_of is not None else _hold_base(rooms, task, log)
             if ahead_of is None:
                 resources.callback(on.close)
-            steps = looked.decision.steps(_workshop(rooms, task.image, resources))
+            steps = looked.decision.steps(_workshop(rooms, task.image, resources, log))
             if any(isinstance(step, Run) for step in steps):
                 kept.open()
             made = _build(rooms, task, looked, on, steps, log, cancel)
@@ -69,7 +72,7 @@ def run(rooms: Rooms, task: Task, looked: Looked, cancel: Cancel, ahead_of: Ran 
             kept.discard()
             raise
         kept.keep_failed()
-        raise _failure(error, task, tail) from error
+        raise _failure(rooms, error, task, tail) from error
 
 
 def _run_dockerfile(
@@ -78,7 +81,7 @@ def _run_dockerfile(
     started = time.monotonic()
     kept.open()
     with ExitStack() as resources:
-        made = rooms.engine.build_dockerfile(build(_workshop(rooms, task.image, resources)), log, cancel)
+        made = rooms.engine.build_dockerfile(build(_workshop(rooms, task.image, resources, log)), log, cancel)
     return Ran(made, "", made.config, time.monotonic() - started, kept)
 
 
@@ -98,7 +101,7 @@ def store(rooms: Rooms, task: Task, looked: Looked, ran: Ran) -> Made:
     except (ConveyorError, Cancelled, Unreachable):
         raise
     except StapelError as error:
-        raise _failure(error, task, Tail()) from error
+        raise _failure(rooms, error, task, Tail()) from error
     return Made(descriptor, config, ran.seconds + time.monotonic() - started)
 
 
@@ -116,7 +119,8 @@ def introspect(rooms: Rooms, task: Task, stage: StoredStage) -> None:
         with ExitStack() as resources:
             held = hold_stage(rooms, stage)
             resources.callback(held.close)
-            rooms.engine.shell(held, _run_nothing(task.image, _workshop(rooms, task.image, resources)))
+            workshop = _workshop(rooms, task.image, resources, lambda stream, data: None)
+            rooms.engine.shell(held, _run_nothing(task.image, workshop))
 
 
 @contextmanager
@@ -137,7 +141,11 @@ def _hold_base(rooms: Rooms, task: Task, log: Log) -> Held:
         return hold_stage(rooms, parent)
     if task.image.base.kind == "scratch":
         return rooms.engine.hold(None)
-    return rooms.engine.base(task.image.base.reference, rooms.platform, log)
+    reference = task.image.base.reference
+    if task.image.from_latest:
+        # What the key was made of: the tag may mean another image to the engine, or by now.
+        reference = f"{parse_reference(reference).repository_text}@{rooms.resolve_digest(reference)}"
+    return rooms.engine.base(reference, rooms.platform, log)
 
 
 def _build(rooms: Rooms, task: Task, looked: Looked, on: Held, steps: Sequence[Lay | Run], log: Log, cancel: Cancel) -> Held:
@@ -158,13 +166,14 @@ def _label(task: Task) -> str:
     return f"{display_name(task.image.name)}/{task.kind.name}"
 
 
-def _workshop(rooms: Rooms, image: Image, resources: ExitStack) -> Workshop:
+def _workshop(rooms: Rooms, image: Image, resources: ExitStack, log: Log) -> Workshop:
     return Workshop(
         engine=rooms.engine,
         resources=resources,
         mounts=_mounts(rooms, image),
         ssh_socket=rooms.ssh_socket,
         commit_time_s=rooms.repo.commit_time_s(rooms.repo.head),
+        base=lambda reference: rooms.engine.base(reference, rooms.platform, log),
         secrets=partial(rooms.secrets.of, image) if rooms.secrets is not None else dict,
     )
 
@@ -192,7 +201,11 @@ def _run_nothing(image: Image, workshop: Workshop) -> Run:
 
 
 def _configure(rooms: Rooms, task: Task, looked: Looked, ran: Ran) -> ImageConfig:
-    config = looked.decision.configure(ran.base_config)
+    base = ran.base_config
+    if task.ground is None and task.image.base.kind == "scratch":
+        of_platform: dict[str, Any] = dict(zip(("os", "architecture", "variant"), rooms.platform.split("/"), strict=False))
+        base = base.with_(**of_platform)
+    config = looked.decision.configure(base)
     parent = task.parent
     commits = {mapping: facts.commits for mapping, facts in looked.decision.git.items()}
     facts = Facts(
@@ -211,7 +224,7 @@ def _configure(rooms: Rooms, task: Task, looked: Looked, ran: Ran) -> ImageConfi
     return config.with_(run={**config.run, "Labels": {**config.labels, LABEL: format_facts(facts)}})
 
 
-def _failure(error: StapelError, task: Task, tail: Tail) -> StageFailed:
+def _failure(rooms: Rooms, error: StapelError, task: Task, tail: Tail) -> StageFailed:
     hint = error.hint
     if isinstance(error, FileChanged):
         hint = (
@@ -220,6 +233,11 @@ def _failure(error: StapelError, task: Task, tail: Tail) -> StageFailed:
         )
     elif isinstance(error, CommandFailed):
         hint = hint or "run again with --introspect-error to look around in the container where it failed"
+        if error.status == _CANNOT_EXECUTE and task.image.platform and task.image.platform != rooms.engine.platform():
+            hint = (
+                f"programs of {task.image.platform} run here where the kernel knows how: "
+                "`docker run --privileged --rm tonistiigi/binfmt --install all` teaches it"
+            )
     return StageFailed(
         str(error),
         image=task.image.name,

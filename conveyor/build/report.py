@@ -23,6 +23,8 @@ _SOURCE_TYPES = {"primary": "repo", "secondary": "secondary", "built": "built"}
 
 def report_document(result: BuildResult) -> dict[str, Any]:
     """The report as JSON values. Every image of the result is in it, complete or not; sizes are bytes, `CreatedAt` is ns."""
+    several = {image.name: image.by_platform for image in result.images if image.by_platform}
+    by_platform = {name: {one.platform: _image(one, one.platform) for one in found} for name, found in several.items()}
     return {
         "Runtime": {"Backend": result.engine, "InContainer": in_container()},
         "Ok": result.ok,
@@ -30,7 +32,11 @@ def report_document(result: BuildResult) -> dict[str, Any]:
         "Commit": result.commit,
         "Repository": result.repository,
         "BuildTime": _seconds(result.seconds),
-        "Images": {image.name: _image(image, result.platform) for image in result.images},
+        "Images": {
+            image.name: _image(image, image.platform or ("" if image.by_platform else result.platform))
+            for image in result.images
+        },
+        **({"ImagesByPlatform": by_platform} if by_platform else {}),
     }
 
 

@@ -90,6 +90,9 @@ class ImageResult:
     missing: MissingStage | None = None
     custom_tags: tuple[str, ...] = ()  # full references
     published: StageResult | None = None  # the last stage as it is in the final repository, where there is one
+    platform: str = ""  # where it is built for one
+    by_platform: tuple[ImageResult, ...] = ()  # where it is built for several; `stages` are all of theirs
+    index: StageResult | None = None  # what stands for all of them
 
     @property
     def last(self) -> StageResult | None:
@@ -98,8 +101,8 @@ class ImageResult:
 
     @property
     def shown(self) -> StageResult | None:
-        """The stage to be told of as the image: that in the final repository, else the last one."""
-        return self.published if self.published is not None and self.last is not None else self.last
+        """The stage to be told of as the image: that in the final repository, the index, else the last one."""
+        return (self.published or self.index or self.last) if self.last is not None else None
 
     @property
     def rebuilt(self) -> bool:

@@ -43,7 +43,7 @@ class Rooms:
     project: Project
     repo: Repository
     prefix: bytes  # of the project directory in the repository, b"" or without a trailing slash
-    platform: str
+    platform: str  # that is resolved now
     engine: Engine
     primary: Storage
     secondaries: tuple[Storage, ...]
@@ -57,6 +57,7 @@ class Rooms:
     ssh_socket: Path | None
     same_tree: bool  # whether stages of commits that are no ancestors are used where their files are an ancestor's
     resolve_digest: Callable[[str], str]  # the registry's digest of an image from outside, asked once a run
+    platforms: tuple[str, ...] = ()  # of images that name none
     introspection: Introspection = Introspection()
     secrets: SecretValues | None = None  # None: no image has any
     caches: Caches | None = None  # of the primary's images

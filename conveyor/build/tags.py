@@ -13,7 +13,7 @@ from conveyor.errors import UsageError
 from conveyor.storage.names import is_own_name
 from conveyor.storage.storage import Storage
 from stapel.errors import NotFound
-from stapel.oci.api import Descriptor
+from stapel.oci.api import Descriptor, IndexStore
 
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", re.ASCII)
 _PLACEHOLDER = re.compile(r"%[a-z_]+%")
@@ -81,6 +81,8 @@ def tag_image(storage: Storage, result: ImageResult, tags: CustomTags) -> ImageR
 
 def _digest_of(storage: Storage, name: str) -> str:
     try:
+        if isinstance(storage.store, IndexStore):
+            return storage.store.digest_of(name)
         return storage.store.get(name).descriptor.digest
     except NotFound:
         return ""

@@ -37,7 +37,7 @@ def copy_between(
     if from_options.repo == to_options.repo:
         raise UsageError("--from and --to name one and the same storage")
     with ExitStack() as resources:
-        opened = open_project(project, checks_work_tree=False)
+        opened = open_project(project, checks_work_tree=not everything)
         resources.callback(opened.close)
         places = resources.enter_context(open_places(project))
         engine = make_engine(opened.project.name, places, storage, warn, dockerfile_of=find_dockerfile(opened.project))
@@ -74,13 +74,20 @@ def _repository(text: str, flag: str) -> str:
 
 def _stages_at_head(opened: OpenProject, places: Places, storage: StorageOptions) -> frozenset[StageName]:
     """The stages that a build of HEAD would use there, all of which must be stored."""
+    from conveyor.build.platforms import at_platform, plan_passes
     from conveyor.build.schedule import Limits, Schedule
     from conveyor.config.selection import select_images
     from conveyor.images.graph import needed_images
 
     images = needed_images(opened.project, select_images(opened.project, ()))
     with open_rooms(opened, places, storage, BuildOptions(), Silence()) as rooms:
-        results = Schedule(replace(rooms, secondaries=()), images, Limits(0, require_built=True)).run()
+        results = [
+            result
+            for item in plan_passes(rooms, images)
+            for result in Schedule(
+                replace(at_platform(rooms, item.platform), secondaries=()), item.images, Limits(0, require_built=True)
+            ).run()
+        ]
     missing = [result.name or "~" for result in results if result.last is None]
     if missing:
         raise StagesRequired(

@@ -218,6 +218,19 @@ def _value(flag: str, help: str, *, short: str = "", twins: tuple[str, ...] = ()
     return click.option(*names, help=help, envvar=[_twin(flag), *twins], show_envvar=True, **attributes)
 
 
+class _Joined(click.Option):
+    """A text that may be given in pieces, by a flag that is repeated."""
+
+    def add_to_parser(self, parser: Any, ctx: click.Context) -> None:  # noqa: ANN401 - click's parser has no public name
+        """Keep every piece."""
+        del ctx
+        parser.add_option(obj=self, opts=self.opts, dest=self.name, action="append", nargs=1)
+
+    def type_cast_value(self, ctx: click.Context, value: Any) -> Any:  # noqa: ANN401 - as click has it
+        """One text, with commas between."""
+        return super().type_cast_value(ctx, ",".join(value) if isinstance(value, list) else value)
+
+
 def _flag(flag: str, help: str, *, short: str = "", default: bool = False) -> Decorator:
     names = [short] if short else []
     shown = "on" if default else False
@@ -485,9 +498,10 @@ build_options = _group(
         _list("--ssh-key", "Private key for the steps' SSH agent.", metavar="FILE", into="ssh_keys"),
         _value(
             "--platform",
-            "Platform to build for, OS/ARCH[/VARIANT]; default: the engine's.",
+            "Platforms of images that name none, OS/ARCH[/VARIANT]; default: the engine's. Commas between, or repeated.",
             twins=("DOCKER_DEFAULT_PLATFORM",),
             metavar="PLATFORM",
+            cls=_Joined,
         ),
         _value(
             "--ancestry",

@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +21,7 @@ from conveyor.gitrepo.api import Repository
 from conveyor.gitrepo.clones import Clones
 
 if TYPE_CHECKING:
-    from conveyor.config.rendering import Surroundings
+    from conveyor.config.rendering import Rendering, Surroundings
     from conveyor.gitrepo.remotes import FetchedRemotes
 
 INCLUDES_FILE = "werf-includes.yaml"
@@ -165,27 +164,26 @@ def _read(
     warnings = [str(warning) for warning in _read_permissions(options, files, refusals, file)]
     remotes = _read_includes(options, files, refusals, clones, directory)
     path, content = _read_config(options, repo, files, directory)
-    variables: Mapping[str, str | None] = {}
-    is_template = b"{{" in content
-    render_as = None
+    rendering: Rendering | None = None
     try:
-        if is_template:
-            from conveyor.config.rendering import render_config
+        if b"{{" in content:
+            from conveyor.config.rendering import Rendering
 
-            log = _log_template if options.debug_templates else None
-            render = partial(
-                render_config, content, path, repo, files, templates_dir=options.config_templates_dir, env=options.env
+            rendering = Rendering(
+                content,
+                path,
+                repo,
+                files,
+                refusals,
+                templates_dir=options.config_templates_dir,
+                env=options.env,
+                log=_log_template if options.debug_templates else None,
             )
-            rendered = render(refusals, log=log)
-            content, variables = rendered.content, rendered.variables
-
-            def render_as(surroundings: Surroundings) -> bytes:
-                return render(Refusals(refusals.permissions), surroundings=surroundings).content
-
+            content = rendering.render()
         if show is not None:
             refusals.raise_any()
             show(content)
-        project = _parse(content, path, refusals, is_template)
+        project = _parse(content, path, refusals, rendering)
     except ConfigError as error:
         refusals.raise_any(error.problems)
         raise
@@ -199,25 +197,23 @@ def _read(
         options.dev,
         refusals,
         files,
-        variables,
+        rendering.variables if rendering is not None else {},
         warnings,
         clones,
         remotes,
-        render_as,
+        rendering.render_elsewhere if rendering is not None else None,
     )
 
 
-def _parse(content: bytes, path: str, refusals: Refusals, is_template: bool) -> Project:
+def _parse(content: bytes, path: str, refusals: Refusals, rendering: Rendering | None) -> Project:
     from conveyor.config.reading import parse_project
 
+    if rendering is None:
+        return parse_project(content, path, refusals)
     try:
-        return parse_project(content, path, refusals, path + RENDERED if is_template else "")
+        return parse_project(content, path, refusals, path + RENDERED)
     except ConfigError as error:
-        if not is_template:
-            raise
-        from conveyor.config.rendering import explain_rendered
-
-        raise ConfigError(explain_rendered(error.problems, content), hint=_RENDERED_HINT) from None
+        raise ConfigError(rendering.explain(error.problems), hint=_RENDERED_HINT) from None
 
 
 _RENDERED_HINT = "the lines are those of the text that the templates make: `conveyor config render` shows it"
@@ -234,7 +230,8 @@ def _read_permissions(options: ProjectOptions, files: ConfigFiles, refusals: Ref
     content = files.read(file, None, "werf giterminism config")
     if content is None:
         if options.giterminism_config:
-            raise UsageError(f"--giterminism-config: {files.explain_missing(file)}", hint="write it and commit it")
+            message, hint = files.explain_missing(file)
+            raise UsageError(f"--giterminism-config: {message}", hint=hint)
         return ()
     from conveyor.config.giterminism.decode import decode_permissions
 

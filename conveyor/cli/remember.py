@@ -123,6 +123,8 @@ def _can_be_confirmed(opened: OpenProject, asked: Asked, result: BuildResult) ->
         and not (build.custom_tags or build.ssh_keys or asked.storage.final_repo)
         and not (build.introspect_error or build.introspect_before_error or build.introspect_stages)
         and not any(image.from_latest for image in asked.images)
+        and len({image.platform for image in result.images}) == 1
+        and not any(image.by_platform for image in result.images)
         and all(mapping.remote is None or mapping.remote.is_fixed for image in asked.images for mapping in image.git)
         and not any(image.dockerfile is not None and image.dockerfile.context_add_files for image in asked.images)
         and opened.repo.head_commits == (opened.repo.head,)

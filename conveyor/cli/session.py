@@ -304,11 +304,13 @@ def open_rooms(
             resources.callback(caches.close)
         locks = make_locks(storage, places.home_dir)
         resources.callback(locks.close)
+        platforms = tuple(filter(None, build.platform.split(","))) or (engine.platform(),)
         yield Rooms(
             project=opened.project,
             repo=opened.repo,
             prefix=opened.prefix,
-            platform=_platform(opened, build, engine),
+            platform=platforms[0],
+            platforms=platforms,
             engine=engine,
             primary=primary,
             secondaries=secondaries,
@@ -329,20 +331,6 @@ def open_rooms(
             remotes=opened.remotes,
             keeps_records=bool(storage.repo) and not opened.is_dev,
         )
-
-
-def _platform(opened: OpenProject, build: BuildOptions, engine: Engine) -> str:
-    """One platform a run: that of `--platform`, of the images, or the engine's."""
-    configured = {image.platform for image in opened.project.images if image.platform}
-    if len(configured) > 1:
-        raise UsageError(
-            f"the images ask for more than one platform: {', '.join(sorted(configured))}",
-            hint="one run builds for one platform",
-        )
-    asked = build.platform or next(iter(configured), "")
-    if configured and build.platform and build.platform not in configured:
-        raise UsageError(f"--platform {build.platform}, and the images ask for {next(iter(configured))}")
-    return asked or engine.platform()
 
 
 @contextmanager

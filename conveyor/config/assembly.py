@@ -59,6 +59,7 @@ def assemble(content: bytes, file: str, refusals: Refusals | None = None, shown_
         refusals,
         settings.image_spec,
         staged=settings.staged,
+        platforms=settings.platforms,
     )
     images = [image for document in documents for image in decode_images(scope, document)]
     if dockerfiles:

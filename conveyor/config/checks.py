@@ -35,7 +35,7 @@ def _check_nameless(findings: Findings, images: Sequence[Image]) -> None:
 def _check_import_stages(findings: Findings, image: Image, by_name: Mapping[str, Image]) -> None:
     for item in image.imports:
         source = by_name.get(item.image)
-        if source is None or item.from_stage is None:
+        if source is None or item.external or item.from_stage is None:
             continue
         shell = source.shell
         there = (*shell.commands, *shell.stage_cache_versions)
@@ -48,10 +48,12 @@ def _check_import_stages(findings: Findings, image: Image, by_name: Mapping[str,
 def _check_platforms(findings: Findings, image: Image, by_name: Mapping[str, Image]) -> None:
     for name in image.needs():
         needed = by_name.get(name)
-        if needed and image.platform and needed.platform and image.platform != needed.platform:
+        missing = [each for each in image.platforms if needed and needed.platforms and each not in needed.platforms]
+        if needed and missing:
+            own = ", ".join(image.platforms)
             message = (
-                f'invalid image platform cross-references: "{display_name(image.name)}" is for {image.platform}, '
-                f'"{name}" that it needs for {needed.platform}'
+                f'invalid image platform cross-references: "{display_name(image.name)}" is for {own}, '
+                f'"{name}" that it needs for {", ".join(needed.platforms)}'
             )
             findings.add(image.place, message, "give both the same `platform`")
 

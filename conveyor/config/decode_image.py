@@ -43,6 +43,7 @@ def decode_images(scope: Scope, document: NamedDocument) -> tuple[Image, ...]:
     imports = [item for node in fields.map_nodes("import") if (item := decode_import(scope, node))]
     git, imports = exclude_overlaps(findings, mappings, imports)
     docker = fields.map_node("docker")
+    platforms = read_platforms(fields) or scope.platforms
     image = Image(
         place=findings.place(fields.key(kind)),
         name="",
@@ -61,11 +62,14 @@ def decode_images(scope: Scope, document: NamedDocument) -> tuple[Image, ...]:
         mounts=mounts,
         secrets=_secrets(scope, fields),
         network=fields.text("network"),
-        platform=one_platform(fields) or scope.platform,
+        platforms=platforms,
+        platform=platforms[0] if platforms else "",
         disable_git_after_patch=is_artifact or fields.flag("disableGitAfterPatch"),
     )
     if image.from_latest and image.base.kind != "external" and (fields.has("from") or fields.has("fromImage")):
         findings.add(fields.key("fromLatest"), "`fromLatest` needs a base from outside of the project", "remove it")
+    elif image.from_latest:
+        scope.refusals.require("config.stapel.allowFromLatest", at=findings.place(fields.key("fromLatest")))
     return tuple(replace(image, name=name, place=place) for name, place in document.names)
 
 
@@ -91,17 +95,19 @@ def _image_spec(scope: Scope, fields: Fields, *, is_final: bool) -> ImageSpec | 
     return merge_specs(scope.image_spec, own) if is_final else None
 
 
-def one_platform(fields: Fields) -> str:
-    """The platform of `platform`; "" where none is given. Several are noted."""
+def read_platforms(fields: Fields) -> tuple[str, ...]:
+    """The platforms of `platform`, each once."""
     nodes = fields.text_nodes("platform")
     for node in nodes:
         if not _PLATFORM.fullmatch(node.text):
             hint = "write `linux/amd64` or `linux/arm64/v8`"
             fields.findings.add(node, f"`platform`: `{node.text}` is not a platform", hint)
-    if len({node.text for node in nodes}) > 1:
-        message = "`platform`: more than one platform in a run is not supported yet"
-        fields.findings.add(nodes[1], message, "leave one, and run a build for each")
-    return nodes[0].text if nodes else ""
+    return tuple(dict.fromkeys(node.text for node in nodes))
+
+
+def one_platform(fields: Fields) -> str:
+    """The first platform of `platform`; "" where none is given."""
+    return next(iter(read_platforms(fields)), "")
 
 
 def _base(scope: Scope, fields: Fields, own_names: list[str]) -> Base:
@@ -114,19 +120,21 @@ def _base(scope: Scope, fields: Fields, own_names: list[str]) -> Base:
             fields.text(given)
         return Base("external")
     name = value.text
-    if name in own_names:
+    if given == "from" and own_names == [name]:
+        pass  # the one from outside: an image that is built on itself would make no sense
+    elif name in own_names:
         hint = f"write `{name}:latest` for the image from outside" if given == "from" else "name another image"
         findings.add(value, f'image "{name}" cannot be built on itself', hint)
         return Base("external", name)
     if given != "from":
         return Base("image", scope.require_image(value, name))
-    if name in scope.names:
+    if name in scope.names and name not in own_names:
         return Base("image", name)
     if name == "scratch":
         return Base("scratch")
     mistake, hint = reference_mistake(name)
     if mistake and scope.complete:
-        guess = findings.suggest(name, filter(None, scope.names))
+        guess = findings.suggest(name, [other for other in scope.names if other and other not in own_names])
         message = f"`from: {name}` is neither an image of the project nor a reference to one from outside: {mistake}"
         findings.add(value, message, guess or hint)
     return Base("external", name)

@@ -9,6 +9,7 @@ from conveyor.config.fields import Fields
 from conveyor.config.models import USER_STAGES, Dependency, Import, Injection, MountPoint, UserStageName
 from conveyor.config.nodes import Node
 from conveyor.config.paths import absolute_path, image_path, owner, path_filter
+from conveyor.config.references import reference_mistake
 from conveyor.config.scope import Scope
 from conveyor.config.tables.image import DEPENDENCY, IMPORT, INJECTION, MOUNT
 
@@ -22,9 +23,13 @@ Neighbour = Literal["install", "setup"]
 def decode_import(scope: Scope, node: Node) -> Import | None:
     """One import; None where a mistake leaves nothing to check further."""
     fields = Fields(scope.findings, node, "`import`", IMPORT)
-    image = source_image(scope, fields, ("image", "from", "artifact"), "an import")
+    external = _external_image(scope, fields)
+    image = external or source_image(scope, fields, ("image", "from", "artifact"), "an import")
     position = _position(fields, "an import")
     from_stage = cast("UserStageName | None", fields.choice("stage", USER_STAGES))
+    if external and fields.has("stage"):
+        hint = "remove it: the stages of an image from outside are not known"
+        scope.findings.add(fields.key("stage"), "`stage` in `import` needs an image of the project", hint)
     if fields.lacks("add"):
         scope.findings.add(
             fields.key("add"), "`add` is required in `import`", "write the absolute path inside the source image"
@@ -38,7 +43,8 @@ def decode_import(scope: Scope, node: Node) -> Import | None:
     user, group = owner(fields, "owner"), owner(fields, "group")
     if not (image and position and add):
         return None
-    return Import(scope.findings.place(node), image, *position, add, to, user, group, paths, from_stage)
+    place = scope.findings.place(node)
+    return Import(place, image, *position, add, to, user, group, paths, from_stage, bool(external))
 
 
 def decode_dependency(scope: Scope, node: Node) -> Dependency | None:
@@ -94,8 +100,11 @@ def decode_mount(scope: Scope, node: Node) -> MountPoint | None:
     if not to:
         return None
     if origin == "from" and kind:
+        if kind == "build_dir":
+            scope.refusals.require("config.stapel.mount.allowBuildDir", at=findings.place(fields.key("from")))
         return MountPoint(findings.place(node), kind, to)
     if origin == "fromPath" and source:
+        scope.refusals.require("config.stapel.mount.allowFromPaths", source, findings.place(fields.key("fromPath")))
         return MountPoint(findings.place(node), "from_path", to, source)
     return None
 
@@ -109,11 +118,20 @@ def source_image(scope: Scope, fields: Fields, names: tuple[str, ...], title: st
     name = fields.text(given)
     if value.kind != "scalar":
         return ""
-    if name not in scope.names and ("@" in name or ":" in name.rpartition("/")[2]):
-        message = f"`{given}: {name}`: {title} from an image outside of the project is not supported yet"
-        scope.findings.add(value, message, "make an image of the project with it as `from`, and name that one")
-        return ""
     return scope.require_image(value, name)
+
+
+def _external_image(scope: Scope, fields: Fields) -> str:
+    """The reference of an import from outside: no image of the project has the name, and it has a tag or a digest."""
+    values = [value for name in ("image", "from", "artifact") if (value := fields.value(name)) and value.kind == "scalar"]
+    name = values[0].text if len(values) == 1 else ""
+    if name in scope.names or not ("@" in name or ":" in name.rpartition("/")[2]):
+        return ""
+    mistake, hint = reference_mistake(name)
+    if mistake:
+        message = f"`{name}` is neither an image of the project nor a reference to one from outside: {mistake}"
+        scope.findings.add(values[0], message, hint)
+    return name
 
 
 def _position(fields: Fields, title: str) -> tuple[When, Neighbour] | None:

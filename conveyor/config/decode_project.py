@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from conveyor.config.decode_image import one_platform
+from conveyor.config.decode_image import read_platforms
 from conveyor.config.fields import Fields, describe
 from conveyor.config.findings import Findings
 from conveyor.config.models import GitWorktree
@@ -44,18 +44,20 @@ class Settings:
     git_worktree: GitWorktree
     image_spec: ImageSpec | None = None  # for all final images
     staged: bool = False
+    platforms: tuple[str, ...] = ()
 
 
 def decode_project(findings: Findings, document: Node) -> Settings:
     """Of the document with `configVersion`."""
     fields = Fields(findings, document, "the project document", PROJECT, ("includes",), elsewhere=_of_an_image)
     _check_version(fields)
-    cache_version = platform = ""
+    cache_version = ""
+    platforms: tuple[str, ...] = ()
     image_spec = None
     staged = False
     if node := fields.map_node("build"):
         build = Fields(findings, node, "`build`", BUILD)
-        cache_version, platform = build.text("cacheVersion"), one_platform(build)
+        cache_version, platforms = build.text("cacheVersion"), read_platforms(build)
         staged = build.flag("staged")
         if spec := build.map_node("imageSpec"):
             from conveyor.config.decode_image_spec import decode_project_spec
@@ -65,7 +67,8 @@ def decode_project(findings: Findings, document: Node) -> Settings:
         _check_cleanup(findings, node)
     if node := fields.map_node("deploy"):
         _check_deploy(findings, node)
-    return Settings(_name(fields), cache_version, platform, _git_worktree(fields), image_spec, staged)
+    platform = platforms[0] if platforms else ""
+    return Settings(_name(fields), cache_version, platform, _git_worktree(fields), image_spec, staged, platforms)
 
 
 def _of_an_image(name: str) -> str:
@@ -133,11 +136,30 @@ def _check_cleanup(findings: Findings, node: Node) -> None:
         if references:
             fields = Fields(findings, references, "`references`", REFERENCES)
             if given := fields.exactly_one(("tag", "branch"), "`references`"):
-                fields.text(given)
+                _check_reference(fields, given)
             _check_limit(findings, fields.map_node("limit"), "`limit`")
         elif not policy.has("references"):
             findings.add(item, "`references` is required in `keepPolicies`")
         _check_limit(findings, policy.map_node("imagesPerReference"), "`imagesPerReference`")
+
+
+def _check_reference(fields: Fields, name: str) -> None:
+    """A name as it is, or a regular expression between two `/`."""
+    text = fields.text(name)
+    if len(text) < 2 or not (text.startswith("/") and text.endswith("/")):
+        return
+    try:
+        re.compile(text[1:-1])
+    except re.error:
+        import re2  # type: ignore[import-untyped, unused-ignore] # what it takes counts; it is loaded where that is in doubt
+
+        try:
+            re2.compile(text[1:-1])
+        except re2.error as error:
+            hint = "a text between two `/` is a regular expression for the whole of a name"
+            fields.findings.add(
+                fields.value(name) or fields.node, f"`{name}: {text}` is no regular expression: {error}", hint
+            )
 
 
 def _check_limit(findings: Findings, node: Node | None, title: str) -> None:

@@ -86,8 +86,8 @@ def _item(image: Image) -> Item:
     depends_on: DependsOn = {}
     if image.base.kind == "image":
         depends_on["from"] = image.base.reference
-    if image.imports:
-        depends_on["import"] = list(dict.fromkeys(item.image for item in image.imports))
+    if imports := dict.fromkeys(item.image for item in image.imports if not item.external):
+        depends_on["import"] = list(imports)
     if image.dependencies:
         depends_on["dependencies"] = list(dict.fromkeys(item.image for item in image.dependencies))
     item: Item = {"image": display_name(image.name)}

@@ -76,7 +76,10 @@ class DockerInstructions:
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """Files of another image of the project laid at `to`, before or after `install` or `setup`."""
+    """Files of another image laid at `to`, before or after `install` or `setup`.
+
+    `image` is one of the project or, where it is `external`, a reference to one from outside.
+    """
 
     place: Place
     image: str
@@ -88,6 +91,7 @@ class Import:
     group: str = ""
     paths: PathFilter = PathFilter()
     from_stage: UserStageName | None = None
+    external: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,14 +156,16 @@ class Image:
     mounts: tuple[MountPoint, ...] = ()
     secrets: tuple[Secret, ...] = ()  # for the commands alone; in no key
     network: str = ""
-    platform: str = ""  # "" : the engine's
+    platforms: tuple[str, ...] = ()  # (): those of the run
+    platform: str = ""  # of these the one that is resolved now; as it is read, the first
     disable_git_after_patch: bool = False
     dockerfile: Dockerfile | None = None  # its base, git, shell, imports and mounts say nothing then
 
     def needs(self) -> tuple[str, ...]:
         """Names of the images that this one takes from, each once, in order of base, imports, dependencies."""
         names = [self.base.reference] if self.base.kind == "image" else []
-        names += [item.image for item in self.imports] + [item.image for item in self.dependencies]
+        names += [item.image for item in self.imports if not item.external]
+        names += [item.image for item in self.dependencies]
         return tuple(dict.fromkeys(names))
 
 

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from conveyor.config.giterminism.api import Directive, Refusals
 from conveyor.config.giterminism.files import ConfigFiles
@@ -13,21 +14,22 @@ from conveyor.config.giterminism.paths import clean_path
 from conveyor.config.giterminism.wording import show_text
 from conveyor.config.globs import escape_glob
 from conveyor.config.template.api import MAIN, FunctionError, TemplateError, problem_of, render, root_of
-from conveyor.errors import ConfigError, Place, Problem
+from conveyor.errors import ConfigError, ConveyorError, Place, Problem
 from conveyor.gitrepo.api import Repository
+
+if TYPE_CHECKING:
+    from conveyor.config.template.tracing import Trace
 
 _FILES: Directive = "config.goTemplateRendering.allowUncommittedFiles"
 _ENV: Directive = "config.goTemplateRendering.allowEnvVariables"
 _TEMPLATES: Directive = "config.allowUncommittedTemplates"
 _SUFFIX = ".tmpl"
+_MOST_SEARCHES = 200  # places of refusals that are found out
+_LONGEST_SEARCHED = 2**20
 
-
-@dataclass(frozen=True, slots=True)
-class Rendered:
-    """The text that a template gave. `variables`: what it read of the environment (None: not set)."""
-
-    content: bytes
-    variables: Mapping[str, str | None]
+MAX_ACTIONS = 50_000  # of all templates together
+MAX_PATHS = 20_000  # that templates ask for, each counted once
+MAX_GLOBS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,51 +47,112 @@ def surroundings_of(repo: Repository) -> Surroundings:
     return Surroundings(repo.head, repo.commit_time_s(repo.head), repo.commit_zone(repo.head), os.environ.get)
 
 
-def render_config(
-    content: bytes,
-    file: str,
-    repo: Repository,
-    files: ConfigFiles,
-    refusals: Refusals,
-    *,
-    templates_dir: str,
-    env: str,
-    log: Callable[[str], None] | None = None,
-    surroundings: Surroundings | None = None,
-) -> Rendered:
-    """Render a configuration with the templates of a directory; `file` is its path for messages.
+class Rendering:
+    """A configuration that is a template, with the templates of a directory; `file` is its path for messages.
 
-    `surroundings`: None: those of this run.
-
-    `ConfigError` where a template is wrong or fails, with the template's place. What is refused is noted in `refusals`, and
-    rendering goes on as if it were allowed, so that all of it is found.
+    `variables` is what was read of the environment (None: not set).
     """
-    texts = _read_templates(files, templates_dir)
-    base = clean_path(templates_dir)
-    shown = {MAIN: file, **{name: files.show(f"{base}/{name}" if base else name) for name in texts}}
-    source = _text(content)
-    search = _Search({shown[name]: text for name, text in ((MAIN, source), *texts.items())})
-    around = surroundings or surroundings_of(repo)
-    environment = _Environment(refusals, search, around.read)
-    root = root_of(
-        _Files(files, search),
-        env=env,
-        commit=around.commit,
-        commit_time_human=_human_time(around.time_s, around.zone),
-        commit_time_s=around.time_s,
-    )
-    try:
-        text = render(
-            source,
-            templates=texts,
+
+    def __init__(
+        self,
+        content: bytes,
+        file: str,
+        repo: Repository,
+        files: ConfigFiles,
+        refusals: Refusals,
+        *,
+        templates_dir: str,
+        env: str,
+        log: Callable[[str], None] | None,
+    ) -> None:
+        self._here = surroundings_of(repo)
+        self._env = env
+        self._log = log
+        self._permissions = refusals.permissions
+        self._templates = _read_templates(files, templates_dir)
+        self._source = _text(content)
+        base = clean_path(templates_dir)
+        self._shown = {MAIN: file, **{name: files.show(f"{base}/{name}" if base else name) for name in self._templates}}
+        texts = ((MAIN, self._source), *self._templates.items())
+        actions = sum(text.count("{{") for _, text in texts)
+        if actions > MAX_ACTIONS:
+            message = f"the templates have {actions} actions (`{{{{`), and at most {MAX_ACTIONS} are read"
+            raise ConfigError([Problem(Place(file), message, "say it with `range`, or read large texts by .Files.Get")])
+        self._search = _Search({self._shown[name]: text for name, text in texts})
+        self._environment = _Environment(refusals, self._search, self._here.read)
+        self._files = _Files(files, self._search)
+        self.variables = self._environment.variables
+
+    def render(self) -> bytes:
+        """The text that the templates make.
+
+        `ConfigError` where a template is wrong or fails, with its place. What is refused is noted, and rendering goes on as
+        if it were allowed, so that all of it is found.
+        """
+        try:
+            return _bytes(self._render(self._here, self._environment, self._log))
+        except TemplateError as error:
+            raise ConfigError([problem_of(error, self._all_shown())]) from None
+
+    def render_elsewhere(self, surroundings: Surroundings) -> bytes:
+        """The text as it would be elsewhere. `ConfigError` as `render`; what is refused is noted nowhere."""
+        environment = _Environment(Refusals(self._permissions), self._search, surroundings.read)
+        try:
+            return _bytes(self._render(surroundings, environment))
+        except TemplateError as error:
+            raise ConfigError([problem_of(error, self._all_shown())]) from None
+
+    def explain(self, problems: Sequence[Problem]) -> list[Problem]:
+        """Mistakes of the rendered text with their lines, and what wrote these: nobody has that text before them."""
+        from conveyor.config.template.tracing import Trace
+
+        trace = Trace()
+        try:
+            text = self._render(self._here, self._environment, trace=trace)
+        except (ConveyorError, TemplateError):
+            return list(problems)
+        shown = self._all_shown()
+        lines = text.split("\n")
+        explained = []
+        for problem in problems:
+            place = problem.place
+            line = lines[place.line - 1] if 0 < place.line <= len(lines) else ""
+            offset = sum(map(len, lines[: place.line - 1])) + place.line - 1 + max(place.column - 1, 0)
+            origin = trace.find(text, offset) if place.line else None
+            hints = [
+                f"the line is `{show_text(line.strip()[:200])}`" if line else "",
+                f"it comes from {Place(shown.get(origin.file, origin.file), *origin[1:])}" if origin is not None else "",
+                problem.hint,
+            ]
+            explained.append(Problem(place, problem.message, "; ".join(filter(None, hints))))
+        return explained
+
+    def _render(
+        self,
+        surroundings: Surroundings,
+        environment: _Environment,
+        log: Callable[[str], None] | None = None,
+        trace: Trace | None = None,
+    ) -> str:
+        root = root_of(
+            self._files,
+            env=self._env,
+            commit=surroundings.commit,
+            commit_time_human=_human_time(surroundings.time_s, surroundings.zone),
+            commit_time_s=surroundings.time_s,
+        )
+        return render(
+            self._source,
+            templates=self._templates,
             root=root,
             read_environment=environment.read,
-            loose=refusals.permissions.is_loose,
+            loose=self._permissions.is_loose,
             log=log,
+            trace=trace,
         )
-    except TemplateError as error:
-        raise ConfigError([problem_of(error, {**search.names_of_expanded(), **shown})]) from None
-    return Rendered(_bytes(text), environment.variables)
+
+    def _all_shown(self) -> dict[str, str]:
+        return {**self._search.names_of_expanded(), **self._shown}
 
 
 def _read_templates(files: ConfigFiles, directory: str) -> dict[str, str]:
@@ -121,10 +184,12 @@ class _Search:
 
     def __init__(self, texts: Mapping[str, str]) -> None:
         self._texts = dict(texts)
+        self._found: dict[tuple[str, str], Place | None] = {}
 
     def add(self, file: str, text: str) -> None:
         """Another text, which may be a template, too."""
-        self._texts.setdefault(file, text)
+        if len(text) <= _LONGEST_SEARCHED:
+            self._texts.setdefault(file, text)
 
     def names_of_expanded(self) -> dict[str, str]:
         """The files of the texts by the names that `tpl` gives them."""
@@ -133,10 +198,16 @@ class _Search:
         return {f"tpl-{adler32(_bytes(text))}": file for file, text in self._texts.items()}
 
     def find(self, call: str, argument: str) -> Place | None:
-        """The first call of a function with this argument; None where it is computed."""
+        """The first call of a function with this argument; None where it is computed, or many were looked for already."""
+        key = (call, argument)
+        if key not in self._found and len(self._found) < _MOST_SEARCHES:
+            self._found[key] = self._search(call, argument)
+        return self._found.get(key)
+
+    def _search(self, call: str, argument: str) -> Place | None:
         expression = re.compile(rf"{call}\s+(?:\"{re.escape(argument)}\"|`{re.escape(argument)}`)")
         for file, text in self._texts.items():
-            match = expression.search(text)
+            match = expression.search(text) if argument in text else None
             if match:
                 line = text.count("\n", 0, match.start()) + 1
                 return Place(file, line, match.start() - text.rfind("\n", 0, match.start()))
@@ -168,32 +239,43 @@ class _Files:
         self._files = files
         self._search = search
         self._texts: dict[str, str] = {}
+        self._asked: set[str] = set()
         self._found: dict[str, Mapping[str, str]] = {}
 
     def get(self, path: str) -> str:
         """See `conveyor.config.template.api.Files`, the others too."""
         if path not in self._texts:
-            content = self._files.read(path, _FILES, used_by=self._user("Get", path))
+            self._count(path)
+            content = self._files.read(path, _FILES, used_by=lambda: self._user("Get", path))
             if content is None:
-                hint = f"commit it, or accept it on the disk by `{_FILES}` in werf-giterminism.yaml"
-                raise FunctionError(self._files.explain_missing(path), hint=hint)
+                message, hint = self._files.explain_missing(path, _FILES)
+                raise FunctionError(message, hint=hint)
             self._texts[path] = _text(content)
             self._search.add(self._files.show(path), self._texts[path])
         return self._texts[path]
 
     def exists(self, path: str) -> bool:
+        self._count(path)
         return self._files.exists(path, _FILES)
 
     def is_dir(self, path: str) -> bool:
+        self._count(path)
         return self._files.is_directory(path, _FILES)
 
     def glob(self, pattern: str) -> Mapping[str, str]:
         if pattern not in self._found:
-            found = self._files.matching(pattern, _FILES, used_by=self._user("Glob", pattern))
+            if len(self._found) >= MAX_GLOBS:
+                raise FunctionError(f"the templates look for more than {MAX_GLOBS} globs")
+            found = self._files.matching(pattern, _FILES, used_by=lambda: self._user("Glob", pattern))
             self._found[pattern] = {name: _text(content) for name, content in found.items()}
             for name, text in self._found[pattern].items():
                 self._search.add(self._files.show(name), text)
         return self._found[pattern]
+
+    def _count(self, path: str) -> None:
+        self._asked.add(path)
+        if len(self._asked) > MAX_PATHS:
+            raise FunctionError(f"the templates ask for more than {MAX_PATHS} files")
 
     def _user(self, method: str, argument: str) -> str:
         place = self._search.find(rf"\.Files\.{method}", argument)
@@ -208,14 +290,3 @@ def _human_time(time_s: int, zone: str) -> str:
     offset = sign * timedelta(hours=int(zone[1:3]), minutes=int(zone[3:5]))
     local = datetime.fromtimestamp(time_s, UTC) + offset
     return f"{local:%Y-%m-%d %H:%M:%S} {zone} {zone}"
-
-
-def explain_rendered(problems: Sequence[Problem], content: bytes) -> list[Problem]:
-    """The mistakes of a rendered text with the lines that they are in: nobody has that text before them."""
-    lines = content.decode("utf-8", "replace").split("\n")
-    explained = []
-    for problem in problems:
-        line = lines[problem.place.line - 1].strip() if 0 < problem.place.line <= len(lines) else ""
-        hints = (f"the line is `{show_text(line[:200])}`" if line else "", problem.hint)
-        explained.append(Problem(problem.place, problem.message, "; ".join(filter(None, hints))))
-    return explained

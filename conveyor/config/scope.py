@@ -32,6 +32,7 @@ class Scope:
     refusals: Refusals
     image_spec: ImageSpec | None = None
     staged: bool = False
+    platforms: tuple[str, ...] = ()
 
     def require_image(self, node: Node, name: str) -> str:
         """`name`, noted where no image of the project has it."""

@@ -29,6 +29,7 @@ class PlanMade:
 
     sets: tuple[tuple[PlannedImage, ...], ...]
     limit: int  # 0: none
+    platform: str = ""  # for which one, where images are built for several
 
 
 @dataclass(frozen=True, slots=True)

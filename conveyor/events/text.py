@@ -119,7 +119,7 @@ def _plan(plan: PlanMade) -> list[str]:
         if plan.limit
         else "any number of images at the same time"
     )
-    lines = [f"Concurrent builds plan ({limit})"]
+    lines = [f"Concurrent builds plan{f' for {plan.platform}' if plan.platform else ''} ({limit})"]
     for index, images in enumerate(plan.sets):
         lines.append(f"Set #{index}:")
         lines += [f"- {'artifact' if image.artifact else 'image'} {image_label(image.name)}" for image in images]

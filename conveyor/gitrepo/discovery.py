@@ -85,7 +85,7 @@ def _refusal(directory: str, lines: list[bytes], said: str) -> GitError:
         return GitError(
             f"{directory} is not in a git repository",
             reason="not_a_repository",
-            hint="only what is committed is built: git init, git add and git commit, or name the project by --dir",
+            hint="only what is committed is built: git init, git add and git commit, or name it by --dir or --git-work-tree",
         )
     if len(lines) > 2 and lines[2] not in (b"true", b"false"):
         return _too_old(directory)
@@ -95,7 +95,7 @@ def _refusal(directory: str, lines: list[bytes], said: str) -> GitError:
         return GitError(
             f"the repository of {directory} has no commits",
             reason="no_commits",
-            hint="only what is committed is built: git add and git commit",
+            hint="only what is committed is built: git add and git commit, or name another repository by --git-work-tree",
         )
     return GitError(f"git cannot read the repository of {directory}: {said.strip()}", reason="git_failed")
 

@@ -95,6 +95,7 @@ class Workshop:
     mounts: Sequence[Mount]
     ssh_socket: Path | None
     commit_time_s: int
+    base: Callable[[str], Held]  # an image from outside, ready to be read; closed by who asks
     secrets: Callable[[], Mapping[str, bytes]] = dict  # of the image, by id; `ConfigError` where one is not to be had
 
 

@@ -10,7 +10,7 @@ from conveyor.config.models import Dependency, Image, Import, Injection
 from conveyor.keys.encoding import Value
 from conveyor.keys.key import Part
 from conveyor.stages.api import Context, Decision, Need, Taken, Workshop
-from conveyor.stages.importing import import_digest, lay_import, source_of
+from conveyor.stages.importing import describe_external, import_digest, lay_external, lay_import, source_of
 from stapel.api import Lay, Run
 from stapel.image_config import configure
 from stapel.oci.api import ImageConfig
@@ -30,13 +30,13 @@ class Dependencies:
 
     def takes(self, image: Image) -> tuple[Need, ...]:
         """The sources of the imports, and the last stages of the dependencies."""
-        needs = [source_of(item) for item in self._imports(image)]
+        needs = [source_of(item) for item in self._imports(image) if not item.external]
         return tuple(dict.fromkeys([*needs, *(Need(item.image) for item in self._dependencies(image))]))
 
     def decide(self, context: Context) -> Decision:
         """The digests of the imported files, and the values that are injected."""
         imports, dependencies = self._imports(context.image), self._dependencies(context.image)
-        digests = [import_digest(context, item, self.name) for item in imports]
+        digests = [None if item.external else import_digest(context, item, self.name) for item in imports]
         values = {
             injection.target_env: injected_value(injection, context.others.take(Need(item.image)))
             for item in dependencies
@@ -45,7 +45,8 @@ class Dependencies:
         parts = []
         if imports:
             described: list[Value] = [
-                [digest, item.to, item.owner, item.group] for digest, item in zip(digests, imports, strict=True)
+                [*([digest] if digest is not None else describe_external(item)), item.to, item.owner, item.group]
+                for digest, item in zip(digests, imports, strict=True)
             ]
             parts.append(Part("imports", described))
         if values:
@@ -56,7 +57,10 @@ class Dependencies:
         def steps(workshop: Workshop) -> tuple[Lay | Run, ...]:
             lays = []
             for digest, item in zip(digests, imports, strict=True):
-                lay, check = lay_import(context, item, digest, self.name, workshop)
+                if digest is None:
+                    lay, check = lay_external(context, item, self.name, workshop)
+                else:
+                    lay, check = lay_import(context, item, digest, self.name, workshop)
                 lays.append(lay)
                 checks.append(check)
             return tuple(lays)

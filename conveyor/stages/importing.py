@@ -21,6 +21,7 @@ from conveyor.keys.key import hash_value
 from conveyor.stages.api import Context, Need, Taken, Workshop
 from stapel.api import File, Lay, Tree
 from stapel.errors import Unreachable
+from stapel.oci.reference import normalise
 
 _CAPABILITY = "security.capability"
 _CHUNK_BYTES = 1 << 20
@@ -35,7 +36,7 @@ class _Laid:
 
 
 def source_of(item: Import) -> Need:
-    """The stage that an import takes from."""
+    """The stage that an import of another image of the project takes from."""
     return Need(item.image, item.from_stage)
 
 
@@ -65,15 +66,28 @@ def import_digest(context: Context, item: Import, stage: str) -> str:
     finally:
         held.close()
     if digest is None:
-        raise StageFailed(
-            f"{item.place}: import.add: {item.add} matches no files in image {taken.reference}",
-            image=context.image.name,
-            stage=stage,
-            reason="import_matches_nothing",
-            hint="look at what the source's commands leave there, and at includePaths and excludePaths",
-        )
+        raise _matches_nothing(context, item, stage, taken.reference)
     context.others.record_import(source, digest)
     return digest
+
+
+def describe_external(item: Import) -> list[Value]:
+    """What stands in a key for an import from outside: what is named, not what is found under the name, as for a base."""
+    return ["external", normalise(item.image), item.add, item.paths.include, item.paths.exclude]
+
+
+def lay_external(context: Context, item: Import, stage: str, workshop: Workshop) -> tuple[Lay, Callable[[], None]]:
+    """The step of an import from outside, and the check that it has laid something (`import_matches_nothing`)."""
+    laid = _Laid()
+    held = workshop.base(item.image)
+    workshop.resources.callback(held.close)
+    tree = workshop.resources.enter_context(context.engine.tree(held))
+
+    def check() -> None:
+        if not laid.files:
+            raise _matches_nothing(context, item, stage, item.image)
+
+    return _lay(tree, item, laid, workshop), check
 
 
 def lay_import(
@@ -100,9 +114,23 @@ def lay_import(
                 hint="somebody changed the stored image or its record; rebuild the source under another cacheVersion",
             )
 
+    return _lay(tree, item, laid, workshop), check
+
+
+def _lay(tree: Tree, item: Import, laid: _Laid, workshop: Workshop) -> Lay:
     files = partial(_lay_files, tree, item, laid, workshop.commit_time_s)
     root = item.to.strip("/").encode()
-    return Lay(files=files, root=root, owner=item.owner, group=item.group, mtime_s=workshop.commit_time_s), check
+    return Lay(files=files, root=root, owner=item.owner, group=item.group, mtime_s=workshop.commit_time_s)
+
+
+def _matches_nothing(context: Context, item: Import, stage: str, image: str) -> StageFailed:
+    return StageFailed(
+        f"{item.place}: import.add: {item.add} matches no files in image {image}",
+        image=context.image.name,
+        stage=stage,
+        reason="import_matches_nothing",
+        hint="look at what the source has there, and at includePaths and excludePaths",
+    )
 
 
 def _record_source(item: Import, taken: Taken) -> str:

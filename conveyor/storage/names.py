@@ -7,6 +7,7 @@
     import-<56 hex>-<56 hex>                         the digest of imported files, by what was imported
     managed-image-<image>                            the project has, or had, this image
     meta-<12 hex>_<commit>_<short stage>             this stage was the image at this commit; the 12 are of its name
+    index-<56 hex>                                   an image of several platforms; the 56 are of its stages' names
     custom-tag-<short stage>_<tag>                   the stage was given this tag; a long one is shortened to a digest
 
 A short stage is its name with 16 digits of its digest. A name is written once; it is never given to other bytes. The name
@@ -16,7 +17,7 @@ of a record is the whole record: reading records is reading the list of names. R
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from conveyor.keys.key import hash_value
@@ -32,6 +33,7 @@ _MANAGED = re.compile(r"managed-image-[A-Za-z0-9_.-]+", re.ASCII)
 _COMMIT = re.compile(rf"meta-[0-9a-f]{{12}}_[0-9a-f]{{40,64}}_{_SHORT_TEXT}", re.ASCII)
 _CUSTOM_TAG = re.compile(rf"custom-tag-{_SHORT_TEXT}_[A-Za-z0-9_.-]+", re.ASCII)
 _LONGEST = 128
+_INDEX = re.compile(r"index-[0-9a-f]{56}", re.ASCII)
 _IMPORT = re.compile(r"import-([0-9a-f]{56})-([0-9a-f]{56})", re.ASCII)
 
 
@@ -120,6 +122,16 @@ def custom_tag_record_name(stage: StageName, tag: str) -> str:
     return text if len(text) <= _LONGEST else f"custom-tag-{_short(stage)}_{hash_value(tag)}"
 
 
+def index_name(stages: Mapping[str, str]) -> str:
+    """The name of the index over these stages, which are the images of a platform each. Equal stages give one name."""
+    return f"index-{hash_value(stages)}"
+
+
+def is_index_name(text: str) -> bool:
+    """Whether a name is that of an index."""
+    return _INDEX.fullmatch(text) is not None
+
+
 def is_record_of_build(text: str) -> bool:
     """Whether a name is a record of an image, of a commit or of a custom tag."""
     return any(form.fullmatch(text) is not None for form in (_MANAGED, _COMMIT, _CUSTOM_TAG))
@@ -136,9 +148,9 @@ def is_record_of_stage(text: str, stages: Collection[StageName]) -> bool:
 
 
 def is_own_name(text: str) -> bool:
-    """Whether a name has a form that conveyor gives: of a stage, or of a record."""
+    """Whether a name has a form that conveyor gives: of a stage, of an index, or of a record."""
     parsers = (parse_stage_name, parse_mark, parse_copy_record, parse_import_record)
-    return is_record_of_build(text) or any(parse(text) is not None for parse in parsers)
+    return is_record_of_build(text) or is_index_name(text) or any(parse(text) is not None for parse in parsers)
 
 
 def _short(stage: StageName) -> str:

@@ -25,6 +25,7 @@ from conveyor.storage.names import (
     StageName,
     copy_record_name,
     import_record_name,
+    is_index_name,
     is_own_name,
     is_record_of_build,
     parse_copy_record,
@@ -317,7 +318,11 @@ class Storage:
 
     def records(self) -> frozenset[str]:
         """The names of all records: marks, imports, copies, and those of builds."""
-        return frozenset(name for name in self.store.names() if is_own_name(name) and parse_stage_name(name) is None)
+        return frozenset(
+            name
+            for name in self.store.names()
+            if is_own_name(name) and parse_stage_name(name) is None and not is_index_name(name)
+        )
 
     def _fits(self, name: StageName, image: Descriptor) -> bool:
         if image.digest.partition(":")[2].startswith(name.suffix):

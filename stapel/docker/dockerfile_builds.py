@@ -66,22 +66,22 @@ def build_dockerfile(
     return DockerHeld(image_id, config, on_close=containers.remove_image_later)
 
 
-def _parameters(build: DockerfileBuild, labels: dict[str, str]) -> dict[str, str]:
-    asked = {
+def _parameters(build: DockerfileBuild, labels: dict[str, str]) -> dict[str, str | list[str]]:
+    asked: dict[str, str | list[str]] = {
         "version": "2",
         "remote": "client-session",
         "dockerfile": DOCKERFILE,
         "target": build.target,
         "platform": build.platform,
         "networkmode": build.network,
-        "extrahosts": json.dumps(list(build.add_hosts)) if build.add_hosts else "",
+        "extrahosts": list(build.add_hosts),  # a parameter each
         "buildargs": json.dumps({**proxies(), **build.args}),
         "labels": json.dumps(labels),
     }
     return {name: value for name, value in asked.items() if value}
 
 
-def _ask(clients: Clients, parameters: dict[str, str], progress: Progress) -> str:
+def _ask(clients: Clients, parameters: dict[str, str | list[str]], progress: Progress) -> str:
     client: Any = clients.make()
     try:
         answer = client._post(client._url("/build"), params=parameters, stream=True)

@@ -8,9 +8,9 @@ is `Unreachable` (nobody can tell now).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +146,20 @@ class ImageStore(Protocol):
 
     def unname(self, name: str) -> None:
         """Remove one name where the store can (registries delete by manifest only: they raise `StapelError`)."""
+
+
+@runtime_checkable
+class IndexStore(Protocol):
+    """An image store that also keeps indexes: one name for an image of several platforms."""
+
+    def put_index(self, images: Sequence[tuple[Descriptor, str]]) -> Descriptor:
+        """An index of images that are here by digest, each with its platform; without a name yet. Equal ones are one.
+
+        One that is there is not written again.
+        """
+
+    def digest_of(self, reference: str) -> str:
+        """The digest that a name has, of an image or an index. `NotFound`."""
 
 
 def summarise(names: Iterable[str], limit: int = 3) -> str:

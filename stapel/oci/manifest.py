@@ -102,6 +102,19 @@ def parse_manifest(data: bytes, media_type: str, where: str) -> Manifest:
     )
 
 
+def build_index(images: Sequence[tuple[Descriptor, str]]) -> tuple[Descriptor, bytes]:
+    """An index of manifests, each with its platform; of Docker's type where all of them are."""
+    is_dockers = all(image.media_type == DOCKER_MANIFEST for image, _ in images)
+    entries = []
+    for image, platform in images:
+        names = dict(zip(("os", "architecture", "variant"), platform.split("/"), strict=False))
+        entries.append({**_to_json(image), "platform": names})
+    media_type = DOCKER_INDEX if is_dockers else OCI_INDEX
+    document = {"schemaVersion": 2, "mediaType": media_type, "manifests": entries}
+    data = json.dumps(document, separators=(",", ":"), sort_keys=True).encode()
+    return Descriptor(media_type, digest_bytes(data), len(data)), data
+
+
 def parse_document(data: bytes, where: str) -> Mapping[str, Any]:
     """A JSON object. `Broken`."""
     try:

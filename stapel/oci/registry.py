@@ -18,6 +18,7 @@ from stapel.oci.manifest import (
     INDEXES,
     RECORD_CONFIG,
     Manifest,
+    build_index,
     build_manifest,
     choose_platform,
     digest_bytes,
@@ -118,6 +119,7 @@ class RegistryStore:
         self._list_began_s = 0.0
         self._given: dict[str, tuple[float, str]] = {}  # name -> when and to what digest we gave it
         self._manifests: dict[str, Manifest] = {}
+        self._indexes: dict[str, tuple[str, bytes]] = {}  # those of this run: type and bytes
         self._blobs: set[str] = set()  # known to be in the repository
         self._uploads: dict[str, threading.Lock] = {}
         self._record: Manifest | None = None
@@ -282,6 +284,18 @@ class RegistryStore:
                     temporary=True,
                 ) from error
 
+    def put_index(self, images: Sequence[tuple[Descriptor, str]]) -> Descriptor:
+        """See `IndexStore`."""
+        index, data = build_index(images)
+        try:
+            self._repo.manifest_digest(index.digest)
+        except NotFound:
+            trace("index.before-put")
+            self._repo.put_manifest(index.digest, index.media_type, data)
+            trace("index.after-put")
+        self._indexes[index.digest] = (index.media_type, data)
+        return index
+
     def put_record(self, name: str) -> None:
         """See `ImageStore`. All records of a repository are one image: deleting it deletes them all."""
         _check_name(name)
@@ -297,9 +311,7 @@ class RegistryStore:
     def name(self, name: str, image: Descriptor, *, renew: Callable[[], str] | None = None) -> None:
         """See `ImageStore`. `NotFound` too where the registry lacks a blob of the image: put it again."""
         _check_name(name)
-        manifest = self._manifests.get(image.digest)
-        if manifest is None:
-            manifest = self._manifest(self._repo.manifest(image.digest), self.reference(image.digest))
+        media_type, data = self._written(image.digest)
 
         def again() -> str:
             nonlocal name
@@ -308,7 +320,7 @@ class RegistryStore:
 
         trace("manifest.before-name")
         try:
-            self._repo.put_manifest(name, manifest.descriptor.media_type, manifest.data, renew=again)
+            self._repo.put_manifest(name, media_type, data, renew=again)
         except BlobMissing as error:
             with self._lock:
                 self._blobs.clear()
@@ -317,6 +329,19 @@ class RegistryStore:
             raise NotFound(f"{self.reference(image.digest)} is not complete: {error}", temporary=True) from error
         trace("manifest.after-name")
         self._note_name(name, image.digest)
+
+    def _written(self, digest: str) -> tuple[str, bytes]:
+        """Type and bytes of a manifest or an index that is here."""
+        if digest in self._indexes:
+            return self._indexes[digest]
+        manifest = self._manifests.get(digest)
+        if manifest is None:
+            document = self._repo.manifest(digest)
+            media_type = media_type_of(parse_document(document.data, self.reference(digest)), document.media_type)
+            if media_type in INDEXES:
+                return media_type, document.data
+            manifest = self._manifest(document, self.reference(digest))
+        return manifest.descriptor.media_type, manifest.data
 
     def delete(self, image: Descriptor) -> None:
         """See `ImageStore`. `StapelError` with a hint where the registry does not delete."""

@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from conveyor.config.giterminism.wording import say_file, say_files, say_refusal, show_text, suggest_lines
 from conveyor.errors import GiterminismError, Place, Problem
 from conveyor.gitrepo.api import ChangeKind
 
@@ -74,6 +73,8 @@ class Permissions:
         return given if isinstance(given, tuple) else ()
 
 
+_MOST_TOLD = 1000  # refusals and files of one kind: a run with more is told how many there are
+
 ALLOW_ALL = Permissions(is_loose=True)
 
 
@@ -84,7 +85,8 @@ class Refusals:
         self.permissions = permissions
         self._problems: dict[tuple[Place | None, str], str] = {}
         self._lines: dict[tuple[Directive, str], None] = {}
-        self._files: dict[tuple[str, bool], dict[str, tuple[str, str]]] = {}  # path -> why, who uses it
+        self._left_out = 0
+        self._files: dict[tuple[str, str], dict[str, tuple[str, str]]] = {}  # by subject and kind: path -> why, who uses it
 
     def __bool__(self) -> bool:
         return bool(self._problems or self._files)
@@ -93,7 +95,12 @@ class Refusals:
         """Whether it is allowed; what is not is noted with its place and both ways out."""
         if self.permissions.allow(directive, value):
             return True
+        from conveyor.config.giterminism.wording import say_refusal  # most builds are refused nothing
+
         message, why = say_refusal(directive, value)
+        if (at, message) not in self._problems and len(self._problems) >= _MOST_TOLD:
+            self._left_out += 1
+            return False
         self._problems.setdefault((at, message), why)
         self._lines[directive, value] = None
         return False
@@ -108,7 +115,13 @@ class Refusals:
         `path` is relative to the project's directory; `subject` is what it is read as: "werf config", 'dockerfile "a"', or
         "" where it is built from.
         """
-        self._files.setdefault((subject, kind == "untracked"), {}).setdefault(path, (say_file(kind), used_by))
+        from conveyor.config.giterminism.wording import name_kind, say_file
+
+        files = self._files.setdefault((subject, name_kind(kind)), {})
+        if path not in files and len(files) >= _MOST_TOLD:
+            self._left_out += 1
+            return
+        files.setdefault(path, (say_file(kind), used_by))
         if directive is not None:
             self._lines[directive, "" if directive == "config.allowUncommitted" else path] = None
 
@@ -116,14 +129,22 @@ class Refusals:
         """`GiterminismError` with all that was refused; `others` are mistakes that were found beside, told after them."""
         if not self:
             return
+        from conveyor.config.giterminism.wording import say_files, show_text
+
         texts = []
         for (at, message), hint in self._problems.items():
             texts.append((f"{at}: " if at is not None else "") + show_text(message) + (f"\n    {hint}" if hint else ""))
-        for (subject, untracked), files in self._files.items():
-            texts.append(say_files(subject, untracked, files))
+        for (subject, what), files in self._files.items():
+            texts.append(say_files(subject, what, files))
         texts += [str(problem) for problem in others]
-        count = len(self._problems) + sum(map(len, self._files.values()))
-        head = f"{count} refusals, for only what is in the commit is built:\n" if len(texts) > 1 else ""
+        if self._left_out:
+            texts.append(f"{self._left_out} more refusals are not shown")
+        count = self._left_out + len(self._problems) + sum(map(len, self._files.values()))
+        head = (
+            f"{count} refusal{'s' if count > 1 else ''}, for only what is in the commit is built:\n"
+            if len(texts) > 1
+            else ""
+        )
         raise GiterminismError(
             head + "\n".join(texts),
             reason="uncommitted" if self._files and not self._problems else "giterminism",
@@ -131,9 +152,15 @@ class Refusals:
         )
 
     def _ways_out(self) -> str:
+        from conveyor.config.giterminism.wording import show_text, suggest_lines
+
         ways = []
         if self._files:
-            ignore = ", or list what is no input in .gitignore" if any(untracked for _, untracked in self._files) else ""
+            ignore = (
+                ", or list what is no input in .gitignore"
+                if any(what == "untracked file" for _, what in self._files)
+                else ""
+            )
             ways.append(f"git add and git commit the files{ignore}; or build the work tree as it is with --dev")
         if self._lines:
             by_directive: dict[str, list[str]] = {}

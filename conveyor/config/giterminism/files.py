@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from conveyor.config.giterminism.api import Directive, Refusals
-from conveyor.config.giterminism.disk import Disk
 from conveyor.config.giterminism.paths import (
     MAX_FILE_BYTES,
     MAX_LISTED,
@@ -23,9 +23,11 @@ from conveyor.config.giterminism.paths import (
     split_glob,
     too_large,
 )
-from conveyor.config.giterminism.wording import show_text
 from conveyor.errors import GiterminismError
 from conveyor.gitrepo.api import Blob, ChangeKind, Repository, Selector
+
+if TYPE_CHECKING:
+    from conveyor.config.giterminism.disk import Disk
 
 _LINKS_FOLLOWED = 40
 _MOST_DIRECTORIES = 256  # of which it is found out whether they are as they were
@@ -58,7 +60,7 @@ class ConfigFiles:
         self._repo = repo
         self._checks_work_tree = checks_work_tree and not refusals.permissions.is_loose
         self._prefix = prefix
-        self._disk = Disk(Path(os.fsdecode(repo.root)), directory)
+        self._directory = directory
         self._refusals = refusals
         self._is_loose = refusals.permissions.is_loose
         self._changes: dict[bytes, ChangeKind] | None = None
@@ -68,7 +70,15 @@ class ConfigFiles:
         self.is_repeatable = True
         self.included: Included | None = None
 
-    def read(self, path: str, directive: Directive | None, subject: str = "", used_by: str = "") -> bytes | None:
+    @cached_property
+    def _disk(self) -> Disk:
+        from conveyor.config.giterminism.disk import Disk  # most builds read nothing there
+
+        return Disk(Path(os.fsdecode(self._repo.root)), self._directory)
+
+    def read(
+        self, path: str, directive: Directive | None, subject: str = "", used_by: Callable[[], str] = str
+    ) -> bytes | None:
         """The content of a file; None where there is none. What is refused is noted.
 
         `directive` would accept it as it is on the disk (None: none can); `subject` is what it is read as, `used_by` who
@@ -82,7 +92,7 @@ class ConfigFiles:
                 raise too_large(path, len(content))
         return content
 
-    def _read_own(self, path: str, directive: Directive | None, subject: str, used_by: str) -> bytes | None:
+    def _read_own(self, path: str, directive: Directive | None, subject: str, used_by: Callable[[], str]) -> bytes | None:
         if self._is_accepted(path, directive):
             return self._read_accepted(path, directive, subject)
         steps, blob = self._follow(path)
@@ -91,9 +101,11 @@ class ConfigFiles:
         if blob is None:
             return None
         for step in steps:
-            change = self._change(step)
-            if change is not None:
-                self._refusals.refuse_file(self._relative(step), change, subject, directive, used_by)
+            changed = self._changed(step)
+            if changed:
+                self._refusals.refuse_file(
+                    self._relative(changed), self._all_changes()[changed], subject, directive, used_by()
+                )
         size = self._repo.sizes((blob,))[0]
         if size > MAX_FILE_BYTES:
             raise too_large(path, size)
@@ -112,7 +124,7 @@ class ConfigFiles:
             self._note_disk(path)
             return self._disk.find(path) is not None
         steps, _ = self._follow(path)
-        return bool(steps) and not any(self._change(step) for step in steps)
+        return bool(steps) and not any(self._changed(step) for step in steps)
 
     def is_directory(self, path: str, directive: Directive | None) -> bool:
         """Whether a directory is there, and nothing in it is changed. Nothing is refused."""
@@ -128,9 +140,11 @@ class ConfigFiles:
         if not steps or blob is not None:
             return False
         below = steps[-1] + b"/" if steps[-1] else b""
-        return not any(change.startswith(below) for change in self._all_changes()) and not self._change(steps[-1])
+        return not any(change.startswith(below) for change in self._all_changes()) and not self._changed(steps[-1])
 
-    def matching(self, pattern: str, directive: Directive | None, subject: str = "", used_by: str = "") -> dict[str, bytes]:
+    def matching(
+        self, pattern: str, directive: Directive | None, subject: str = "", used_by: Callable[[], str] = str
+    ) -> dict[str, bytes]:
         """The files that a glob means, in werf's three forms, by path in its order. What is refused is noted.
 
         `GiterminismError` where they are too many or too large.
@@ -160,27 +174,35 @@ class ConfigFiles:
             self.read_from_disk.update(visited)
             self.is_repeatable &= len(visited) <= _MOST_DIRECTORIES
         if len(names) > MAX_LISTED:
+            from conveyor.config.giterminism.wording import show_text
+
             raise GiterminismError(
                 f"the glob {show_text(pattern)} matches {len(names)} files, and at most {MAX_LISTED} are read",
                 hint="write a narrower one",
             )
         return sorted(names, key=os.fsencode)
 
-    def explain_missing(self, path: str) -> str:
-        """Why a file that was asked for is not there, in the words that people search for."""
+    def explain_missing(self, path: str, directive: Directive | None = None) -> tuple[str, str]:
+        """Why a file that was asked for is not there, in the words that people search for; and what to do ("": nothing)."""
+        from conveyor.config.giterminism.wording import show_text
+
         path = clean_path(path)
         shown = show_text(path)
-        if self._is_loose:
-            return f'the file "{shown}" not found in the project directory'
+        if self._is_accepted(path, directive):
+            hint = (
+                "" if self._is_loose else f"`{directive}` accepts it uncommitted, so it is read from the disk: make it there"
+            )
+            return f'the file "{shown}" not found in the project directory', hint
         where = f'the file "{shown}" not found in the project git repository'
+        hint = "commit it" + (f", or accept it on the disk by `{directive}` in werf-giterminism.yaml" if directive else "")
         target = self._disk.find(path)
         if target is not None and target.is_dir():
-            return f"{where}: it is a directory"
+            return f"{where}: it is a directory", ""
         if target is not None:
-            return f"{where}: it is on the disk, and git ignores it"
+            return f"{where}: it is on the disk, and git ignores it", hint
         if self._disk.is_there(path):
-            return f"{where}: a link leads out of the repository, in circles or to nothing"
-        return where
+            return f"{where}: a link leads out of the repository, in circles or to nothing", ""
+        return where, hint
 
     def show(self, path: str) -> str:
         """A path as places have it: relative to the root of the repository."""
@@ -232,12 +254,11 @@ class ConfigFiles:
                     self._wholes.append(path)
         return self._changes
 
-    def _change(self, place: bytes) -> ChangeKind | None:
-        changes = self._all_changes()
-        exact = changes.get(place)
-        if exact is not None:
-            return exact
-        return next((changes[whole] for whole in self._wholes if _holds(whole, place)), None)
+    def _changed(self, place: bytes) -> bytes:
+        """What git tells of at a path: itself, or the submodule or repository that it is in; b"" where nothing is told."""
+        if place in self._all_changes():
+            return place
+        return next((whole for whole in self._wholes if _holds(whole, place)), b"")
 
     def _uncommitted(self, pattern: str) -> Iterator[str]:
         """Changed and untracked files that a glob means."""
@@ -249,14 +270,16 @@ class ConfigFiles:
             if not name.startswith("../") and matcher.matches(os.fsencode(name)):
                 yield name
 
-    def _read_uncommitted(self, path: str, directive: Directive | None, subject: str, used_by: str) -> bytes | None:
+    def _read_uncommitted(
+        self, path: str, directive: Directive | None, subject: str, used_by: Callable[[], str]
+    ) -> bytes | None:
         target = self._disk.find(path)
-        change = self._change(self._place(path)) or (
-            self._change(self._disk.relative(target)) if target is not None else None
-        )
-        if change is None:
+        changed = self._changed(self._place(path))
+        if not changed and target is not None:
+            changed = self._changed(self._disk.relative(target))
+        if not changed:
             return None
-        self._refusals.refuse_file(path, change, subject, directive, used_by)
+        self._refusals.refuse_file(path, self._all_changes()[changed], subject, directive, used_by())
         return self._disk.read(path)
 
     # -- the disk
@@ -272,7 +295,7 @@ class ConfigFiles:
                 self._refusals.refuse(
                     f'{prefix}accepted file "{path}" check failed: '
                     f'the link target "{target}" should be also accepted by giterminism config',
-                    f"add {show_text(target)} to `{directive}`",
+                    f"add it to `{directive}`",
                 )
         return self._disk.read(path)
 

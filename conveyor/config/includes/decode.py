@@ -13,6 +13,7 @@ from conveyor.config.models import PathFilter
 from conveyor.config.nodes import DocumentError, Node, compose
 from conveyor.config.paths import absolute_path, path_filter
 from conveyor.config.source import read_source
+from conveyor.config.tables.includes import INCLUDE, INCLUDES, LOCKED
 from conveyor.errors import ConfigError, Place, Problem
 from conveyor.gitrepo.remote_source import RemoteSource
 
@@ -93,12 +94,12 @@ def _items(findings: Findings, content: bytes, file: str) -> Iterator[Node]:
         if node.kind != "map":
             findings.add(node, f"it must be a map, not {describe(node)}", _MINIMAL)
             return
-        fields = Fields(findings, node, f"`{file}`", ("includes",))
+        fields = Fields(findings, node, f"`{file}`", INCLUDES)
         yield from fields.map_nodes("includes")
 
 
 def _decode(findings: Findings, node: Node) -> Include | None:
-    fields = Fields(findings, node, "`includes`", ("git", *_REFS, "basicAuth", "add", "to", "includePaths", "excludePaths"))
+    fields = Fields(findings, node, "`includes`", INCLUDE)
     for name in ("git", "add", "to"):
         if not fields.has(name):
             findings.add(node, f"`{name}` is required in `includes`")
@@ -115,7 +116,7 @@ def _decode_lock(content: bytes, file: str) -> dict[tuple[str, str, str], str]:
     findings = Findings(read_source(content, file, minimal=_MINIMAL))
     commits: dict[tuple[str, str, str], str] = {}
     for node in _items(findings, content, file):
-        fields = Fields(findings, node, "`includes`", ("git", *_REFS))
+        fields = Fields(findings, node, "`includes`", LOCKED)
         commit = fields.text("commit")
         if len(commit) not in (40, 64) or set(commit) - set("0123456789abcdef"):
             findings.add(fields.value("commit") or node, "`commit` must be the full id of a commit", UPDATE_HINT)

@@ -20,6 +20,7 @@ from .values import Object, TypedMap, Value
 
 if TYPE_CHECKING:
     from .execution import Run
+    from .tracing import Trace
 
 MAIN: Final = "werfConfig"
 
@@ -65,13 +66,15 @@ def render(
     read_environment: Callable[[str], str | None],
     loose: bool = False,
     log: Callable[[str], None] | None = None,
+    trace: Trace | None = None,
 ) -> str:
     """The text that a template gives.
 
     `templates` are the other files (`.werf/**/*.tmpl`) by their names: what they define is there for all, a later file's
     definitions replace an earlier one's, those of `source` replace all. `root` is `.` and `$`, and is changed by the `set`
     of templates. `read_environment` gives the value of a variable that `env` asks for, None where it is not set, and raises
-    ConveyorError where it may not be read. `log` takes what the `*_debug` functions tell.
+    ConveyorError where it may not be read. `log` takes what the `*_debug` functions tell; `trace` what wrote each
+    character (it costs, and is for a run after a mistake).
 
     In the result a byte that is no UTF-8 is a lone surrogate (`surrogateescape`).
 
@@ -83,6 +86,7 @@ def render(
     from .values import joined
 
     run = Run(_library(), main=name, loose=loose, read_environment=read_environment, log=log or (lambda message: None))
+    run.trace = trace
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(max(limit, _RECURSION_LIMIT))
     try:
@@ -148,4 +152,6 @@ class FilesObject(Object):
         try:
             return self._files.get(path)
         except FunctionError as error:
-            raise FunctionError(f'{{{{ .Files.Get "{path}" }}}}: {error}', hint=error.hint) from None
+            from .quoting import quoted
+
+            raise FunctionError(f"{{{{ .Files.Get {quoted(path)} }}}}: {error}", hint=error.hint) from None

@@ -6,6 +6,7 @@ from typing import Final
 
 from .functions import Function, FunctionError, Runtime, declare
 from .printing import print_format, print_line, print_value, print_values
+from .quoting import quoted
 from .values import (
     MISSING,
     AnyMap,
@@ -171,10 +172,10 @@ def _url_query(*arguments: Value) -> str:
     return quote_plus(raw(_joined(arguments)))
 
 
-def _call(function: Value, *_: Value) -> Value:
+def _call(shown: str, function: Value, *_: Value) -> Value:
     if function is None or function is MISSING:
         raise FunctionError("call of nil")
-    raise FunctionError(f"non-function of type {go_type(function)}: a template has no functions as values")
+    raise FunctionError(f"non-function {shown} of type {go_type(function)}")
 
 
 def _required(message: str, value: Value) -> Value:
@@ -189,7 +190,7 @@ def _env(runtime: Runtime, name: Value, *defaults: str) -> str:
     variable = print_value(name)
     value = runtime.read_environment(variable)
     if value is None and not defaults and not runtime.loose:
-        raise FunctionError(f'the environment variable "{variable}" must be set or default must be provided')
+        raise FunctionError(f"the environment variable {quoted(variable)} must be set or default must be provided")
     return value or (defaults[0] if defaults else "")
 
 
@@ -229,7 +230,7 @@ FUNCTIONS: Final[dict[str, Function]] = dict(
         # `and` and `or` are here for their names and numbers of arguments: the engine evaluates only what they need.
         declare("and", "value value...", lambda *_: None),
         declare("or", "value value...", lambda *_: None),
-        declare("call", "value value...", _call),
+        declare("call", "value value...", _call),  # the engine adds the first argument
         declare("html", "any...", _html),
         declare("index", "value value...", _index),
         declare("js", "any...", _script),

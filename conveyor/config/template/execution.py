@@ -9,7 +9,7 @@ all. The value of a whole pipeline is never None: it becomes MISSING, as Go unpa
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from .errors import Spot, TemplateError, spot_of_line, spot_of_node
 from .functions import GO_TYPES, Function, FunctionError, Library
@@ -38,6 +38,7 @@ from .nodes import (
 )
 from .parser import parse
 from .printing import print_value
+from .quoting import quoted
 from .values import (
     MISSING,
     AnyMap,
@@ -54,6 +55,9 @@ from .values import (
     is_true,
     sorted_items,
 )
+
+if TYPE_CHECKING:
+    from .tracing import Trace
 
 MAX_STEPS: Final = 500_000
 MAX_WRITTEN: Final = 32 << 20
@@ -107,6 +111,7 @@ class Run:
         self.templates: dict[str, Template] = {}
         self.steps = 0
         self.written = 0
+        self.trace: Trace | None = None
         self._depth = 0
         self._expanded: dict[str, tuple[str, dict[str, Template]]] = {}
 
@@ -130,7 +135,8 @@ class Run:
         template = self.templates.get(name)
         if template is None:
             raise FunctionError(
-                f'template: no template "{name}" associated with template "{self.main}"', hint=self.nearest_template(name)
+                f"template: no template {quoted(name)} associated with template {quoted(self.main)}",
+                hint=self.nearest_template(name),
             )
         return self.execute(template, data)
 
@@ -150,7 +156,10 @@ class Run:
         """Render a template. Raises TemplateError."""
         out: list[str] = []
         self.enter(template, data, out)
-        return "".join(out)
+        text = "".join(out)
+        if self.trace is not None:
+            self.trace.close(out, text)
+        return text
 
     def enter(self, template: Template, data: Value, out: list[str]) -> None:
         """Run a template, its text added to `out`. Raises TemplateError; FunctionError where it is nested too deep."""
@@ -177,21 +186,22 @@ class Run:
 class _Walk:
     """One execution of one template: its variables, the part that was looked at last."""
 
-    __slots__ = ("_elements", "_node", "_out", "_run", "_template", "_trail", "_variables")
+    __slots__ = ("_dot_type", "_node", "_out", "_run", "_template", "_trail", "_variables")
 
     def __init__(self, run: Run, template: Template, data: Value, out: list[str]) -> None:
         self._run = run
         self._template = template
         self._out = out
         self._node: Node | None = None
-        self._variables: dict[str, list[Value]] = {"$": [data]}
+        # Values by name, the innermost last; each with its static type ("" where that is the type it has).
+        self._variables: dict[str, list[tuple[Value, str]]] = {"$": [(data, "")]}
         self._trail: list[str] = []
-        self._elements: dict[str, str] = {}
+        self._dot_type = ""
 
     def start(self) -> None:
         """Walk the whole template."""
         try:
-            self._walk(self._variables["$"][0], self._template.body)
+            self._walk(self._variables["$"][0][0], self._template.body)
         except RecursionError:
             raise self._error("nested too deep") from None
 
@@ -227,6 +237,8 @@ class _Walk:
             if kind is Text:
                 text = node.text  # type: ignore[attr-defined]
                 run.written += len(text)
+                if run.trace is not None:
+                    run.trace.note(out, self._template, node.position, text, is_copied=True)
                 out.append(text)
                 continue
             self._node = node
@@ -263,6 +275,8 @@ class _Walk:
                     raise self._error(str(error)) from None
                 self._run.steps += len(value) // _CHARACTERS_PRINTED_IN_A_STEP
         self._run.written += len(value)
+        if self._run.trace is not None and self._node is not None:
+            self._run.trace.note(self._out, self._template, self._node.position, value, is_copied=False)
         self._out.append(value)
 
     def _branch(self, dot: Value, node: If | With) -> int:
@@ -270,7 +284,12 @@ class _Walk:
         value = self._pipeline(dot, node.pipe)
         signal = _GOES_ON
         if is_true(value):
-            signal = self._walk(value if type(node) is With else dot, node.body)
+            if isinstance(node, With):
+                outer, self._dot_type = self._dot_type, ""
+                signal = self._walk(value, node.body)
+                self._dot_type = outer
+            else:
+                signal = self._walk(dot, node.body)
         elif node.otherwise is not None:
             signal = self._walk(dot, node.otherwise)
         self._pop(mark)
@@ -295,23 +314,23 @@ class _Walk:
             pairs = ()
         else:
             raise self._error(f"range can't iterate over {print_value(value)[:1000]}")
-        outer = self._elements
+        outer = self._dot_type
+        static = go_type(value) if isinstance(value, int) else elem_type(value)
+        key_type = "interface {}" if type(value) is AnyMap else ""
         ran = False
         signal = _GOES_ON
         inside = len(self._trail)
         for key, element in pairs:
-            if not ran:
-                ran = True
-                static = elem_type(value)
-                self._elements = {**outer, ".": static, **({pipe.variables[-1]: static} if pipe.variables else {})}
+            ran = True
             self._charge(1)
             if pipe.variables:
-                self._set_loop_variables(pipe, key, element)
+                self._set_loop_variables(pipe, (key, key_type), (element, static))
+            self._dot_type = static
             signal = self._walk(element, node.body)
             self._pop(inside)
             if signal == _BREAKS:
                 break
-        self._elements = outer
+        self._dot_type = outer
         if not ran and node.otherwise is not None:
             signal = self._walk(dot, node.otherwise)
             self._pop(mark)
@@ -319,12 +338,12 @@ class _Walk:
         self._pop(mark)
         return _GOES_ON
 
-    def _set_loop_variables(self, pipe: Pipe, key: Value, element: Value) -> None:
+    def _set_loop_variables(self, pipe: Pipe, key: tuple[Value, str], element: tuple[Value, str]) -> None:
         names = pipe.variables
         if pipe.assigns:
             if len(names) > 1:
-                self._assign(names[0], key)
-            self._assign(names[-1], element)
+                self._assign(names[0], *key)
+            self._assign(names[-1], *element)
             return
         if len(names) > 1:
             self._variables[names[0]][-1] = key
@@ -334,7 +353,7 @@ class _Walk:
         run = self._run
         template = run.templates.get(node.name)
         if template is None:
-            raise self._error(f'template "{node.name}" not defined', run.nearest_template(node.name))
+            raise self._error(f"template {quoted(node.name)} not defined", run.nearest_template(node.name))
         data = self._pipeline(dot, node.pipe) if node.pipe else MISSING
         try:
             run.enter(template, data, self._out)
@@ -350,14 +369,14 @@ class _Walk:
             self._variables[trail.pop()].pop()
 
     def _push(self, name: str, value: Value) -> None:
-        self._variables.setdefault(name, []).append(value)
+        self._variables.setdefault(name, []).append((value, ""))
         self._trail.append(name)
 
-    def _assign(self, name: str, value: Value) -> None:
+    def _assign(self, name: str, value: Value, static: str = "") -> None:
         held = self._variables.get(name)
         if not held:
             raise self._error(f"undefined variable: {name}")
-        held[-1] = value
+        held[-1] = value, static
 
     # Pipelines
 
@@ -411,16 +430,15 @@ class _Walk:
         static = ""
         if isinstance(node, Field):
             receiver = dot
-            static = self._elements.get(".", "") if self._elements else ""
+            static = self._dot_type
         elif isinstance(node, Variable):
             held = self._variables.get(node.name)
             if not held:
                 raise self._error(f"undefined variable: {node.name}")
-            receiver = held[-1]
+            receiver, static = held[-1]
             if not names:
                 self._refuse_arguments(arguments or (node,), final)
                 return receiver
-            static = self._elements.get(node.name, "") if self._elements else ""
         else:
             if isinstance(node.start, Nil):
                 raise self._error(f"indirection through explicit nil in {node}")
@@ -467,7 +485,10 @@ class _Walk:
         name = node.name
         if name == "and" or name == "or":
             return self._and_or(dot, name, arguments, final)
-        return self._call(dot, self._run.library.find(name), command, name, arguments, final)
+        function = self._run.library.find(name)
+        if name == "call":
+            function = _naming(function, arguments, final)
+        return self._call(dot, function, command, name, arguments, final)
 
     def _and_or(self, dot: Value, name: str, arguments: Sequence[Node], final: Value) -> Value:
         """Evaluates no more than it needs: the value of the first argument that decides, else of the last."""
@@ -595,3 +616,16 @@ class _Walk:
 
 def _can_be_nil(kind: str) -> bool:
     return kind in ("any", "value", "dict", "list", "strings") or kind.startswith(("*", "[]", "map["))
+
+
+def _naming(call: Function, arguments: Sequence[Node], final: Value) -> Function:
+    """`call` with the words for what it calls as its first argument: its message shows them."""
+    if len(arguments) > 1:
+        shown = str(arguments[1])
+    elif final is _NO_FINAL:
+        return call
+    else:
+        shown = final if type(final) is str else f"<{go_type(final)} Value>"
+    named = Function(call.name, "", lambda *values: call.call(shown, *values))
+    named.kinds, named.rest = call.kinds, call.rest
+    return named

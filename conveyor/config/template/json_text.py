@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
 from typing import Any
 
 from conveyor.config.template.functions import FunctionError, check_text
@@ -37,18 +36,22 @@ class Marshaled(Object):
         raise NotImplementedError
 
 
+class Unsupported(FunctionError):
+    """There is no text in this language for the value."""
+
+
 def encode_json(value: Value, *, indent: str = "", escape_html: bool = True) -> str:
     """The JSON text of a value, on one line without `indent`.
 
-    Raises FunctionError for what JSON has not: maps with keys of any type, infinity, NaN; and for a text that is too long.
+    Raises Unsupported for what JSON has not (maps with keys of any type, infinity, NaN, what holds itself), FunctionError
+    for a text that is too long.
     """
-    pieces: list[str] = []
-    size = 0
-    for piece in _encoded(value, _SPECIAL_HTML if escape_html else _SPECIAL, "\n" if indent else "", indent):
-        pieces.append(piece)
-        size += len(piece)
-        check_text(size)
-    return "".join(pieces)
+    encoder = _Encoder(_SPECIAL_HTML if escape_html else _SPECIAL, indent)
+    try:
+        encoder.encode(value, "\n" if indent else "")
+    except RecursionError:
+        raise Unsupported(f"json: unsupported value: encountered a cycle via {go_type(value)}") from None
+    return "".join(encoder.pieces)
 
 
 def decode_json(text: str) -> tuple[Value, str]:
@@ -65,9 +68,10 @@ def decode_json(text: str) -> tuple[Value, str]:
             return None
         return value
 
-    text = _BYTE_THAT_IS_NO_TEXT.sub("\ufffd", text)
     try:
-        value = json.loads(text, parse_int=number, parse_float=number, parse_constant=_refuse_constant)
+        value = json.loads(
+            _BYTE_THAT_IS_NO_TEXT.sub("\ufffd", text), parse_int=number, parse_float=number, parse_constant=_refuse_constant
+        )
     except (ValueError, RecursionError) as error:
         if isinstance(error, RecursionError):
             return None, "exceeded max depth"
@@ -77,50 +81,72 @@ def decode_json(text: str) -> tuple[Value, str]:
     return value, f"json: cannot unmarshal number {refused[0]} into Go value of type float64" if refused else ""
 
 
-def _encoded(value: Value, special: re.Pattern[str], newline: str, indent: str) -> Iterator[str]:
-    if isinstance(value, str):
-        yield _quoted(value, special)
-    elif value is None or (isinstance(value, TypedList) and value.is_nil):
-        yield "null"
-    elif isinstance(value, bool):
-        yield "true" if value else "false"
-    elif isinstance(value, int):
-        yield str(int(value))
-    elif isinstance(value, float):
-        yield _float(value)
-    elif isinstance(value, list):
-        yield from _encoded_list(value, special, newline, indent)
-    elif isinstance(value, Marshaled):
-        yield _quoted(value.marshal_text(), special)
-    elif isinstance(value, Object):
-        yield from _encoded_map(list(value.fields().items()), special, newline, indent)
-    elif isinstance(value, dict):
-        yield from _encoded_map(sorted(value.items(), key=lambda item: raw(item[0])), special, newline, indent)
-    else:
-        raise FunctionError(f"json: unsupported type: {go_type(value)}")
+class _Encoder:
+    """Writes values one after the other."""
+
+    __slots__ = ("indent", "pieces", "size", "special")
+
+    def __init__(self, special: re.Pattern[str], indent: str) -> None:
+        self.special = special
+        self.indent = indent
+        self.pieces: list[str] = []
+        self.size = 0
+
+    def put(self, piece: str) -> None:
+        """Write this."""
+        self.pieces.append(piece)
+        self.size += len(piece)
+        check_text(self.size)
+
+    def encode(self, value: Value, newline: str) -> None:
+        """Write a value; `newline` begins a line of its level."""
+        if isinstance(value, str):
+            self.put(self.quoted(value))
+        elif value is None or (isinstance(value, TypedList) and value.is_nil):
+            self.put("null")
+        elif isinstance(value, bool):
+            self.put("true" if value else "false")
+        elif isinstance(value, int):
+            self.put(str(int(value)))
+        elif isinstance(value, float):
+            self.put(_float(value))
+        elif isinstance(value, list):
+            self.array(value, newline)
+        elif isinstance(value, Marshaled):
+            self.put(self.quoted(value.marshal_text()))
+        elif isinstance(value, Object):
+            self.mapping(list(value.fields().items()), newline)
+        elif isinstance(value, dict):
+            self.mapping(sorted(value.items(), key=_raw_key), newline)
+        else:
+            raise Unsupported(f"json: unsupported type: {go_type(value)}")
+
+    def array(self, items: list[Value], newline: str) -> None:
+        """Write an array."""
+        inner = newline + self.indent
+        self.put("[")
+        for index, item in enumerate(items):
+            self.put("," + inner if index else inner)
+            self.encode(item, inner)
+        self.put(newline + "]" if items else "]")
+
+    def mapping(self, entries: list[tuple[str, Value]], newline: str) -> None:
+        """Write an object."""
+        inner = newline + self.indent
+        self.put("{")
+        for index, (key, item) in enumerate(entries):
+            self.put("," + inner if index else inner)
+            self.put(self.quoted(key) + (": " if self.indent else ":"))
+            self.encode(item, inner)
+        self.put(newline + "}" if entries else "}")
+
+    def quoted(self, text: str) -> str:
+        """The text as a string of JSON."""
+        return f'"{self.special.sub(_escape, text)}"'
 
 
-def _encoded_list(items: list[Value], special: re.Pattern[str], newline: str, indent: str) -> Iterator[str]:
-    inner = newline + indent
-    yield "["
-    for index, item in enumerate(items):
-        yield "," + inner if index else inner
-        yield from _encoded(item, special, inner, indent)
-    yield newline + "]" if items else "]"
-
-
-def _encoded_map(entries: list[tuple[str, Value]], special: re.Pattern[str], newline: str, indent: str) -> Iterator[str]:
-    inner = newline + indent
-    yield "{"
-    for index, (key, item) in enumerate(entries):
-        yield "," + inner if index else inner
-        yield _quoted(key, special) + (": " if indent else ":")
-        yield from _encoded(item, special, inner, indent)
-    yield newline + "}" if entries else "}"
-
-
-def _quoted(text: str, special: re.Pattern[str]) -> str:
-    return f'"{special.sub(_escape, text)}"'
+def _raw_key(entry: tuple[str, Value]) -> bytes:
+    return raw(entry[0])
 
 
 def _escape(match: re.Match[str]) -> str:
@@ -132,7 +158,7 @@ def _escape(match: re.Match[str]) -> str:
 
 def _float(value: float) -> str:
     if math.isnan(value) or math.isinf(value):
-        raise FunctionError(f"json: unsupported value: {format_float(value)}")
+        raise Unsupported(f"json: unsupported value: {format_float(value)}")
     if value != 0 and not 1e-6 <= abs(value) < 1e21:
         return re.sub(r"e-0(\d)\Z", r"e-\1", format_float(value, "e"))
     return format_float(value, "f")

@@ -177,7 +177,7 @@ def _action(source: str, position: int, line: int, tokens: list[Token]) -> int:
             if kind == IDENTIFIER:
                 kind = _KEYWORDS.get(word, IDENTIFIER)
             elif word == ".":
-                kind = DOT
+                kind = DOT if end < len(source) else NUMBER
         elif kind == RIGHT:
             if depth:
                 error = "unclosed left paren"

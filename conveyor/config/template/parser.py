@@ -170,16 +170,20 @@ class _Parser:
             raise self._unexpected(token, context)
         name = self._unquoted(token)
         self._expect_right(context)
-        self._named_body(name, context)
+        self._named_body(name, context, None)
 
-    def _named_body(self, name: str, context: str) -> None:
-        """What stands up to `end`, as a template of its own: without the variables and ranges around it."""
+    def _named_body(self, name: str, context: str, blamed: int | None) -> None:
+        """What stands up to `end`, as a template of its own: without the variables and ranges around it.
+
+        `blamed` is the token whose line is named where no `end` comes; None for the one that comes.
+        """
         variables, ranges = self._variables, self._ranges
         self._variables, self._ranges = ["$"], 0
         self._deeper()
         body, end = self._block()
         self._depth -= 1
         if not isinstance(end, End):
+            self._furthest = self._furthest if blamed is None else blamed
             raise self._error(f"unexpected {end} in {context}")
         self._add(Template(name, self._file, self._source, body))
         self._variables, self._ranges = variables, ranges
@@ -275,7 +279,7 @@ class _Parser:
         token = self._next_word()
         name = self._template_name(token, "block clause")
         pipe = self._pipeline("block clause", lexer.RIGHT)
-        self._named_body(name, "block clause")
+        self._named_body(name, "block clause", self._furthest)
         return Call(token.position, name, pipe)
 
     def _template_name(self, token: Token, context: str) -> str:

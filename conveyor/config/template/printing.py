@@ -11,6 +11,7 @@ from .values import AnyMap, Object, TypedList, Value, go_type, is_map, joined, r
 
 MAX_DEPTH: Final = 100
 _LARGEST_WIDTH: Final = 1_000_000
+_LARGEST_RUNE: Final = 0x10FFFF
 _DIGITS: Final = {"b": "b", "o": "o", "O": "o", "d": "d", "v": "d", "x": "x", "X": "X"}
 _PREFIXES: Final = {"b": "0b", "x": "0x", "X": "0X"}
 
@@ -94,12 +95,14 @@ class _Printer:
 
     def print_argument(self, argument: Value, verb: str) -> None:
         if verb == "T":
-            self.pad(go_type(argument), zero=self.zero)
+            self.pad("<nil>" if argument is None else self._cut(go_type(argument)), zero=self.zero)
         elif argument is None:
             if verb == "v":
                 self.pad("<nil>", zero=self.zero)
             else:
                 self.add(f"%!{verb}(<nil>)")
+        elif verb == "w":  # only for errors: no value takes it
+            self._bad(argument, verb)
         elif verb == "p" and (is_map(argument) or isinstance(argument, list)):
             raise FunctionError("%p prints an address, which is another one every time")
         else:
@@ -170,17 +173,19 @@ class _Printer:
 
     def _integer(self, value: int, verb: str) -> None:
         if verb in _DIGITS:
+            sharp = self.sharp
             if verb == "v" and self.sharp_v and go_type(value).startswith("uint"):
-                self.add(f"{int(value):#x}")
-            else:
-                self._digits(int(value), verb)
+                self.sharp, verb = True, "x"
+            self._digits(int(value), verb)
+            self.sharp = sharp
         elif verb == "c":
             self.pad(_rune(value), zero=self.zero)
         elif verb == "q":
             self.pad(quoted(_rune(value), ascii_only=self.plus, quote="'"), zero=self.zero)
         elif verb == "U":
             text = f"U+{int(value) & 0xFFFFFFFFFFFFFFFF:0{max(self.precision or 0, 4)}X}"
-            self.pad(f"{text} '{_rune(value)}'" if self.sharp and _rune(value).isprintable() else text)
+            shown = self.sharp and 0 <= value <= _LARGEST_RUNE and _rune(value).isprintable()
+            self.pad(f"{text} '{_rune(value)}'" if shown else text)
         else:
             self._bad(value, verb)
 
@@ -194,7 +199,7 @@ class _Printer:
             digits = digits.rjust(self.precision, "0")
         elif self.zero and not self.minus and self.width is not None:
             digits = digits.rjust(self.width - len(sign), "0")
-        if self.sharp and verb == "o" and not digits.startswith("0"):
+        if self.sharp and verb in "oO" and not digits.startswith("0"):
             digits = "0" + digits
         elif self.sharp and verb in _PREFIXES:
             digits = _PREFIXES[verb] + digits
@@ -222,13 +227,16 @@ class _Printer:
         from .number_text import format_float
 
         lower = verb.lower()
-        if lower in "xb" and value - value == 0:
-            return _binary_float(value, lower) if verb != "X" else _binary_float(value, lower).upper()
         precision = self.precision if self.precision is not None else 6 if lower in "fe" else -1
-        text = format_float(value, "g" if lower in "vxb" else lower, precision)
-        if self.sharp and value - value == 0 and verb != "b":
-            text = _with_point(text, lower, 6 if precision < 0 else precision)
-        return text.upper() if verb in "GE" and value - value == 0 else text
+        if value - value != 0:
+            return format_float(value)
+        if lower in "xb":
+            text = _binary_float(value, lower, precision)
+        else:
+            text = format_float(value, "g" if lower == "v" else lower, precision)
+        if self.sharp and verb != "b":
+            text = _with_point(text, 0 if verb not in "vgGx" else 6 if precision < 0 else precision)
+        return text.upper() if verb in "GEX" else text
 
     def _complex(self, value: complex, verb: str) -> None:
         if verb not in "vbgGxXfFeE":
@@ -326,7 +334,7 @@ class _Format(_Printer):
             self.width = self._number()
             if indexed and self.width is not None:
                 self._good = False
-        if self._char() == ".":
+        if self._char() == "." and self._at + 1 < len(self._form):
             self._at += 1
             if indexed:
                 self._good = False
@@ -354,7 +362,7 @@ class _Format(_Printer):
         elif self._argument >= len(self._arguments):
             self.add(f"%!{verb}(MISSING)")
         else:
-            if verb == "v":
+            if verb in "vw":
                 self.sharp_v, self.sharp = self.sharp, False
                 self.plus_v, self.plus = self.plus, False
             self._argument += 1
@@ -405,7 +413,7 @@ class _Format(_Printer):
             return False
         self._reordered = True
         close = self._form.find("]", self._at)
-        if close < 0:
+        if close < 0 or self._at + 3 > len(self._form):
             self._good = False
             self._at += 1
             return False
@@ -434,30 +442,38 @@ class _Format(_Printer):
 
 def _rune(value: int) -> str:
     code = int(value)
-    return chr(code) if 0 <= code <= 0x10FFFF and not 0xD800 <= code < 0xE000 else "\ufffd"
+    return chr(code) if 0 <= code <= _LARGEST_RUNE and not 0xD800 <= code < 0xE000 else "\ufffd"
 
 
-def _binary_float(value: float, verb: str) -> str:
-    """`%x` and `%b` of a float."""
+def _binary_float(value: float, verb: str, precision: int) -> str:
+    """`%x` and `%b` of a finite float."""
     from math import copysign, frexp
 
     sign = "-" if copysign(1, value) < 0 else ""
-    mantissa, exponent = frexp(abs(value))
+    fraction, exponent = frexp(abs(value))
     if verb == "b":
-        scaled = max(exponent - 53, -1074) if value else -1074
-        return f"{sign}{int(abs(value) / 2.0**scaled) if value else 0}p{scaled:+d}"
-    if not value:
-        return sign + "0x0p+00"
-    digits = f"{int(mantissa * 2**53) - 2**52:013x}".rstrip("0")
-    return f"{sign}0x1{'.' + digits if digits else ''}p{exponent - 1:+03d}"
+        scale = max(exponent - 53, -1074) if value else -1074
+        return f"{sign}{int(fraction * 2**53) >> max(53 - exponent + scale, 0)}p{scale:+d}"
+    mantissa = int(fraction * 2**53)  # the leading 1 and 52 bits, in thirteen digits
+    if 0 <= precision < 13:
+        unit = 1 << 4 * (13 - precision)
+        rest = mantissa % unit
+        up = rest * 2 > unit or (rest * 2 == unit and mantissa // unit % 2)
+        mantissa += (unit if up else 0) - rest
+        if mantissa >> 53:
+            mantissa, exponent = mantissa >> 1, exponent + 1
+    digits = f"{mantissa % 2**52:013x}"
+    digits = digits.rstrip("0") if precision < 0 else digits[:precision].ljust(precision, "0")
+    power = exponent - 1 if value else 0
+    return f"{sign}0x{mantissa >> 52}{'.' if digits else ''}{digits}p{power:+03d}"
 
 
-def _with_point(text: str, verb: str, digits: int) -> str:
-    """The sharp flag: a decimal point always, and for `%g` all digits of the precision."""
-    mantissa, mark, exponent = text.partition("e")
-    if "." not in mantissa:
-        mantissa += "."
-    if verb in "gv":
-        shown = len(mantissa.lstrip("+-").replace(".", "").lstrip("0")) or 1
-        mantissa += "0" * max(digits - shown, 0)
-    return mantissa + mark + exponent
+def _with_point(text: str, digits: int) -> str:
+    """The sharp flag: always a decimal point, and as many significant digits as the precision asks for."""
+    mark = "p" if "x" in text else "e"
+    number, _, exponent = text.partition(mark)
+    shown = len(number.lstrip("+-").replace(".", "").lstrip("0"))
+    if "." not in number:
+        shown += number.lstrip("+-") == "0"
+        number += "."
+    return number + "0" * max(digits - shown, 0) + (mark + exponent if exponent else "")

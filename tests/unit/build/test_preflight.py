@@ -75,7 +75,7 @@ def test_a_changed_submodule_is_told(place, tmp_path):
     place.commit()
     assert refused(place, APP) == []
     place.write("src/sub/x", "new")
-    assert '"src/sub" must be committed: it is a submodule with changes that are not committed' in refused(place, APP)[0]
+    assert 'the submodule "src/sub" is not clean and must be committed: it has changes inside' in refused(place, APP)[0]
 
 
 @pytest.mark.parametrize("path", ["doc/page", "doc/new", "src/new.o", "src/old.o", "other"])

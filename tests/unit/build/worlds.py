@@ -145,6 +145,7 @@ class World:
             repo=self.source.at(commit or self.commit),
             prefix=b"",
             platform=self.platform,
+            platforms=(self.platform,),
             engine=self.engine,
             primary=self.storage(self.store),
             secondaries=tuple(self.storage(store, "secondary") for store in self.secondaries),

@@ -99,6 +99,7 @@ def test_an_artifact_is_never_final_and_has_no_patches():
         ("fromImage: other", Base("image", "other")),
         ("fromArtifact: art", Base("image", "art")),
         ("from: other:latest", Base("external", "other:latest")),
+        ("from: app", Base("external", "app")),
         ("from: localhost:5000/a/b__c-d.e:V1.2-x_y", Base("external", "localhost:5000/a/b__c-d.e:V1.2-x_y")),
         ("from: Reg.Example/a@sha256:" + "0" * 64, Base("external", "Reg.Example/a@sha256:" + "0" * 64)),
         ("from: 'a:1@sha256:" + "f" * 64 + "'", Base("external", "a:1@sha256:" + "f" * 64)),

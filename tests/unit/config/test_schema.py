@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -51,6 +53,26 @@ def test_samples_hold_to_the_schema(path):
     assert len(documents) > 1
     for document in documents:
         assert [error.message for error in VALIDATOR.iter_errors(document)] == []
+
+
+def test_decoders_know_their_fields_by_the_tables():
+    """A name that stands in a decoder alone is in no schema, and nobody can ask what it means."""
+    found = []
+    for path in sorted((ROOT / "conveyor/config").rglob("decode*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Fields":
+                known = node.args[3]
+                if isinstance(known, ast.Tuple) and isinstance(known.elts[0], ast.Starred):
+                    known = known.elts[0].value
+                found.append((path.name, isinstance(known, ast.Name) and known.id.isupper()))
+    assert len(found) > 15
+    assert [name for name, is_table in found if not is_table] == []
+
+
+def test_every_field_is_described_in_the_documentation():
+    text = "".join(path.read_text() for path in (ROOT / "docs").glob("*.md"))
+    words = set(re.findall(r"[A-Za-z]+", text))
+    assert [path for path in PATHS if path.rpartition(".")[2] not in words] == []
 
 
 def with_value(words: list[str], value: object) -> dict[str, object]:

@@ -93,6 +93,14 @@ IMAGES = (
     ),
     image("on app", "image:app", install="true"),
     image(
+        "from outside",
+        "scratch",
+        imports=(
+            imported("alpine", to="/a", external=True),
+            imported("reg.example/b@sha256:" + "34" * 32, include=["x"], exclude=["y"], owner="1", group="2", external=True),
+        ),
+    ),
+    image(
         "spec",
         "scratch",
         image_spec=ImageSpec(

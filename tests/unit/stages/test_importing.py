@@ -9,7 +9,7 @@ import pytest
 
 from conveyor.errors import StageFailed
 from conveyor.stages.api import Below, Context, Taken, Workshop
-from conveyor.stages.importing import import_digest, lay_import
+from conveyor.stages.importing import describe_external, import_digest, lay_external, lay_import
 from conveyor.storage.facts import Facts
 from conveyor.storage.names import StageName
 from conveyor.storage.selection import StoredStage
@@ -56,6 +56,10 @@ class Source:
     def record_import(self, source, digest):
         self.records[source] = digest
 
+    def base(self, reference):
+        assert reference == "busybox:1"
+        return self.hold()
+
     def hold(self):
         self.held += 1
         return self
@@ -86,7 +90,7 @@ def laid(item, files=FILES, source=None):
     source = source or Source(files)
     context = context_of(source)
     with ExitStack() as resources:
-        workshop = Workshop(source, resources, (), None, 100)
+        workshop = Workshop(source, resources, (), None, 100, source.base)
         expected = import_digest(context, item, "x")
         lay, check = lay_import(context, item, expected, "x", workshop)
         found = {}
@@ -233,3 +237,30 @@ def test_files_that_are_not_those_that_were_recorded_are_refused():
         laid(item, source=source)
     assert caught.value.reason == "import_changed"
     assert source.held == 0
+
+
+def laid_from_outside(item):
+    source = Source(FILES)
+    with ExitStack() as resources:
+        workshop = Workshop(source, resources, (), None, 100, source.base)
+        lay, check = lay_external(context_of(source), item, "dependenciesAfterInstall", workshop)
+        found = sorted(entry.path for entry in lay.files())
+        check()
+    assert (source.held, source.records) == (0, {})
+    return found
+
+
+def test_files_from_outside_are_laid_and_nothing_of_them_is_recorded():
+    assert laid_from_outside(imported("busybox:1", add="/out/bin", to="/b", external=True)) == [b"b", b"b/also", b"b/tool"]
+
+
+def test_an_import_from_outside_that_matches_nothing_fails_the_stage():
+    with pytest.raises(StageFailed) as caught:
+        laid_from_outside(imported("busybox:1", add="/absent", external=True))
+    assert caught.value.reason == "import_matches_nothing"
+    assert "busybox:1" in str(caught.value)
+
+
+def test_a_key_holds_the_name_of_an_image_from_outside_in_its_one_spelling():
+    short, full = (imported(name, external=True) for name in ("alpine", "docker.io/library/alpine:latest"))
+    assert describe_external(short) == describe_external(full)

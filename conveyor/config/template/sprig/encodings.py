@@ -6,7 +6,7 @@ import base64
 import re
 
 from conveyor.config.template.functions import FunctionError, check_text, declare
-from conveyor.config.template.json_text import decode_json, encode_json
+from conveyor.config.template.json_text import Unsupported, decode_json, encode_json
 from conveyor.config.template.values import Value, raw
 from conveyor.config.template.values import text as as_text
 from conveyor.config.template.yaml_text import encode_yaml
@@ -16,7 +16,7 @@ def to_json(value: Value) -> str:
     """JSON on one line; "" where JSON has no such value."""
     try:
         return encode_json(value)
-    except FunctionError:
+    except Unsupported:
         return ""
 
 
@@ -29,7 +29,7 @@ def to_pretty_json(value: Value) -> str:
     """JSON on lines of their own; "" where JSON has no such value."""
     try:
         return must_to_pretty_json(value)
-    except FunctionError:
+    except Unsupported:
         return ""
 
 
@@ -60,7 +60,7 @@ def to_yaml(value: Value) -> str:
     """YAML without the line break at its end; "" where YAML has no such value."""
     try:
         return encode_yaml(value).removesuffix("\n")
-    except FunctionError:
+    except Unsupported:
         return ""
 
 

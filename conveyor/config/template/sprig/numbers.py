@@ -199,7 +199,7 @@ def _by_decimals(number: Value, others: tuple[Value, ...], operation: Operation)
     try:
         return result.numerator / result.denominator
     except OverflowError:
-        return math.copysign(math.inf, result)
+        return math.inf if result > 0 else -math.inf
 
 
 def _decimal(number: float) -> Fraction:

@@ -38,6 +38,8 @@ def told(refusals, *others):
         (FILES, ["**/*.yaml"], "a/c/b.yaml", True),
         (FILES, ["./a/b"], "a/b", True),
         (FILES, ["."], "a", True),
+        (FILES, ["/**/*/"], "a/b", True),  # a leading slash is the project's directory
+        (FILES, ["/a"], "a/b", True),
         (FILES, ["../shared"], "../shared/x", True),
         (FROM_PATHS, ["/var/cache"], "/var/cache/apt", True),
         (FROM_PATHS, ["/var/cache"], "var/cache/apt", False),
@@ -131,3 +133,13 @@ def test_names_are_never_printed_raw():
     message, hint = told(refusals)
     assert "\x1b" not in message + hint
     assert r"A\n\x1b[31mB" in message and r"a\nb" in message
+
+
+def test_thousands_of_refusals_are_counted():
+    refusals = Refusals(Permissions())
+    for number in range(3000):
+        refusals.require(ENV, f"X{number}", HERE)
+        refusals.refuse_file(f"f{number}", "modified", "", None)
+    message, hint = told(refusals)
+    assert message.startswith("6000 refusals") and message.endswith("\n4000 more refusals are not shown")
+    assert message.count("\n") < 4000 and hint.count("X") == 1000

@@ -11,13 +11,14 @@ from conveyor.config.reading import parse_project
 from conveyor.errors import ConfigError
 
 HEAD = "configVersion: 1\nproject: shop\n"
+TEXT = (Path(__file__).parent / "files.txt").read_text(encoding="utf-8")
 _SECTION = re.compile(r"^=== (.+)\n!!! (.+)\n\?\?\? ?(.*)\n((?:(?!^=== ).*\n?)*)", re.MULTILINE)
-SECTIONS = [match.groups() for match in _SECTION.finditer((Path(__file__).parent / "files.txt").read_text(encoding="utf-8"))]
+SECTIONS = [match.groups() for match in _SECTION.finditer(TEXT)]
 
 
 def test_there_are_a_hundred():
     titles = [title for title, *_ in SECTIONS]
-    assert len(titles) == len(set(titles)) >= 100
+    assert len(titles) == len(set(titles)) == TEXT.count("\n=== ") >= 100
 
 
 @pytest.mark.parametrize(("title", "message", "hint", "body"), SECTIONS, ids=[title for title, *_ in SECTIONS])
