@@ -239,10 +239,12 @@ class Clone:
         shutil.rmtree(aside, ignore_errors=True)
         aside.parent.mkdir(parents=True, exist_ok=True)
         _make_repository(aside, id_digits)
+        trace("clone.before-rename")
         aside.rename(self._place)
 
     def _keep(self, ref: str, commit: str) -> None:
         """Name a commit: by such names git knows at the next fetch what is here already."""
+        trace("clone.before-keep")
         done = run_git([f"--git-dir={self._place}", "update-ref", ref, commit])
         if done.returncode:
             said = done.stderr.decode("utf-8", "backslashreplace").strip()
