@@ -73,6 +73,9 @@ def check_mappings(images: Iterable[Image], repo: Repository, prefix: bytes, rem
     Likewise Dockerfiles that are not there, or that cannot be read.
     """
     problems: list[Problem] = []
+    images = tuple(images)
+    if remotes is not None:
+        remotes.open_all(mapping.remote for image in images for mapping in image.git if mapping.remote is not None)
     for image in images:
         for mapping in image.git:
             try:

@@ -174,6 +174,9 @@ class Snapshot(Protocol):
 class Remotes(Protocol):
     """The repositories that mappings name by their URLs, for the time of one run. Thread-safe."""
 
+    def open_all(self, sources: Iterable[RemoteSource]) -> None:
+        """Fetch several at the same time; what fails is told when it is opened."""
+
     def open(self, source: RemoteSource) -> Snapshot:
         """One of them at the commit that is named, fetched where it is not here: each is asked for once.
 

@@ -19,7 +19,7 @@ import os
 import re
 import shutil
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from sys import audit as trace
 
@@ -41,13 +41,16 @@ _ALL_REFS = ("+refs/heads/*:refs/origin/heads/*", "+refs/tags/*:refs/origin/tags
 class Clone:
     """The clone of one address. Thread-safe, and safe beside other processes; made when something is fetched."""
 
-    def __init__(self, address: Address, home_dir: str, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, address: Address, home_dir: str, environment: Mapping[str, str], on_fetch: Callable[[str, str], None]
+    ) -> None:
         """`environment`: variables for git beside ours, as that of an SSH agent."""
         self.address = address
         name = hashlib.sha256(address.name.encode("utf-8", "surrogateescape")).hexdigest()[:16]
         self._place = Path(home_dir).absolute() / "clones" / name
         self._lock_path = Path(home_dir).absolute() / "locks" / f"clone-{name}.lock"
         self._environment = environment
+        self._on_fetch = on_fetch
         self._lock = threading.Lock()
         self._cat: CatFile | None = None
 
@@ -86,13 +89,15 @@ class Clone:
         """Fetch blobs that are not here. `GitError`."""
         with self._locked():
             missing = self._missing(oids)
+            if missing:
+                self._on_fetch(_count(len(missing)), self.address.url)
             for start in range(0, len(missing), _AT_ONCE):
                 said = self._fetch(missing[start : start + _AT_ONCE], "-c", "fetch.negotiationAlgorithm=noop")
                 if said.status and said.is_refusal:
                     self._fetch_whole()
                     break
                 if said.status:
-                    raise self._failure(f"{len(missing)} files", said)
+                    raise self._failure(_count(len(missing)), said)
             if self._missing(missing):
                 raise GitError(
                     f"{self.address.url} has not given all files that its commits name",
@@ -153,6 +158,7 @@ class Clone:
             return
         with self._locked():
             if not self.has((commit,)):
+                self._on_fetch(what, self.address.url)
                 self._prepare(len(commit))
                 said = self._fetch([named])
                 if said.status and said.is_refusal:
@@ -266,6 +272,10 @@ def _make_repository(path: Path, id_digits: int) -> None:
     if done.returncode:
         said = done.stderr.decode("utf-8", "backslashreplace").strip()
         raise GitError(f"git cannot make {path}: {said}", reason="git_failed", hint="is the disk full?")
+
+
+def _count(files: int) -> str:
+    return f"{files} files" if files > 1 else "a file"
 
 
 def _advice(address: Address, said: Said) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -70,11 +70,12 @@ class FetchedRemotes:
         self._lock = threading.Lock()
         self._opened: dict[RemoteSource, _Opened] = {}
 
-    def open_all(self, sources: Sequence[RemoteSource]) -> None:
-        """Fetch several at the same time; what fails is told when it is opened."""
-        if len(sources) > 1:
+    def open_all(self, sources: Iterable[RemoteSource]) -> None:
+        """See `Remotes`."""
+        distinct = dict.fromkeys(sources)
+        if len(distinct) > 1:
             with ThreadPoolExecutor(_AT_ONCE, "fetch") as pool:
-                for source in sources:
+                for source in distinct:
                     pool.submit(self.open, source)
 
     def open(self, source: RemoteSource) -> Snapshot:
