@@ -119,6 +119,11 @@ class Clone:
             return list(oids)
         return [oid for oid, found in zip(oids, self._reading().check(oids), strict=True) if found is None]
 
+    def _kind(self, oid: str) -> str:
+        """What an object is; "" where it is not here."""
+        found = self._reading().check((oid,))[0] if self._place.is_dir() else None
+        return found[0] if found is not None else ""
+
     def _reading(self) -> CatFile:
         with self._lock:
             if self._cat is None:
@@ -154,10 +159,10 @@ class Clone:
         return found, refs.get(f"{name}^{{}}", found)
 
     def _fetch_commit(self, named: str, commit: str, what: str, *, keep_as: str = "") -> None:
-        if self.has((commit,)) and not keep_as:
+        if self._kind(commit) == "commit" and not keep_as:
             return
         with self._locked():
-            if not self.has((commit,)):
+            if self._kind(commit) != "commit":
                 self._on_fetch(what, self.address.url)
                 self._prepare(len(commit))
                 said = self._fetch([named])
@@ -172,8 +177,12 @@ class Clone:
                         )
                 if said.status:
                     raise self._failure(what, said)
-                if not self.has((commit,)):
-                    raise GitError(f"{what} of {self.address.url} is no commit", reason="remote_commit_missing")
+                kind = self._kind(commit)
+                if kind != "commit":
+                    message = (
+                        f"{what} of {self.address.url} is {f'a {kind}' if kind else 'not there'}, and a commit is asked for"
+                    )
+                    raise GitError(message, reason="remote_commit_missing")
                 self._keep(f"refs/kept/{commit}", commit)
             if keep_as:
                 self._keep(keep_as, commit)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from conveyor.errors import GitError
 from conveyor.gitrepo.addresses import Address, Credentials
-from conveyor.gitrepo.api import Snapshot
+from conveyor.gitrepo.api import Selector, Snapshot
 from conveyor.gitrepo.clone import Clone
 from conveyor.gitrepo.clones import Clones
 from conveyor.gitrepo.fetched_submodules import FetchedSubmodules
@@ -45,6 +45,14 @@ class FetchedSnapshot(Reader):
     def head_commits(self) -> tuple[str, ...]:
         """See `Snapshot`."""
         return (self._head,)
+
+    def lfs_files(self, commit: str, selector: Selector) -> tuple[bytes, ...]:
+        """See `Snapshot`."""
+        if not self._plain_trees.has(self._submodules.own.tree_of(commit)):
+            # All files of attributes at once: who reads them one by one would fetch them so.
+            within = Selector(selector.add, selector.include, selector.exclude, ("**/.gitattributes",))
+            self.sizes(self.files(commit, within))
+        return super().lfs_files(commit, selector)
 
     def merged(self, commits: tuple[str, ...]) -> str | None:
         """See `Snapshot`."""
