@@ -133,7 +133,7 @@ def test_what_the_engine_is_asked(world):
     commit = world.source.commit(FILES)
     looked = look(world.rooms((item,), commit), Task(item, DockerfileStage(), None, None, {}))
     with ExitStack() as resources:
-        workshop = Workshop(world.engine, resources, (), None, 1_600_000_000, world.engine.hold)
+        workshop = Workshop(world.engine, resources, (), None, 1_600_000_000, world.engine.base)
         build = looked.decision.dockerfile(workshop)
         assert [file.path for file in build.files] == [b"link", b"other/target", b"run", b"src/main.c"]
         assert [(file.kind, file.mode) for file in build.files][0::2] == [("symlink", 0o777), ("file", 0o755)]
