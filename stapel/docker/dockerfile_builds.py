@@ -78,6 +78,7 @@ def _parameters(build: DockerfileBuild, labels: dict[str, str]) -> dict[str, str
         "target": build.target,
         "platform": build.platform,
         "networkmode": build.network,
+        "nocache": "1" if build.is_anew else "",
         "extrahosts": list(build.add_hosts),  # a parameter each
         "buildargs": json.dumps({**proxies(), **build.args}),
         "labels": json.dumps(labels),

@@ -169,6 +169,16 @@ RUN --mount=type=ssh perl /keys.pl > /keys
         engine.build_dockerfile(DockerfileBuild(missing.encode(), []), said, Cancel())
 
 
+def test_a_build_anew_takes_nothing_of_what_is_kept(engine, busybox_base):
+    text = f"FROM {busybox_base}\nRUN cat /proc/sys/kernel/random/uuid > /id\n".encode()
+    found = []
+    for is_anew in (False, False, True):
+        build = DockerfileBuild(text, [], is_anew=is_anew)
+        with contextlib.closing(engine.build_dockerfile(build, Said(), Cancel())) as held, engine.tree(held) as tree:
+            found.append(tree.open(b"id").read())
+    assert found[0] == found[1] != found[2]
+
+
 def test_a_build_that_is_cancelled_ends_at_once(engine, busybox_base):
     cancel, said = Cancel(), Said()
     text = f"FROM {busybox_base}\nRUN echo {secrets.token_hex(4)} begun; sleep 300\n"
