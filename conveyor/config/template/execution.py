@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from .errors import Spot, TemplateError, spot_of_line, spot_of_node
-from .functions import GO_TYPES, Function, FunctionError, Library
+from .functions import GO_TYPES, Function, FunctionError, Library, count_elements
 from .nodes import (
     Action,
     Block,
@@ -59,15 +59,13 @@ from .values import (
 if TYPE_CHECKING:
     from .tracing import Trace
 
-MAX_STEPS: Final = 500_000
+MAX_STEPS: Final = 2_000_000
 MAX_WRITTEN: Final = 32 << 20
 MAX_DEPTH: Final = 100
-# What costs as much time as a step: so that no function makes a bounded number of steps long.
-_ELEMENTS_OF_A_STEP: Final = 8
-_CHARACTERS_READ_IN_A_STEP: Final = 2048
-_CHARACTERS_MADE_IN_A_STEP: Final = 64
-_CHARACTERS_PRINTED_IN_A_STEP: Final = 4  # of the elements of a list or map
-_STEPS_TO_PARSE_AN_ACTION: Final = 8
+# What else is counted as a step, so that no bounded number of steps takes long.
+_CHARACTERS_READ_IN_A_STEP: Final = 64
+_CHARACTERS_MADE_IN_A_STEP: Final = 16
+_STEPS_TO_PARSE_AN_ACTION: Final = 32
 
 _TOO_MANY_STEPS: Final = f"the templates took more than {MAX_STEPS} steps"
 _GOES_ON, _BREAKS, _CONTINUES = range(3)
@@ -273,7 +271,7 @@ class _Walk:
                     value = print_value(value)
                 except FunctionError as error:
                     raise self._error(str(error)) from None
-                self._run.steps += len(value) // _CHARACTERS_PRINTED_IN_A_STEP
+                self._run.steps += len(value)
         self._run.written += len(value)
         if self._run.trace is not None and self._node is not None:
             self._run.trace.note(self._out, self._template, self._node.position, value, is_copied=False)
@@ -303,7 +301,7 @@ class _Walk:
         if isinstance(value, list):
             pairs = enumerate(tuple(value))
         elif isinstance(value, (dict, AnyMap)):
-            self._charge(len(value) // 4)  # for they are sorted
+            self._charge(len(value))  # for they are sorted
             pairs = sorted_items(value)
         elif isinstance(value, int) and not isinstance(value, bool):
             if len(pipe.variables) > 1:
@@ -518,6 +516,10 @@ class _Walk:
         if final is not _NO_FINAL:
             values.append(self._checked(final, kinds[given] if given < fixed else function.rest))
         try:
+            walked = _extent(values) * function.walks if function.walks else 0
+            if self._run.steps + walked > MAX_STEPS:
+                raise FunctionError(_TOO_MANY_STEPS)
+            self._run.steps += walked
             result = function.call(*values)
         except FunctionError as error:
             self._node = node
@@ -533,23 +535,24 @@ class _Walk:
         return result
 
     def _count(self, arguments: Sequence[Value], result: Value) -> None:
-        """Count what a call took."""
+        """Count what a call took: of a long text each few characters, of a list or map each element."""
+        run = self._run
         steps = 1
-        made = _CHARACTERS_MADE_IN_A_STEP
+        elements = 0
         for argument in arguments:
             if type(argument) is str:
                 steps += len(argument) // _CHARACTERS_READ_IN_A_STEP
             elif isinstance(argument, (list, AnyMap, dict)):
-                steps += len(argument) // _ELEMENTS_OF_A_STEP
-                made = _CHARACTERS_PRINTED_IN_A_STEP
-        run = self._run
+                elements += len(argument)
         if type(result) is str:
             run.written += len(result)
-            if arguments and arguments[0] is not run:
-                steps += len(result) // made
+            if elements:
+                steps += len(result)  # they may have been printed, one by one
+            elif arguments and arguments[0] is not run:
+                steps += len(result) // _CHARACTERS_MADE_IN_A_STEP
         elif isinstance(result, (list, dict)):
-            steps += len(result) // _ELEMENTS_OF_A_STEP
-        run.steps += steps
+            elements = max(elements, len(result))
+        run.steps += steps + elements
         if run.steps > MAX_STEPS:
             self._charge(0)
 
@@ -629,3 +632,8 @@ def _naming(call: Function, arguments: Sequence[Node], final: Value) -> Function
     named = Function(call.name, "", lambda *values: call.call(shown, *values))
     named.kinds, named.rest = call.kinds, call.rest
     return named
+
+
+def _extent(values: Sequence[Value]) -> int:
+    """How much there is to go through in all of these."""
+    return count_elements(values) + sum(len(value) for value in values if type(value) is str)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from conveyor.config.template.functions import Function, FunctionError, check_elements, check_text, declare
+from conveyor.config.template.functions import Function, FunctionError, check_elements, check_text, declare, fail
 from conveyor.config.template.sprig.casts import is_empty, to_int, to_text, to_texts
 from conveyor.config.template.values import TypedList, Value, byte_length, deep_equal, joined, kind_of, raw
 
@@ -130,6 +130,9 @@ def to_strings(items: Value) -> TypedList:
     return TypedList(to_texts(items))
 
 
+_MOST_COMPARED = 1000
+
+
 class _Seen:
     """Values that were met: simple ones are looked up, the others compared with each other."""
 
@@ -146,6 +149,8 @@ class _Seen:
         if type(value) in _HASHABLE:
             self._simple.add((type(value), value))
         else:
+            if len(self._others) >= _MOST_COMPARED:
+                fail(f"at most {_MOST_COMPARED} different lists and maps are compared with each other")
             self._others.append(value)
         return True
 
@@ -170,10 +175,12 @@ def _nil_list() -> TypedList:
     return TypedList((), "interface {}", is_nil=True)
 
 
-def _both(name: str, signature: str, call: Callable[..., Any]) -> tuple[tuple[str, Function], tuple[str, Function]]:
+def _both(
+    name: str, signature: str, call: Callable[..., Any], *, walks: int = 0
+) -> tuple[tuple[str, Function], tuple[str, Function]]:
     """A function and its `must` form: both fail alike here, for a panic of Go is an error of the template, too."""
     must = "must" + name[0].upper() + name[1:]
-    return declare(name, signature, call), declare(must, signature, call)
+    return declare(name, signature, call, walks=walks), declare(must, signature, call, walks=walks)
 
 
 FUNCTIONS = dict(
@@ -182,7 +189,7 @@ FUNCTIONS = dict(
         declare("tuple", "any...", make_list),
         declare("concat", "any...", concat),
         declare("join", "string any", join),
-        declare("sortAlpha", "any", sort_alpha),
+        declare("sortAlpha", "any", sort_alpha, walks=1),
         declare("toStrings", "any", to_strings),
         *_both("append", "any any", append),
         *_both("push", "any any", append),
@@ -193,9 +200,9 @@ FUNCTIONS = dict(
         *_both("initial", "any", initial),
         *_both("reverse", "any", reverse),
         *_both("compact", "any", compact),
-        *_both("uniq", "any", uniq),
-        *_both("without", "any any...", without),
-        *_both("has", "any any", has),
+        *_both("uniq", "any", uniq, walks=1),
+        *_both("without", "any any...", without, walks=1),
+        *_both("has", "any any", has, walks=1),
         *_both("slice", "any any...", slice_list),
         *_both("chunk", "int any", chunk),
     )
