@@ -230,7 +230,8 @@ def _read_permissions(options: ProjectOptions, files: ConfigFiles, refusals: Ref
     content = files.read(file, None, "werf giterminism config")
     if content is None:
         if options.giterminism_config:
-            raise UsageError(f"--giterminism-config: {files.explain_missing(file)}", hint="write it and commit it")
+            message, hint = files.explain_missing(file)
+            raise UsageError(f"--giterminism-config: {message}", hint=hint)
         return ()
     from conveyor.config.giterminism.decode import decode_permissions
 

@@ -248,8 +248,8 @@ class _Files:
             self._count(path)
             content = self._files.read(path, _FILES, used_by=lambda: self._user("Get", path))
             if content is None:
-                hint = f"commit it, or accept it on the disk by `{_FILES}` in werf-giterminism.yaml"
-                raise FunctionError(self._files.explain_missing(path), hint=hint)
+                message, hint = self._files.explain_missing(path, _FILES)
+                raise FunctionError(message, hint=hint)
             self._texts[path] = _text(content)
             self._search.add(self._files.show(path), self._texts[path])
         return self._texts[path]

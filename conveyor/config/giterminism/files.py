@@ -101,9 +101,11 @@ class ConfigFiles:
         if blob is None:
             return None
         for step in steps:
-            change = self._change(step)
-            if change is not None:
-                self._refusals.refuse_file(self._relative(step), change, subject, directive, used_by())
+            changed = self._changed(step)
+            if changed:
+                self._refusals.refuse_file(
+                    self._relative(changed), self._all_changes()[changed], subject, directive, used_by()
+                )
         size = self._repo.sizes((blob,))[0]
         if size > MAX_FILE_BYTES:
             raise too_large(path, size)
@@ -122,7 +124,7 @@ class ConfigFiles:
             self._note_disk(path)
             return self._disk.find(path) is not None
         steps, _ = self._follow(path)
-        return bool(steps) and not any(self._change(step) for step in steps)
+        return bool(steps) and not any(self._changed(step) for step in steps)
 
     def is_directory(self, path: str, directive: Directive | None) -> bool:
         """Whether a directory is there, and nothing in it is changed. Nothing is refused."""
@@ -138,7 +140,7 @@ class ConfigFiles:
         if not steps or blob is not None:
             return False
         below = steps[-1] + b"/" if steps[-1] else b""
-        return not any(change.startswith(below) for change in self._all_changes()) and not self._change(steps[-1])
+        return not any(change.startswith(below) for change in self._all_changes()) and not self._changed(steps[-1])
 
     def matching(
         self, pattern: str, directive: Directive | None, subject: str = "", used_by: Callable[[], str] = str
@@ -180,23 +182,27 @@ class ConfigFiles:
             )
         return sorted(names, key=os.fsencode)
 
-    def explain_missing(self, path: str) -> str:
-        """Why a file that was asked for is not there, in the words that people search for."""
+    def explain_missing(self, path: str, directive: Directive | None = None) -> tuple[str, str]:
+        """Why a file that was asked for is not there, in the words that people search for; and what to do ("": nothing)."""
         from conveyor.config.giterminism.wording import show_text
 
         path = clean_path(path)
         shown = show_text(path)
-        if self._is_loose:
-            return f'the file "{shown}" not found in the project directory'
+        if self._is_accepted(path, directive):
+            hint = (
+                "" if self._is_loose else f"`{directive}` accepts it uncommitted, so it is read from the disk: make it there"
+            )
+            return f'the file "{shown}" not found in the project directory', hint
         where = f'the file "{shown}" not found in the project git repository'
+        hint = "commit it" + (f", or accept it on the disk by `{directive}` in werf-giterminism.yaml" if directive else "")
         target = self._disk.find(path)
         if target is not None and target.is_dir():
-            return f"{where}: it is a directory"
+            return f"{where}: it is a directory", ""
         if target is not None:
-            return f"{where}: it is on the disk, and git ignores it"
+            return f"{where}: it is on the disk, and git ignores it", hint
         if self._disk.is_there(path):
-            return f"{where}: a link leads out of the repository, in circles or to nothing"
-        return where
+            return f"{where}: a link leads out of the repository, in circles or to nothing", ""
+        return where, hint
 
     def show(self, path: str) -> str:
         """A path as places have it: relative to the root of the repository."""
@@ -248,12 +254,11 @@ class ConfigFiles:
                     self._wholes.append(path)
         return self._changes
 
-    def _change(self, place: bytes) -> ChangeKind | None:
-        changes = self._all_changes()
-        exact = changes.get(place)
-        if exact is not None:
-            return exact
-        return next((changes[whole] for whole in self._wholes if _holds(whole, place)), None)
+    def _changed(self, place: bytes) -> bytes:
+        """What git tells of at a path: itself, or the submodule or repository that it is in; b"" where nothing is told."""
+        if place in self._all_changes():
+            return place
+        return next((whole for whole in self._wholes if _holds(whole, place)), b"")
 
     def _uncommitted(self, pattern: str) -> Iterator[str]:
         """Changed and untracked files that a glob means."""
@@ -269,12 +274,12 @@ class ConfigFiles:
         self, path: str, directive: Directive | None, subject: str, used_by: Callable[[], str]
     ) -> bytes | None:
         target = self._disk.find(path)
-        change = self._change(self._place(path)) or (
-            self._change(self._disk.relative(target)) if target is not None else None
-        )
-        if change is None:
+        changed = self._changed(self._place(path))
+        if not changed and target is not None:
+            changed = self._changed(self._disk.relative(target))
+        if not changed:
             return None
-        self._refusals.refuse_file(path, change, subject, directive, used_by())
+        self._refusals.refuse_file(path, self._all_changes()[changed], subject, directive, used_by())
         return self._disk.read(path)
 
     # -- the disk
