@@ -10,6 +10,7 @@ import gzip
 import json
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -46,15 +47,22 @@ SNIPPETS = read("snippets")
 MATRIX = read("matrix")
 
 
+@cache
+def from_yaml(text: str) -> Value:
+    return Library(MODULES, {}).find("fromYaml").call(text)
+
+
 def value_of(data: Value) -> Value:
     if isinstance(data, dict):
         if "$yaml" in data:
-            return Library(MODULES, {}).find("fromYaml").call(data["$yaml"])
+            return value_of(from_yaml(data["$yaml"]))
         if "$any" in data:
             return AnyMap((key, value_of(value)) for key, value in data["$any"].items())
         if "$strings" in data:
             return TypedList(data["$strings"])
         return {key: value_of(value) for key, value in data.items()}
+    if isinstance(data, AnyMap):
+        return AnyMap((key, value_of(value)) for key, value in data.items())
     return [value_of(value) for value in data] if isinstance(data, list) else data
 
 
