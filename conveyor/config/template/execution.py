@@ -59,13 +59,17 @@ from .values import (
 if TYPE_CHECKING:
     from .tracing import Trace
 
-MAX_STEPS: Final = 2_000_000
+MAX_STEPS: Final = 20_000_000  # of some tenths of a microsecond
 MAX_WRITTEN: Final = 32 << 20
 MAX_DEPTH: Final = 100
-# What else is counted as a step, so that no bounded number of steps takes long.
-_CHARACTERS_READ_IN_A_STEP: Final = 64
-_CHARACTERS_MADE_IN_A_STEP: Final = 16
-_STEPS_TO_PARSE_AN_ACTION: Final = 32
+# Steps that things take, so that no number of them within the bound takes long.
+_NODE: Final = 5
+_CALL: Final = 5
+_PARSED_ACTION: Final = 100
+_ELEMENT: Final = 4
+_PRINTED_CHARACTER: Final = 4  # of a list or map
+_CHARACTERS_READ_IN_A_STEP: Final = 16
+_CHARACTERS_MADE_IN_A_STEP: Final = 4
 
 _TOO_MANY_STEPS: Final = f"the templates took more than {MAX_STEPS} steps"
 _GOES_ON, _BREAKS, _CONTINUES = range(3)
@@ -118,7 +122,7 @@ class Run:
         self._add(self._parsed(source, file))
 
     def _parsed(self, source: str, file: str) -> dict[str, Template]:
-        self.steps += source.count("{{") * _STEPS_TO_PARSE_AN_ACTION + len(source) // _CHARACTERS_READ_IN_A_STEP
+        self.steps += source.count("{{") * _PARSED_ACTION + len(source) // _CHARACTERS_READ_IN_A_STEP
         if self.steps > MAX_STEPS:
             raise TemplateError(_TOO_MANY_STEPS, spots=(spot_of_line(file, source, 1),))
         return parse(source, file, self.library, self._nearest_function)
@@ -230,7 +234,7 @@ class _Walk:
         run = self._run
         out = self._out
         for node in block:
-            run.steps += 1
+            run.steps += _NODE
             kind = type(node)
             if kind is Text:
                 text = node.text  # type: ignore[attr-defined]
@@ -271,7 +275,7 @@ class _Walk:
                     value = print_value(value)
                 except FunctionError as error:
                     raise self._error(str(error)) from None
-                self._run.steps += len(value)
+                self._run.steps += len(value) * _PRINTED_CHARACTER
         self._run.written += len(value)
         if self._run.trace is not None and self._node is not None:
             self._run.trace.note(self._out, self._template, self._node.position, value, is_copied=False)
@@ -294,6 +298,7 @@ class _Walk:
         return signal
 
     def _range(self, dot: Value, node: Range) -> int:
+        run = self._run
         mark = len(self._trail)
         pipe = node.pipe
         value = self._pipeline(dot, pipe)
@@ -301,7 +306,7 @@ class _Walk:
         if isinstance(value, list):
             pairs = enumerate(tuple(value))
         elif isinstance(value, (dict, AnyMap)):
-            self._charge(len(value))  # for they are sorted
+            self._charge(len(value) * _ELEMENT)  # for they are sorted
             pairs = sorted_items(value)
         elif isinstance(value, int) and not isinstance(value, bool):
             if len(pipe.variables) > 1:
@@ -320,7 +325,9 @@ class _Walk:
         inside = len(self._trail)
         for key, element in pairs:
             ran = True
-            self._charge(1)
+            run.steps += _NODE
+            if run.steps > MAX_STEPS:
+                self._charge(0)
             if pipe.variables:
                 self._set_loop_variables(pipe, (key, key_type), (element, static))
             self._dot_type = static
@@ -535,24 +542,22 @@ class _Walk:
         return result
 
     def _count(self, arguments: Sequence[Value], result: Value) -> None:
-        """Count what a call took: of a long text each few characters, of a list or map each element."""
+        """Count what a call took: the texts that it read, the text or the elements that it made."""
         run = self._run
-        steps = 1
-        elements = 0
+        steps = _CALL
+        has_elements = False
         for argument in arguments:
             if type(argument) is str:
                 steps += len(argument) // _CHARACTERS_READ_IN_A_STEP
             elif isinstance(argument, (list, AnyMap, dict)):
-                elements += len(argument)
+                has_elements = True
         if type(result) is str:
             run.written += len(result)
-            if elements:
-                steps += len(result)  # they may have been printed, one by one
-            elif arguments and arguments[0] is not run:
-                steps += len(result) // _CHARACTERS_MADE_IN_A_STEP
-        elif isinstance(result, (list, dict)):
-            elements = max(elements, len(result))
-        run.steps += steps + elements
+            if not arguments or arguments[0] is not run:  # what a template made is counted already
+                steps += len(result) * _PRINTED_CHARACTER if has_elements else len(result) // _CHARACTERS_MADE_IN_A_STEP
+        elif isinstance(result, list):
+            steps += len(result) * _ELEMENT
+        run.steps += steps
         if run.steps > MAX_STEPS:
             self._charge(0)
 
