@@ -9,7 +9,7 @@ import sys
 import click
 
 from conveyor import __version__
-from conveyor.cli.options import Group
+from conveyor.cli.command import Group
 
 _COMMANDS = {
     "build": "conveyor.cli.build",
