@@ -27,7 +27,7 @@ class Note:
 
 def mistake(problem: Problem) -> Note:
     """A problem that stops a build."""
-    return Note(problem.place, "mistake", problem.message, problem.hint, "error")
+    return Note(problem.place, "mistake", printable(problem.message), printable(problem.hint), "error")
 
 
 @dataclass(frozen=True, slots=True)
