@@ -11,7 +11,9 @@ from conveyor.errors import Place, Problem, printable
 if TYPE_CHECKING:
     from conveyor.config.rendering import Surroundings
 
-Rule = Literal["deprecated", "no-effect", "matches-nothing", "volatile", "unset-variable", "secret", "mistake"]
+Rule = Literal[
+    "deprecated", "no-effect", "indentation", "matches-nothing", "volatile", "unset-variable", "secret", "mistake"
+]
 
 
 @dataclass(frozen=True, slots=True)
