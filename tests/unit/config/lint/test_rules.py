@@ -123,6 +123,9 @@ def test_names_of_secrets(name, value, found):
         ("postgres://user:$PASS@db/x", ""),
         ("https://example.org/a@b:c", ""),
         ("x" * 10_000_000, ""),
+        ("eyJ12345678-" * 8000, ""),
+        ("a." * 50_000, ""),
+        ("a://" * 25_000, ""),
     ],
 )
 def test_shapes_of_secrets(text, kind):
