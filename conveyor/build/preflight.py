@@ -6,13 +6,17 @@ All problems of all images are told at once.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from conveyor.config.giterminism.api import Refusals
 from conveyor.config.models import Image, Project
 from conveyor.errors import ConfigError, GitError, Problem
 from conveyor.gitrepo.api import Change, Remotes, Repository
 from conveyor.stages.git_mapping import Mapped, map_one, select_files
+
+if TYPE_CHECKING:
+    from conveyor.gitrepo.lfs import Wanted
 
 _SHALLOW_HINT = """\
 fetch the whole history before the build:
@@ -63,6 +67,9 @@ def check_mappings(images: Iterable[Image], repo: Repository, prefix: bytes, rem
     Remote repositories are fetched where they are not here, and what cannot be had of them is a problem of the mapping.
     """
     problems: list[Problem] = []
+    images = tuple(images)
+    if remotes is not None:
+        remotes.open_all(mapping.remote for image in images for mapping in image.git if mapping.remote is not None)
     for image in images:
         for mapping in image.git:
             try:
@@ -92,12 +99,24 @@ def _mistakes(item: Mapped, image: Image) -> Iterator[Problem]:
         yield Problem(
             mapping.place, f"git.to: / cannot be the file {mapping.add}", "write the path of the file, `to: /NAME`"
         )
-    for path in repo.lfs_files(repo.head, selector):
-        yield Problem(
-            mapping.place,
-            f"{_show(path)} is kept by Git LFS (filter=lfs), whose contents are not in the commit",
-            "leave it out by excludePaths, or store it in git itself",
-        )
+    wanted = repo.lfs_wanted(repo.head, selector)
+    if wanted:
+        yield from _without_contents(item, wanted)
+
+
+def _without_contents(item: Mapped, wanted: Mapping[bytes, Wanted]) -> Iterator[Problem]:
+    """Files of Git LFS whose contents are not here, where nothing can fetch them."""
+    from conveyor.gitrepo.lfs import is_lfs_installed
+
+    contents = item.repo.lfs_contents(item.repo.head)
+    missing = [file for file in wanted.values() if not contents.has(file)]
+    if missing and not is_lfs_installed():
+        for file in missing:
+            yield Problem(
+                item.mapping.place,
+                f"{_show(file.path)} is kept by Git LFS (filter=lfs), its content is not here, and git lfs is not installed",
+                "install it (apt-get install git-lfs); or leave the file out by excludePaths, or store it in git itself",
+            )
 
 
 def _image(image: Image) -> str:

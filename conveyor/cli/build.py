@@ -75,7 +75,7 @@ def _run(
     from conveyor.cli.session import open_agent, open_places, open_rooms
     from conveyor.config.selection import select_images
     from conveyor.errors import Interrupted
-    from conveyor.events.api import Warned
+    from conveyor.events.api import Fetching, Warned
     from conveyor.events.compose import make_reporter
     from conveyor.images.graph import needed_images
 
@@ -95,6 +95,7 @@ def _run(
     try:
         for warning in opened.warnings:
             reporter(Warned(warning))
+        opened.clones.on_fetch = lambda what, url: reporter(Fetching(what, url))
         chosen = needed_images(opened.project, select_images(opened.project, images))
         tags = CustomTags(build.custom_tags)
         final = [image.name for image in chosen if image.final and not image.artifact]

@@ -94,8 +94,8 @@ def get_file(file: str, project: ProjectOptions) -> None:
         content = opened.files.read(file, "config.goTemplateRendering.allowUncommittedFiles")
         opened.refusals.raise_any()
         if content is None:
-            message, _ = opened.files.explain_missing(file)
-            raise UsageError(message, hint="`conveyor includes ls-files` lists what is there")
+            message, hint = opened.files.explain_missing(file)
+            raise UsageError(message, hint=hint or "`conveyor includes ls-files` lists what is there")
     sys.stdout.buffer.write(content)
     sys.stdout.buffer.flush()
 

@@ -19,7 +19,7 @@ import os
 import re
 import shutil
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from sys import audit as trace
 
@@ -41,13 +41,16 @@ _ALL_REFS = ("+refs/heads/*:refs/origin/heads/*", "+refs/tags/*:refs/origin/tags
 class Clone:
     """The clone of one address. Thread-safe, and safe beside other processes; made when something is fetched."""
 
-    def __init__(self, address: Address, home_dir: str, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, address: Address, home_dir: str, environment: Mapping[str, str], on_fetch: Callable[[str, str], None]
+    ) -> None:
         """`environment`: variables for git beside ours, as that of an SSH agent."""
         self.address = address
         name = hashlib.sha256(address.name.encode("utf-8", "surrogateescape")).hexdigest()[:16]
         self._place = Path(home_dir).absolute() / "clones" / name
         self._lock_path = Path(home_dir).absolute() / "locks" / f"clone-{name}.lock"
         self._environment = environment
+        self._on_fetch = on_fetch
         self._lock = threading.Lock()
         self._cat: CatFile | None = None
 
@@ -86,13 +89,15 @@ class Clone:
         """Fetch blobs that are not here. `GitError`."""
         with self._locked():
             missing = self._missing(oids)
+            if missing:
+                self._on_fetch(_count(len(missing)), self.address.url)
             for start in range(0, len(missing), _AT_ONCE):
                 said = self._fetch(missing[start : start + _AT_ONCE], "-c", "fetch.negotiationAlgorithm=noop")
                 if said.status and said.is_refusal:
                     self._fetch_whole()
                     break
                 if said.status:
-                    raise self._failure(f"{len(missing)} files", said)
+                    raise self._failure(_count(len(missing)), said)
             if self._missing(missing):
                 raise GitError(
                     f"{self.address.url} has not given all files that its commits name",
@@ -113,6 +118,11 @@ class Clone:
         if not self._place.is_dir():
             return list(oids)
         return [oid for oid, found in zip(oids, self._reading().check(oids), strict=True) if found is None]
+
+    def _kind(self, oid: str) -> str:
+        """What an object is; "" where it is not here."""
+        found = self._reading().check((oid,))[0] if self._place.is_dir() else None
+        return found[0] if found is not None else ""
 
     def _reading(self) -> CatFile:
         with self._lock:
@@ -149,10 +159,11 @@ class Clone:
         return found, refs.get(f"{name}^{{}}", found)
 
     def _fetch_commit(self, named: str, commit: str, what: str, *, keep_as: str = "") -> None:
-        if self.has((commit,)) and not keep_as:
+        if self._kind(commit) == "commit" and not keep_as:
             return
         with self._locked():
-            if not self.has((commit,)):
+            if self._kind(commit) != "commit":
+                self._on_fetch(what, self.address.url)
                 self._prepare(len(commit))
                 said = self._fetch([named])
                 if said.status and said.is_refusal:
@@ -166,8 +177,12 @@ class Clone:
                         )
                 if said.status:
                     raise self._failure(what, said)
-                if not self.has((commit,)):
-                    raise GitError(f"{what} of {self.address.url} is no commit", reason="remote_commit_missing")
+                kind = self._kind(commit)
+                if kind != "commit":
+                    message = (
+                        f"{what} of {self.address.url} is {f'a {kind}' if kind else 'not there'}, and a commit is asked for"
+                    )
+                    raise GitError(message, reason="remote_commit_missing")
                 self._keep(f"refs/kept/{commit}", commit)
             if keep_as:
                 self._keep(keep_as, commit)
@@ -239,10 +254,12 @@ class Clone:
         shutil.rmtree(aside, ignore_errors=True)
         aside.parent.mkdir(parents=True, exist_ok=True)
         _make_repository(aside, id_digits)
+        trace("clone.before-rename")
         aside.rename(self._place)
 
     def _keep(self, ref: str, commit: str) -> None:
         """Name a commit: by such names git knows at the next fetch what is here already."""
+        trace("clone.before-keep")
         done = run_git([f"--git-dir={self._place}", "update-ref", ref, commit])
         if done.returncode:
             said = done.stderr.decode("utf-8", "backslashreplace").strip()
@@ -264,6 +281,10 @@ def _make_repository(path: Path, id_digits: int) -> None:
     if done.returncode:
         said = done.stderr.decode("utf-8", "backslashreplace").strip()
         raise GitError(f"git cannot make {path}: {said}", reason="git_failed", hint="is the disk full?")
+
+
+def _count(files: int) -> str:
+    return f"{files} files" if files > 1 else "a file"
 
 
 def _advice(address: Address, said: Said) -> str:

@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from conveyor.gitrepo.addresses import Address
@@ -17,6 +18,7 @@ class Clones:
 
     def __init__(self, home_dir: str) -> None:
         self.home_dir = home_dir
+        self.on_fetch: Callable[[str, str], None] = _tell_nobody  # what of which address is fetched now
         self._environment: dict[str, str] = {}
         self._lock = threading.Lock()
         self._clones: dict[Address, Clone] = {}
@@ -27,15 +29,22 @@ class Clones:
 
         with self._lock:
             if address not in self._clones:
-                self._clones[address] = Clone(address, self.home_dir, self._environment)
+                self._clones[address] = Clone(address, self.home_dir, self._environment, self._tell)
             return self._clones[address]
 
     def use_agent(self, socket: Path) -> None:
         """Ask an SSH agent of this run from now on."""
         self._environment["SSH_AUTH_SOCK"] = str(socket)
 
+    def _tell(self, what: str, url: str) -> None:
+        self.on_fetch(what, url)
+
     def close(self) -> None:
         """End git's processes."""
         with self._lock:
             for clone in self._clones.values():
                 clone.close()
+
+
+def _tell_nobody(what: str, url: str) -> None:
+    del what, url

@@ -9,11 +9,10 @@ import os
 from dataclasses import replace
 
 from conveyor.errors import GitError
-from conveyor.gitrepo.addresses import Address, parse_address, resolve_relative
+from conveyor.gitrepo.addresses import Address, configured_address, parse_address, resolve_relative
 from conveyor.gitrepo.clones import Clones
 from conveyor.gitrepo.invocation import git_environment
 from conveyor.gitrepo.objects import Objects
-from conveyor.gitrepo.processes import run_git
 
 
 class FetchedSubmodules:
@@ -40,12 +39,12 @@ class FetchedSubmodules:
             raise
         git_dir = os.fsencode(clone.git_dir)
         self._addresses[git_dir] = address
-        return Objects(path, git_dir, git_environment(), clone.supply)
+        return Objects(path, git_dir, git_environment(), clone.supply, address)
 
     def _address(self, parent: Objects, name: bytes, url: str) -> Address:
         base = self._addresses.get(parent.git_dir) or (self._own if not parent.name else None)
-        base = base or _configured(parent.git_dir, b"remote.origin.url")
-        own = _configured(parent.git_dir, b"submodule." + name + b".url")
+        base = base or configured_address(parent.git_dir, b"remote.origin.url")
+        own = configured_address(parent.git_dir, b"submodule." + name + b".url")
         if own is not None:
             return own
         if url.startswith(("./", "../")):
@@ -59,15 +58,6 @@ class FetchedSubmodules:
         if base is not None and address.credentials is None and _server(address) == _server(base):
             address = replace(address, credentials=base.credentials)
         return replace(address, is_trusted=False)
-
-
-def _configured(git_dir: bytes, setting: bytes) -> Address | None:
-    """The address that a setting of a repository names."""
-    done = run_git([b"--git-dir=" + git_dir, "config", "--get", setting])
-    try:
-        return parse_address(done.stdout.decode("utf-8", "surrogateescape").rstrip("\n")) if done.returncode == 0 else None
-    except ValueError:
-        return None
 
 
 def _server(address: Address) -> tuple[str, str]:

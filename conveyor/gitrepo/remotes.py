@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from conveyor.errors import GitError
 from conveyor.gitrepo.addresses import Address, Credentials
-from conveyor.gitrepo.api import Snapshot
+from conveyor.gitrepo.api import Selector, Snapshot
 from conveyor.gitrepo.clone import Clone
 from conveyor.gitrepo.clones import Clones
 from conveyor.gitrepo.fetched_submodules import FetchedSubmodules
@@ -31,9 +31,9 @@ class FetchedSnapshot(Reader):
     def __init__(self, clone: Clone, head: str, clones: Clones) -> None:
         git_dir = os.fsencode(clone.git_dir)
         environment = git_environment()
-        own = Objects("", git_dir, environment, clone.supply)
+        own = Objects("", git_dir, environment, clone.supply, clone.address)
         submodules = Submodules(b"", (git_dir,), environment, FetchedSubmodules(clones, clone.address), own)
-        super().__init__(submodules, git_dir, PlainTrees(clones.home_dir, git_dir))
+        super().__init__(submodules, git_dir, PlainTrees(clones.home_dir, git_dir), clones.home_dir)
         self._head = head
 
     @property
@@ -45,6 +45,14 @@ class FetchedSnapshot(Reader):
     def head_commits(self) -> tuple[str, ...]:
         """See `Snapshot`."""
         return (self._head,)
+
+    def lfs_files(self, commit: str, selector: Selector) -> tuple[bytes, ...]:
+        """See `Snapshot`."""
+        if not self._plain_trees.has(self._submodules.own.tree_of(commit)):
+            # All files of attributes at once: who reads them one by one would fetch them so.
+            within = Selector(selector.add, selector.include, selector.exclude, ("**/.gitattributes",))
+            self.sizes(self.files(commit, within))
+        return super().lfs_files(commit, selector)
 
     def merged(self, commits: tuple[str, ...]) -> str | None:
         """See `Snapshot`."""
@@ -70,11 +78,12 @@ class FetchedRemotes:
         self._lock = threading.Lock()
         self._opened: dict[RemoteSource, _Opened] = {}
 
-    def open_all(self, sources: Sequence[RemoteSource]) -> None:
-        """Fetch several at the same time; what fails is told when it is opened."""
-        if len(sources) > 1:
+    def open_all(self, sources: Iterable[RemoteSource]) -> None:
+        """See `Remotes`."""
+        distinct = dict.fromkeys(sources)
+        if len(distinct) > 1:
             with ThreadPoolExecutor(_AT_ONCE, "fetch") as pool:
-                for source in sources:
+                for source in distinct:
                     pool.submit(self.open, source)
 
     def open(self, source: RemoteSource) -> Snapshot:

@@ -50,7 +50,8 @@ class UserStage:
 
     def _steps(self, context: Context, commands: tuple[str, ...], workshop: Workshop) -> tuple[Lay | Run, ...]:
         # The files of a delta carry the time of the build: make would otherwise see sources older than objects.
-        laid = [lay_delta(item, delta, None) for item, delta in deltas(context)] if context.below.git else []
+        found = deltas(context) if context.below.git else []
+        laid = [lay_delta(item, delta, context.below.bases[item.id], None) for item, delta in found]
         run = Run(
             script=join_commands(commands),
             mounts=workshop.mounts,

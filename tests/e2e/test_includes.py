@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+import signal
+import subprocess
 from pathlib import Path
 
 from tests.e2e.conftest import MakeProject
+from tests.trace_points import Plan, trace_points
 from tests.unit.gitrepo.repositories import make_place
 
 INCLUDES = """\
@@ -79,3 +83,30 @@ def test_a_configuration_from_elsewhere(make_project: MakeProject, tmp_path: Pat
     # What is fixed needs no server.
     common.path.rename(tmp_path / "gone")
     assert "by: second" in rendered()
+
+
+def test_a_clone_that_is_killed_anywhere_is_made_good_by_the_next_command(make_project: MakeProject, tmp_path: Path) -> None:
+    """Each time something new is to be fetched, and the process ends at a point of it."""
+    common = make_place(tmp_path / "common")
+    common.git("config", "uploadpack.allowFilter", "true")
+    common.git("config", "user.name", "a")
+    common.git("config", "user.email", "a@b")
+    project = make_project(files={"werf-includes.yaml": INCLUDES.replace("URL", f"file://{common.path}")})
+    points = [point for point in trace_points() if point.startswith("clone.")]
+    kills = [(point, count) for point in points for count in (1, 2) if count == 1 or point.endswith("-fetch")]
+    for number, (point, count) in enumerate(kills):
+        if point == "clone.before-rename":
+            shutil.rmtree(project.home / "conveyor" / "clones")
+        common.write("texts/a", f"{number}\n")
+        commit = common.commit()
+        lock = f"includes:\n- git: file://{common.path}\n  branch: main\n  commit: {commit}\n"
+        project.change("werf-includes.lock", lock)
+        plan = Plan(tmp_path / f"plan-{number}", ((point, count, "kill"),))
+        plan.directory.mkdir()
+        command = plan.command("includes", "get-file", "texts/a")
+        killed = subprocess.run(command, cwd=project.directory, env={**project.env, **plan.env()}, capture_output=True)
+        assert killed.returncode == -signal.SIGKILL, (point, count, killed.stderr)
+        again = project.conveyor("includes", "get-file", "texts/a")
+        assert (again.status, again.stdout) == (0, f"{number}\n"), (point, again.output)
+    (clone,) = (project.home / "conveyor" / "clones").iterdir()
+    assert not [path for path in clone.rglob("*") if path.name.endswith(".lock") or path.name.startswith("tmp_")]

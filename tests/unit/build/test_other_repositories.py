@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +19,9 @@ class OneRemote:
 
     def __init__(self, source: Source) -> None:
         self._source = source
+
+    def open_all(self, sources: Iterable[RemoteSource]) -> None:
+        """They are here."""
 
     def open(self, source: RemoteSource) -> Any:
         return self._source.at(source.ref)

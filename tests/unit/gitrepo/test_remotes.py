@@ -158,6 +158,27 @@ def test_a_name_that_the_server_has_not(served, open_remote, kind, ref):
     assert "git ls-remote" in raised.value.hint
 
 
+def test_what_is_named_is_no_commit(served, open_remote):
+    tree = served.git("rev-parse", "HEAD^{tree}").decode().strip()
+    served.git("tag", "a-tree", tree)
+    served.git("tag", "-a", "-m", "release", "v2")
+    for kind, ref in (("tag", "a-tree"), ("commit", tree), ("commit", served.head("v2"))):
+        for _ in range(2):
+            with pytest.raises(GitError, match=r"is a (tree|tag), and a commit is asked for") as raised:
+                open_remote(served, kind, ref)
+            assert raised.value.reason == "remote_commit_missing"
+
+
+def test_files_of_attributes_are_fetched_together(served, open_remote, home):
+    for number in range(5):
+        served.write(f"dir/{number}/.gitattributes", f"*.{number} filter=lfs\n")
+    served.write("dir/3/x.3", "x\n")
+    served.commit()
+    repo = open_remote(served, "branch", "main")
+    assert repo.lfs_files(repo.head, EVERYTHING) == (b"dir/3/x.3",)
+    assert len(packs(home)) == 2
+
+
 def test_a_repository_that_is_not_there(place, open_remote, home):
     with pytest.raises(GitError) as raised:
         open_remote(place, "tag", "v1", url=f"file://{place.path}-missing")
