@@ -186,6 +186,8 @@ def _context(rooms: Rooms, task: Task) -> Context:
         others=_Others(rooms, task.taken),
         engine=rooms.engine,
         remotes=rooms.remotes,
+        platform=rooms.platform,
+        files=rooms.files,
     )
 
 

@@ -56,11 +56,6 @@ def check_uncommitted(
     for mapping, image in local:
         for change in repo.select_changes(changes, select_files(mapping, prefix)):
             used.setdefault(change, []).append(f"{_image(image)} (git.add: {mapping.add})")
-    for image in images:
-        if image.dockerfile is not None:
-            from conveyor.build.dockerfile_preflight import refuse_changes
-
-            refuse_changes(image, repo, prefix, changes, refusals)
     for change, users in sorted(used.items(), key=lambda entry: entry[0].path):
         path = os.fsdecode(os.path.relpath(change.path, prefix) if prefix else change.path)
         refusals.refuse_file(path, change.kind, "", None, _summarise(users))
@@ -70,7 +65,6 @@ def check_mappings(images: Iterable[Image], repo: Repository, prefix: bytes, rem
     """Refuse mappings that match nothing, that would put a file in place of the root, and files kept by Git LFS.
 
     Remote repositories are fetched where they are not here, and what cannot be had of them is a problem of the mapping.
-    Likewise Dockerfiles that are not there, or that cannot be read.
     """
     problems: list[Problem] = []
     images = tuple(images)
@@ -85,10 +79,6 @@ def check_mappings(images: Iterable[Image], repo: Repository, prefix: bytes, rem
                 if mapping.remote is None:
                     raise
                 problems.append(Problem(mapping.place, str(error), error.hint))
-    if any(image.dockerfile is not None for image in images):
-        from conveyor.build.dockerfile_preflight import find_mistakes
-
-        problems += find_mistakes(images, repo, prefix)
     if problems:
         raise ConfigError(tuple(dict.fromkeys(problems)))
 

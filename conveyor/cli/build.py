@@ -104,7 +104,7 @@ def _run(
             check_report_path(opened.directory / build.report_path, final)
         written = _written(opened, build)
         if any(image.dockerfile is not None for image in chosen):
-            _check_dockerfiles(chosen, storage, reporter)
+            _check_engine(chosen, storage, reporter)
         _check(opened, chosen, project, written)
         limits = Limits(build.limit, build.fail_fast, build.require_built_images)
         with open_places(project) as places, open_agent(opened, build, places) as ssh_socket:
@@ -128,10 +128,19 @@ def _check(opened: OpenProject, chosen: tuple[Image, ...], project: ProjectOptio
     check_history(opened.project, opened.repo)
     if not project.loose_giterminism:
         check_uncommitted(chosen, opened.repo, opened.prefix, written, opened.refusals)
-    opened.refusals.raise_any()
+    problems = []
+    if any(image.dockerfile is not None for image in chosen):
+        from conveyor.build.dockerfile_preflight import check_dockerfiles
+        from conveyor.errors import ConfigError
+
+        refusals = opened.refusals if not project.loose_giterminism else None
+        problems = check_dockerfiles(chosen, opened.repo, opened.prefix, opened.files, written, refusals)
+    opened.refusals.raise_any(problems)
+    if problems:
+        raise ConfigError(problems)
 
 
-def _check_dockerfiles(chosen: tuple[Image, ...], storage: StorageOptions, reporter: Watched) -> None:
+def _check_engine(chosen: tuple[Image, ...], storage: StorageOptions, reporter: Watched) -> None:
     """Refuse an engine that cannot build them, and say what is done in another way than it is asked."""
     from conveyor.config.naming import display_name
     from conveyor.errors import ConfigError, Problem

@@ -329,6 +329,7 @@ def open_rooms(
             caches=caches,
             final=final,
             remotes=opened.remotes,
+            files=opened.files,
             keeps_records=bool(storage.repo) and not opened.is_dev,
         )
 

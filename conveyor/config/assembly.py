@@ -58,8 +58,8 @@ def assemble(content: bytes, file: str, refusals: Refusals | None = None, shown_
         settings.platform,
         refusals,
         settings.image_spec,
-        staged=settings.staged,
         platforms=settings.platforms,
+        staged=settings.staged,
     )
     images = [image for document in documents for image in decode_images(scope, document)]
     if dockerfiles:

@@ -105,11 +105,6 @@ def read_platforms(fields: Fields) -> tuple[str, ...]:
     return tuple(dict.fromkeys(node.text for node in nodes))
 
 
-def one_platform(fields: Fields) -> str:
-    """The first platform of `platform`; "" where none is given."""
-    return next(iter(read_platforms(fields)), "")
-
-
 def _base(scope: Scope, fields: Fields, own_names: list[str]) -> Base:
     findings = scope.findings
     hint = "write `from: alpine:3.20`, or the name of an image of the file"

@@ -10,7 +10,7 @@ import re
 from dataclasses import replace
 
 from conveyor.config.decode_docker import check_ports, nonempty_text
-from conveyor.config.fields import Fields, describe
+from conveyor.config.fields import Fields
 from conveyor.config.findings import Findings
 from conveyor.config.nodes import Node
 from conveyor.config.scalars import integer
@@ -121,7 +121,7 @@ def _words(config: Fields, name: str) -> tuple[str, ...] | None:
         return None
     if value.kind == "scalar":
         hint = f"write `{name}: [program, argument]`, or `{name}: [/bin/sh, -c, ...]` for a shell"
-        config.findings.add(value, f"`{name}` in `imageSpec` must be a list of texts, not {describe(value)}", hint)
+        config.findings.add(value, f"`{name}` in `imageSpec.config` must be a list of texts", hint)
         return None
     return config.texts(name)
 

@@ -33,8 +33,8 @@ def decode_secrets(scope: Scope, fields: Fields) -> tuple[Secret, ...]:
 def _decode(scope: Scope, node: Node) -> Secret | None:
     findings = scope.findings
     fields = Fields(findings, node, "`secrets`", SECRET)
+    given = fields.text("id")
     kind = cast("SecretKind | None", fields.exactly_one(_KINDS, "a secret"))
-    given_id = fields.text("id")
     origin = fields.text(kind) if kind is not None else ""
     value = fields.value(kind) if kind is not None else None
     if kind is None or value is None or value.kind != "scalar":
@@ -42,7 +42,7 @@ def _decode(scope: Scope, node: Node) -> Secret | None:
     if not origin and kind != "value":
         findings.add(value, f"`{kind}` in `secrets` is empty")
         return None
-    identifier = given_id or {"env": origin, "src": posixpath.basename(origin)}.get(kind, "")
+    identifier = given or {"env": origin, "src": posixpath.basename(origin)}.get(kind, "")
     if not identifier:
         hint = "it is the name of the file in /run/secrets"
         findings.add(node, f"`id` is required in `secrets` with `{kind}`", hint)

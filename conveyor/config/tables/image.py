@@ -67,7 +67,7 @@ SHELL: Table = {
 }
 
 IMPORT: Table = {
-    "image": Field("text", "an image or artifact of the file, or one from outside (with a tag or digest)", group="source"),
+    "image": Field("text", "an image or artifact of the file", group="source"),
     "from": Field("text", "the same as `image`", group="source"),
     "artifact": Field("text", "an image or artifact of the file", group="source", instead="`image`"),
     "stage": Field("text", "take the files after this stage of the source", "the last one", choices=STAGES),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from conveyor.config.tables.field import Field, Table
-from conveyor.config.tables.image_spec import PROJECT_SPEC
 
 _OPERATORS = ("And", "Or")
 _UNUSED = "read, without effect on a build"
@@ -12,7 +11,6 @@ BUILD: Table = {
     "cacheVersion": Field("text", "of all images that have none of their own; change it to build everything anew"),
     "platform": Field("texts", "of all images that have none of their own: `linux/amd64`, `linux/arm64/v8`", "the engine's"),
     "staged": Field("flag", _UNUSED, "false"),
-    "imageSpec": Field("map", "of all final images; what an image says wins", table=PROJECT_SPEC),
 }
 
 GIT_WORKTREE: Table = {
