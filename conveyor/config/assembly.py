@@ -100,7 +100,7 @@ def _read_sections(findings: Findings, text: str) -> _Sections:
         keys = set(keys_of(node))
         if "configVersion" in keys:
             sections.projects.append(node)
-        elif "dockerfile" in keys:
+        elif any(key.lower() == "dockerfile" for key in keys):  # the decoder says what is wrong with other spellings
             sections.dockerfiles.append(node)
         elif "image" in keys or "artifact" in keys:
             sections.images.append(node)

@@ -32,7 +32,7 @@ def decode_dockerfile(scope: Scope, document: NamedDocument) -> tuple[Image, ...
     fields = Fields(findings, document.node, "an image with a Dockerfile", DOCKERFILE)
     context = _relative(fields, "context", fields.value("context"))
     path = _relative(fields, "dockerfile", fields.value("dockerfile"))
-    if not path and not fields.text("dockerfile"):
+    if not path and not fields.text("dockerfile") and (fields.has("dockerfile") or fields.lacks("dockerfile")):
         findings.add(fields.key("dockerfile"), "`dockerfile` is empty", "write the path of the file, relative to `context`")
     if fields.has("contextAddFile") and fields.has("contextAddFiles"):
         message = "`contextAddFile` and `contextAddFiles` are one field"
@@ -81,6 +81,10 @@ def decode_dockerfile(scope: Scope, document: NamedDocument) -> tuple[Image, ...
 def _image_spec(scope: Scope, fields: Fields) -> ImageSpec | None:
     """That of a final image; what others say is read all the same, for its mistakes."""
     node = fields.map_node("imageSpec")
+    if node is None and scope.image_spec is None:
+        return None
+    from conveyor.config.decode_image_spec import decode_image_spec, merge_specs
+
     own = decode_image_spec(scope.findings, node) if node is not None else None
     if not fields.flag("final", True):
         return None
@@ -108,7 +112,7 @@ def _relative(fields: Fields, name: str, node: Node | None) -> str:
 
 
 def _args(fields: Fields) -> dict[str, str]:
-    node = fields.map_node("args")
+    node = fields.map_node("args", "write `NAME: value` below it, without `- ` and `=`")
     found: dict[str, str] = {}
     for name, (key, value) in (merged_entries(fields.findings, node) if node else {}).items():
         if value.kind != "scalar":

@@ -138,7 +138,9 @@ def test_an_image_is_built_found_again_and_used_by_others(make_project, images):
     project.write("service/docker/Dockerfile", dockerfile.replace("exit 1", "exit 2").replace("ENV", "# why\nENV"))
     project.commit()
     assert project.build().built == {}
-    project.change("service/src/main.txt", "two\n")
+    project.write("service/src/main.txt", "two\n")
+    assert "used by image app (context)" in project.build(status=2).run.stderr
+    project.commit()
     built = project.build("app")
     assert built.built == {"app": ["dockerfile"]} and "changed: files" in built.run.stderr
 

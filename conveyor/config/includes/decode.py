@@ -135,7 +135,7 @@ class _Without(Fields):
     __slots__ = ()
 
     def __init__(self, fields: Fields, name: str) -> None:
-        self.findings, self.node = fields.findings, fields.node
+        self.findings, self.node, self._meant = fields.findings, fields.node, set()
         self._entries = {key: entry for key, entry in fields._entries.items() if key != name}
 
 

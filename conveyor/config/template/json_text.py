@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
+from functools import cache
 from typing import Any
 
 from conveyor.config.template.functions import FunctionError, check_text
@@ -12,10 +12,8 @@ from conveyor.config.template.number_text import format_float
 from conveyor.config.template.values import Object, TypedList, Value, go_type, raw
 
 _SHORT_ESCAPES = {'"': '\\"', "\\": "\\\\", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
-_SPECIAL = re.compile('["\\\\\x00-\x1f\u2028\u2029\ud800-\udfff]')
-_SPECIAL_HTML = re.compile('["\\\\<>&\x00-\x1f\u2028\u2029\ud800-\udfff]')
-_SURROGATE = re.compile("[\ud800-\udfff]")
-_BYTE_THAT_IS_NO_TEXT = re.compile("[\udc80-\udcff]")
+_SPECIAL = re.compile('["\\\\\x00-\x1f]')
+_SPECIAL_HTML = re.compile('["\\\\<>&\x00-\x1f]')
 _NUMBER = re.compile(
     rb"-?(?P<digits>0|[1-9][0-9]*)(?:(?P<point>\.)(?P<fraction>[0-9]+)?)?(?:(?P<exponent>[eE][+-]?)(?P<power>[0-9]+)?)?"
 )
@@ -59,6 +57,8 @@ def decode_json(text: str) -> tuple[Value, str]:
 
     Numbers are floats. A text that is no JSON gives nil; of one whose numbers are too large the rest is there.
     """
+    import json
+
     refused: list[str] = []
 
     def number(digits: str) -> float | None:
@@ -69,9 +69,8 @@ def decode_json(text: str) -> tuple[Value, str]:
         return value
 
     try:
-        value = json.loads(
-            _BYTE_THAT_IS_NO_TEXT.sub("\ufffd", text), parse_int=number, parse_float=number, parse_constant=_refuse_constant
-        )
+        readable = text if text.isascii() else _surrogates().sub("\ufffd", text)
+        value = json.loads(readable, parse_int=number, parse_float=number, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         if isinstance(error, RecursionError):
             return None, "exceeded max depth"
@@ -142,18 +141,24 @@ class _Encoder:
 
     def quoted(self, text: str) -> str:
         """The text as a string of JSON."""
-        return f'"{self.special.sub(_escape, text)}"'
+        text = self.special.sub(_escape, text)
+        if not text.isascii():
+            text = _surrogates().sub(r"\\ufffd", text.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029"))
+        return f'"{text}"'
 
 
 def _raw_key(entry: tuple[str, Value]) -> bytes:
     return raw(entry[0])
 
 
+@cache
+def _surrogates() -> re.Pattern[str]:
+    """Bytes that are no UTF-8. A class of characters beyond ASCII takes a millisecond to compile: few texts need it."""
+    return re.compile("[\ud800-\udfff]")
+
+
 def _escape(match: re.Match[str]) -> str:
-    character = match[0]
-    if "\ud800" <= character <= "\udfff":
-        return "\\ufffd"
-    return _SHORT_ESCAPES.get(character) or f"\\u{ord(character):04x}"
+    return _SHORT_ESCAPES.get(match[0]) or f"\\u{ord(match[0]):04x}"
 
 
 def _float(value: float) -> str:
@@ -170,7 +175,7 @@ def _refuse_constant(name: str) -> None:
 
 def _without_surrogates(value: Any) -> Value:  # noqa: ANN401 - any value of JSON
     if isinstance(value, str):
-        return _SURROGATE.sub("\ufffd", value)
+        return _surrogates().sub("\ufffd", value)
     if isinstance(value, list):
         return [_without_surrogates(item) for item in value]
     if isinstance(value, dict):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import re
-from functools import cmp_to_key
+from functools import cache, cmp_to_key
+from typing import NamedTuple
 
 from conveyor.config.template.functions import check_text
 from conveyor.config.template.json_text import Marshaled, Unsupported
@@ -17,22 +18,44 @@ _INDENT = 2
 _LONGEST_SIMPLE_KEY = 128
 _LONGEST_BASE64 = 70
 _BREAKS = "\r\n\x85\u2028\u2029"
-_UNPRINTABLE = re.compile("[^\n -~\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd]")
-_NO_TEXT = re.compile("[\ud800-\udfff]")
-_RUNS = re.compile(f" +|[{_BREAKS}]|[^ {_BREAKS}]+")
-_RUNS_TO_ESCAPE = re.compile(
-    f' +|["\\\\{_BREAKS}]|{_UNPRINTABLE.pattern}' + r"|[!#-\[\]-~\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd]+"
-)
-_LINES = re.compile(f"[{_BREAKS}]|[^{_BREAKS}]+")
 _BASE60 = re.compile(r"[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?")
 _TIGHT = re.compile(r"(?s)[#,\[\]{}&*!|>'\"%@`]|[?:-](?:[ \t]|\Z)|---|\.\.\.")
-_TIGHT_INSIDE = re.compile(r":(?:[ \t]|\Z)|[ \t\r\n\x00\x85\u2028\u2029]#")
+_TIGHT_INSIDE = re.compile(r":(?:[ \t]|\Z)|[ \t\r\n\x00]#")  # behind the other breaks quotes are needed anyway
 _ESCAPES = {
     "\0": "0", "\a": "a", "\b": "b", "\t": "t", "\n": "n", "\v": "v", "\f": "f", "\r": "r", "\x1b": "e",
     '"': '"', "\\": "\\", "\x85": "N", "\xa0": "_", "\u2028": "L", "\u2029": "P",
 }  # fmt: skip
 _KINDS = {"bool": 1, "int": 2, "int32": 5, "int64": 6, "uint8": 8, "uint32": 10, "uint64": 11, "float64": 14}
 _OTHER_KINDS = {"invalid": 20, "map": 21, "ptr": 22, "slice": 23, "string": 24, "struct": 25}
+
+
+class _Patterns(NamedTuple):
+    """What texts are searched with and cut by."""
+
+    unprintable: re.Pattern[str]
+    no_text: re.Pattern[str]
+    space_before_break: re.Pattern[str]
+    space_after_break: re.Pattern[str]
+    runs: re.Pattern[str]
+    runs_to_escape: re.Pattern[str]
+    lines: re.Pattern[str]
+
+
+@cache
+def _patterns(*, ascii_only: bool) -> _Patterns:
+    """Those for all texts take ten times as long to compile as those for texts of ASCII, and few texts need them."""
+    breaks = _BREAKS[:2] if ascii_only else _BREAKS
+    beyond = "" if ascii_only else "\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd"
+    unprintable = "[^\n -~]" if ascii_only else "[^\n -~\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd]"
+    return _Patterns(
+        unprintable=re.compile(unprintable),
+        no_text=re.compile("(?!)" if ascii_only else "[\ud800-\udfff]"),
+        space_before_break=re.compile(f" [{breaks}]"),
+        space_after_break=re.compile(f"[{breaks}] "),
+        runs=re.compile(f" +|[{breaks}]|[^ {breaks}]+"),
+        runs_to_escape=re.compile(rf' +|["\\{breaks}]|{unprintable}|[!#-\[\]-~{beyond}]+'),
+        lines=re.compile(f"[{breaks}]|[^{breaks}]+"),
+    )
 
 
 def encode_yaml(value: Value) -> str:
@@ -122,7 +145,7 @@ class _Emitter:
 
     def text(self, text: str, *, key: bool) -> None:
         """Write a string in the style that keeps it a string."""
-        if _NO_TEXT.search(text):
+        if _patterns(ascii_only=text.isascii()).no_text.search(text):
             self.indicate("!!binary")
             self.styled(_base64_lines(raw(text)), key=key, ambiguous=False)
         else:
@@ -133,8 +156,9 @@ class _Emitter:
         outer = self.indent
         self.increase_indent(scalar=True)
         broken = any(character in text for character in _BREAKS)
-        spoiled = _UNPRINTABLE.search(text) is not None or re.search(f" [{_BREAKS}]", text) is not None
-        spaced = re.search(f"[{_BREAKS}] ", text) is not None
+        patterns = _patterns(ascii_only=text.isascii())
+        spoiled = bool(patterns.unprintable.search(text) or patterns.space_before_break.search(text))
+        spaced = patterns.space_after_break.search(text) is not None
         if "\n" in text and not (key and broken) and not spoiled and not text.endswith(" ") and not key:
             self.literal(text)
         elif "\n" in text or ambiguous or (key and broken):
@@ -158,7 +182,7 @@ class _Emitter:
     def folded(self, text: str, *, fold: bool) -> None:
         """Write a plain scalar, folded at single blanks behind the 80th column."""
         self.separate()
-        for run in _RUNS.findall(text):
+        for run in _patterns(ascii_only=text.isascii()).runs.findall(text):
             if run == " " and fold and self.column > _WIDTH:
                 self.write_indent()
             else:
@@ -170,7 +194,7 @@ class _Emitter:
         self.indicate("'")
         breaks = False
         at = 0
-        for run in _RUNS.findall(text):
+        for run in _patterns(ascii_only=text.isascii()).runs.findall(text):
             at += len(run)
             if run == " " and fold and self.column > _WIDTH and 1 < at < len(text):
                 self.write_indent()
@@ -193,8 +217,9 @@ class _Emitter:
         octets = len(raw(text))
         at = 0
         escape_all = text.startswith("\ufeff")  # so does Go's library
-        for run in text if escape_all else _RUNS_TO_ESCAPE.findall(text):
-            if escape_all or run in _ESCAPES or _UNPRINTABLE.match(run):
+        patterns = _patterns(ascii_only=text.isascii())
+        for run in text if escape_all else patterns.runs_to_escape.findall(text):
+            if escape_all or run in _ESCAPES or patterns.unprintable.match(run):
                 self.put("\\" + (_ESCAPES.get(run) or _hexadecimal(ord(run))))
             elif run[0] == " " and fold and self.column > _WIDTH and 0 < at < octets - 1:
                 self.write_indent()
@@ -216,7 +241,7 @@ class _Emitter:
         self.put(hints)
         self.put_break("\n")
         self.only_indention = self.blank = True
-        for run in _LINES.findall(text):
+        for run in _patterns(ascii_only=text.isascii()).lines.findall(text):
             if run in _BREAKS:
                 self.put_break(run)
                 self.only_indention = True

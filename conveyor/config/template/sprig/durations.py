@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from fractions import Fraction
 
 from conveyor.config.template.functions import FunctionError
 from conveyor.config.template.sprig.time_parsing import quote
@@ -18,6 +17,8 @@ _LARGEST = 1 << 63
 
 def parse_duration(text: str) -> int:
     """The nanoseconds that a text means. Raises FunctionError with Go's message."""
+    from fractions import Fraction
+
     rest = text[1:] if text[:1] in ("+", "-") else text
     if rest == "0":
         return 0

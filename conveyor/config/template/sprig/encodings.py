@@ -9,7 +9,6 @@ from conveyor.config.template.functions import FunctionError, check_text, declar
 from conveyor.config.template.json_text import Unsupported, decode_json, encode_json
 from conveyor.config.template.values import Value, raw
 from conveyor.config.template.values import text as as_text
-from conveyor.config.template.yaml_text import encode_yaml
 
 
 def to_json(value: Value) -> str:
@@ -58,6 +57,8 @@ def must_from_json(text: str) -> Value:
 
 def to_yaml(value: Value) -> str:
     """YAML without the line break at its end; "" where YAML has no such value."""
+    from conveyor.config.template.yaml_text import encode_yaml
+
     try:
         return encode_yaml(value).removesuffix("\n")
     except Unsupported:

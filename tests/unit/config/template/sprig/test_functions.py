@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from importlib import import_module
 from pathlib import Path
 
@@ -64,3 +65,8 @@ def test_functions_give_what_go_gives(part):
 def test_environment_variables_are_not_expanded():
     with pytest.raises(TemplateError, match='function "expandenv" not defined'):
         render('{{expandenv "$HOME"}}', templates={}, root={}, read_environment=lambda name: None)
+
+
+def test_the_documentation_has_every_function():
+    page = (Path(__file__).parents[5] / "docs" / "template-functions.md").read_text()
+    assert set(MODULES) - set(re.findall(r"`(\w+)`", page)) == set()
