@@ -9,7 +9,6 @@ _OPERATORS = ("And", "Or")
 _UNUSED = "read, without effect on a build"
 
 BUILD: Table = {
-    "imageSpec": Field("map", "what holds for the configuration of all final images", table=PROJECT_SPEC),
     "cacheVersion": Field("text", "of all images that have none of their own; change it to build everything anew"),
     "platform": Field("texts", "of all images that have none of their own: `linux/amd64`, `linux/arm64/v8`", "the engine's"),
     "staged": Field("flag", _UNUSED, "false"),
