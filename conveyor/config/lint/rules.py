@@ -42,8 +42,10 @@ def lint(content: bytes, file: str, files: Files, elsewhere: Elsewhere | None = 
 
 def _with_line(note: Note, content: bytes) -> Note:
     """A note with the line that it is about: nobody has a rendered text before them. Secrets are not shown."""
+    from conveyor.gitrepo.addresses import hide_secrets
+
     lines = content.decode("utf-8", "replace").split("\n")
-    line = lines[note.place.line - 1].strip() if note.rule != "secret" and note.place.line else ""
+    line = hide_secrets(lines[note.place.line - 1].strip()) if note.rule != "secret" and note.place.line else ""
     shown = f"the line is `{printable(line[:200])}`" if line else ""
     return replace(note, hint="; ".join(filter(None, (shown, note.hint))))
 
