@@ -14,7 +14,7 @@ EXAMPLE = Path(__file__).parents[3] / "werf.yaml.example"
 def test_the_example_parses_and_shows_every_kind_of_image():
     project = parse_project(EXAMPLE.read_bytes(), EXAMPLE.name)
     assert project.name == "shop"
-    assert [image.name for image in project.images] == ["base", "assets", "backend", "worker", "bundle"]
+    assert [image.name for image in project.images] == ["base", "assets", "backend", "worker", "tasks", "bundle"]
     backend = project.image("backend")
     assert backend.base == Base("image", "base")
     assert backend.git[0].paths.exclude == ("docs", "**/*.md", "static/*.css", "static/*.js")
