@@ -70,7 +70,8 @@ class Lay:
     owner: str = ""  # of directories that are made at `root` and below it, "" is root
     group: str = ""
     mtime_s: int | None = 0  # seconds since the epoch for every laid path without its own; None: the time of the build
-    expected: Mapping[bytes, str] = field(default_factory=dict)  # path -> git blob id; another file there: FileChanged
+    # path -> git blob id, or `sha256:` and that of the content; where something else stands: FileChanged
+    expected: Mapping[bytes, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

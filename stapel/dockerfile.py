@@ -30,4 +30,4 @@ class DockerfileBuild:
     mtime_s: int = 0  # of all files of the context
     context_key: str = ""  # equal where `files` and `mtime_s` are; "" : not known
     secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)  # by id; never in the image
-    ssh_sockets: Mapping[str, Path] = field(default_factory=dict)  # of agents, by id
+    ssh: Mapping[str, Sequence[Path]] = field(default_factory=dict)  # by id: the socket of an agent, or keys for one

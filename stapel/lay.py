@@ -313,25 +313,33 @@ def _blob_ids(expected: Mapping[bytes, str], tree: Tree) -> dict[bytes, str]:
         for path, oid in expected.items():
             # One question, where asking what it is and then for its content would be two.
             for file in tree.walk(path):
-                found[path] = _blob_id(file, len(oid))
+                found[path] = _identify(file, oid)
                 break
         return found
     # Many files: one walk over their common directory costs less than a question each.
     for file in tree.walk(common):
         path = join(common, file.path) if common else file.path
         if path in expected:
-            found[path] = _blob_id(file, len(expected[path]))
+            found[path] = _identify(file, expected[path])
     return found
 
 
-def _blob_id(file: File, digits: int) -> str:
-    digest = hashlib.sha1(usedforsecurity=False) if digits == 40 else hashlib.sha256()
+def _identify(file: File, like: str) -> str:
+    """The id of a file of the same kind as `like`: a git blob's, or `sha256:` and that of the content; "" for none."""
+    if like.startswith("sha256:"):
+        return f"sha256:{_hash_content(file, hashlib.sha256())}" if file.kind == "file" and file.open is not None else ""
+    digest = hashlib.sha1(usedforsecurity=False) if len(like) == 40 else hashlib.sha256()
     if file.kind == "symlink":
         digest.update(b"blob %d\0%b" % (len(file.link), file.link))
         return digest.hexdigest()
     if file.kind != "file" or file.open is None:
         return ""
     digest.update(b"blob %d\0" % file.size)
+    return _hash_content(file, digest)
+
+
+def _hash_content(file: File, digest: hashlib._Hash) -> str:
+    assert file.open is not None
     with file.open() as content:
         while data := content.read(_CHUNK):
             digest.update(data)

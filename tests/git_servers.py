@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import getpass
+import json
 import os
 import shutil
 import subprocess
@@ -34,6 +35,8 @@ class GitHttp:
     elsewhere: str = ""
     on_fetch: Callable[[], None] = lambda: None
     fetches: int = 0
+    lfs: dict[str, bytes] = field(default_factory=dict)  # contents by their sha256, for the LFS API
+    lfs_given: list[str] = field(default_factory=list)
     seen: list[str] = field(default_factory=list)
     authorizations: set[str] = field(default_factory=set)
 
@@ -59,6 +62,12 @@ def git_http(root: Path, account: tuple[str, str] | None = None) -> Iterator[Git
                 self.reply("302 Found", [f"Location: {served.elsewhere}{self.path}"], b"")
             elif served.account is not None and authorization != basic(*served.account):
                 self.reply("401 Unauthorized", ['WWW-Authenticate: Basic realm="git"'], b"no")
+            elif self.path.endswith("/info/lfs/objects/batch"):
+                self.tell_lfs(json.loads(body)["objects"])
+            elif self.path.startswith("/lfs/"):
+                oid = self.path.removeprefix("/lfs/")
+                served.lfs_given.append(oid)
+                self.reply("200 OK", ["Content-Type: application/octet-stream"], served.lfs[oid])
             else:
                 self.ask_git(body)
 
@@ -87,6 +96,22 @@ def git_http(root: Path, account: tuple[str, str] | None = None) -> Iterator[Git
             self.reply(
                 status, [line for line in lines if not line.startswith("Status")], content, served.cut if is_fetch else None
             )
+
+        def tell_lfs(self, asked: list[dict]) -> None:
+            objects = []
+            for item in asked:
+                link = {"href": f"http://{served.host}/lfs/{item['oid']}", "header": self.lfs_headers()}
+                known = (
+                    {"actions": {"download": link}}
+                    if item["oid"] in served.lfs
+                    else {"error": {"code": 404, "message": "none"}}
+                )
+                objects.append({**item, **known})
+            answer = json.dumps({"transfer": "basic", "objects": objects}).encode()
+            self.reply("200 OK", ["Content-Type: application/vnd.git-lfs+json"], answer)
+
+        def lfs_headers(self) -> dict[str, str]:
+            return {"Authorization": basic(*served.account)} if served.account is not None else {}
 
         def read_body(self) -> bytes:
             if "chunked" not in self.headers.get("Transfer-Encoding", ""):

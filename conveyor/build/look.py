@@ -10,6 +10,7 @@ from conveyor.build.rooms import Rooms
 from conveyor.build.task import Looked, Task
 from conveyor.build.use import hold_stage, reject_stage
 from conveyor.build.why import explain
+from conveyor.errors import GitError
 from conveyor.events.api import Warned
 from conveyor.gitrepo.api import Snapshot
 from conveyor.keys.key import Key, content_digest
@@ -114,19 +115,32 @@ def _ancestors(rooms: Rooms, task: Task) -> AncestorsOf:
 def _bases_of(rooms: Rooms, task: Task, facts: Facts) -> Mapping[str, str] | None:
     """The recorded commit of each mapping; of a stage made at the merge of a pull request, that merge made again.
 
-    A merge is believed only where it gives the files that the stage recorded.
+    A merge is believed only where it gives the files that the stage recorded. None too where what has changed since
+    cannot be found out, for a submodule's commit is nowhere any more: such a stage cannot be built on.
     """
+    items = _items(rooms, task)
     found: dict[str, str] = {}
-    for mapping, item in facts.git.items():
-        if len(item.commits) == 1:
-            found[mapping] = item.commits[0]
-            continue
-        current = _items(rooms, task).get(mapping)
-        commit = current.repo.merged(item.commits) if current is not None else None
-        if current is None or commit is None or current.repo.tree_digest(commit, current.selector) != item.tree:
+    for mapping, recorded in facts.git.items():
+        item = items.get(mapping)
+        if item is None:
+            return None
+        commit = item.repo.merged(recorded.commits)
+        if commit is None or not item.repo.can_compare(commit, item.repo.head, item.selector):
+            return None
+        if len(recorded.commits) > 1 and _tree_digest(item, commit) != recorded.tree:
             return None
         found[mapping] = commit
     return found
+
+
+def _tree_digest(item: Mapped, commit: str) -> str | None:
+    """The digest of the files of a mapping; None where a submodule's commit is nowhere any more."""
+    try:
+        return item.repo.tree_digest(commit, item.selector)
+    except GitError as error:
+        if not error.reason.startswith("submodule_"):
+            raise
+        return None
 
 
 def _same_tree(rooms: Rooms, task: Task) -> SameTree:
@@ -152,7 +166,7 @@ def _same_tree(rooms: Rooms, task: Task) -> SameTree:
 def _commit_with(repo: Snapshot, items: Collection[Mapped], facts: Facts) -> str | None:
     """The newest commit of the line of HEAD at which all mappings have the recorded files."""
     for commit in repo.first_parents(repo.head, SAME_TREE_COMMITS):
-        if all(repo.tree_digest(commit, item.selector) == facts.git[item.id].tree for item in items):
+        if all(_tree_digest(item, commit) == facts.git[item.id].tree for item in items):
             return commit
     return None
 
@@ -172,6 +186,8 @@ def _context(rooms: Rooms, task: Task) -> Context:
         others=_Others(rooms, task.taken),
         engine=rooms.engine,
         remotes=rooms.remotes,
+        platform=rooms.platform,
+        files=rooms.files,
     )
 
 

@@ -6,13 +6,17 @@ All problems of all images are told at once.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from conveyor.config.giterminism.api import Refusals
 from conveyor.config.models import Image, Project
 from conveyor.errors import ConfigError, GitError, Problem
 from conveyor.gitrepo.api import Change, Remotes, Repository
 from conveyor.stages.git_mapping import Mapped, map_one, select_files
+
+if TYPE_CHECKING:
+    from conveyor.gitrepo.lfs import Wanted
 
 _SHALLOW_HINT = """\
 fetch the whole history before the build:
@@ -52,11 +56,6 @@ def check_uncommitted(
     for mapping, image in local:
         for change in repo.select_changes(changes, select_files(mapping, prefix)):
             used.setdefault(change, []).append(f"{_image(image)} (git.add: {mapping.add})")
-    for image in images:
-        if image.dockerfile is not None:
-            from conveyor.build.dockerfile_preflight import refuse_changes
-
-            refuse_changes(image, repo, prefix, changes, refusals)
     for change, users in sorted(used.items(), key=lambda entry: entry[0].path):
         path = os.fsdecode(os.path.relpath(change.path, prefix) if prefix else change.path)
         refusals.refuse_file(path, change.kind, "", None, _summarise(users))
@@ -66,9 +65,11 @@ def check_mappings(images: Iterable[Image], repo: Repository, prefix: bytes, rem
     """Refuse mappings that match nothing, that would put a file in place of the root, and files kept by Git LFS.
 
     Remote repositories are fetched where they are not here, and what cannot be had of them is a problem of the mapping.
-    Likewise Dockerfiles that are not there, or that cannot be read.
     """
     problems: list[Problem] = []
+    images = tuple(images)
+    if remotes is not None:
+        remotes.open_all(mapping.remote for image in images for mapping in image.git if mapping.remote is not None)
     for image in images:
         for mapping in image.git:
             try:
@@ -78,10 +79,6 @@ def check_mappings(images: Iterable[Image], repo: Repository, prefix: bytes, rem
                 if mapping.remote is None:
                     raise
                 problems.append(Problem(mapping.place, str(error), error.hint))
-    if any(image.dockerfile is not None for image in images):
-        from conveyor.build.dockerfile_preflight import find_mistakes
-
-        problems += find_mistakes(images, repo, prefix)
     if problems:
         raise ConfigError(tuple(dict.fromkeys(problems)))
 
@@ -102,12 +99,24 @@ def _mistakes(item: Mapped, image: Image) -> Iterator[Problem]:
         yield Problem(
             mapping.place, f"git.to: / cannot be the file {mapping.add}", "write the path of the file, `to: /NAME`"
         )
-    for path in repo.lfs_files(repo.head, selector):
-        yield Problem(
-            mapping.place,
-            f"{_show(path)} is kept by Git LFS (filter=lfs), whose contents are not in the commit",
-            "leave it out by excludePaths, or store it in git itself",
-        )
+    wanted = repo.lfs_wanted(repo.head, selector)
+    if wanted:
+        yield from _without_contents(item, wanted)
+
+
+def _without_contents(item: Mapped, wanted: Mapping[bytes, Wanted]) -> Iterator[Problem]:
+    """Files of Git LFS whose contents are not here, where nothing can fetch them."""
+    from conveyor.gitrepo.lfs import is_lfs_installed
+
+    contents = item.repo.lfs_contents(item.repo.head)
+    missing = [file for file in wanted.values() if not contents.has(file)]
+    if missing and not is_lfs_installed():
+        for file in missing:
+            yield Problem(
+                item.mapping.place,
+                f"{_show(file.path)} is kept by Git LFS (filter=lfs), its content is not here, and git lfs is not installed",
+                "install it (apt-get install git-lfs); or leave the file out by excludePaths, or store it in git itself",
+            )
 
 
 def _image(image: Image) -> str:

@@ -17,6 +17,7 @@ from stapel.api import Cancel, Engine
 
 if TYPE_CHECKING:
     from conveyor.build.secret_values import SecretValues
+    from conveyor.config.giterminism.files import ConfigFiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,7 @@ class Rooms:
     platforms: tuple[str, ...] = ()  # of images that name none
     introspection: Introspection = Introspection()
     secrets: SecretValues | None = None  # None: no image has any
+    files: ConfigFiles | None = None  # reads Dockerfiles by the rules of giterminism; None: as the commit has them
     caches: Caches | None = None  # of the primary's images
     final: Storage | None = None  # where the final images go too
     remotes: Remotes | None = None  # where mappings of the project name other repositories

@@ -16,7 +16,7 @@ from conveyor.storage.names import parse_stage_name
 from stapel.api import KeptImage
 
 # Everything but the engine's store, the mounts, whose files have other owners, and the runs, which are of those that live.
-PLACES = ("clones", "dev", "locks", "logs", "plain-trees", "remembered", "stages", "toolchain")
+PLACES = ("clones", "dev", "lfs", "locks", "logs", "plain-trees", "remembered", "stages", "toolchain")
 _RUBBISH = ".rubbish-"
 
 
@@ -57,9 +57,12 @@ def home_items(home_dir: Path, images: Iterable[Item]) -> list[Item]:
             stage_uses[log_name(stage)] = image.used_s
     items = []
     remembered, trees = home_dir / "remembered", home_dir / "plain-trees"
-    places = (("log", logs_dir(home_dir)), ("remembered build", remembered), ("memory of git", trees))
-    for kind, directory in places:
-        for path in _files(directory):
+    kept = [("log", path) for path in _files(logs_dir(home_dir))]
+    kept += [("remembered build", path) for path in _files(remembered)]
+    kept += [("memory of git", path) for path in _files(trees)]
+    kept += [("content of Git LFS", path) for path in sorted((home_dir / "lfs" / "objects").glob("*/*/*"))]
+    for kind, path in kept:
+        if path.is_file():
             with suppress(FileNotFoundError):
                 status = path.stat()
                 used_s = max(status.st_mtime, stage_uses.get(path.name, 0.0))

@@ -75,7 +75,7 @@ def _run(
     from conveyor.cli.session import open_agent, open_places, open_rooms
     from conveyor.config.selection import select_images
     from conveyor.errors import Interrupted
-    from conveyor.events.api import Warned
+    from conveyor.events.api import Fetching, Warned
     from conveyor.events.compose import make_reporter
     from conveyor.images.graph import needed_images
 
@@ -95,6 +95,7 @@ def _run(
     try:
         for warning in opened.warnings:
             reporter(Warned(warning))
+        opened.clones.on_fetch = lambda what, url: reporter(Fetching(what, url))
         chosen = needed_images(opened.project, select_images(opened.project, images))
         tags = CustomTags(build.custom_tags)
         final = [image.name for image in chosen if image.final and not image.artifact]
@@ -103,7 +104,7 @@ def _run(
             check_report_path(opened.directory / build.report_path, final)
         written = _written(opened, build)
         if any(image.dockerfile is not None for image in chosen):
-            _check_dockerfiles(chosen, storage, reporter)
+            _check_engine(chosen, storage, reporter)
         _check(opened, chosen, project, written)
         limits = Limits(build.limit, build.fail_fast, build.require_built_images)
         with open_places(project) as places, open_agent(opened, build, places) as ssh_socket:
@@ -127,10 +128,19 @@ def _check(opened: OpenProject, chosen: tuple[Image, ...], project: ProjectOptio
     check_history(opened.project, opened.repo)
     if not project.loose_giterminism:
         check_uncommitted(chosen, opened.repo, opened.prefix, written, opened.refusals)
-    opened.refusals.raise_any()
+    problems = []
+    if any(image.dockerfile is not None for image in chosen):
+        from conveyor.build.dockerfile_preflight import check_dockerfiles
+        from conveyor.errors import ConfigError
+
+        refusals = opened.refusals if not project.loose_giterminism else None
+        problems = check_dockerfiles(chosen, opened.repo, opened.prefix, opened.files, written, refusals)
+    opened.refusals.raise_any(problems)
+    if problems:
+        raise ConfigError(problems)
 
 
-def _check_dockerfiles(chosen: tuple[Image, ...], storage: StorageOptions, reporter: Watched) -> None:
+def _check_engine(chosen: tuple[Image, ...], storage: StorageOptions, reporter: Watched) -> None:
     """Refuse an engine that cannot build them, and say what is done in another way than it is asked."""
     from conveyor.config.naming import display_name
     from conveyor.errors import ConfigError, Problem

@@ -19,6 +19,7 @@ _COMMANDS = {
     "export": "conveyor.cli.export",
     "host": "conveyor.cli.host",
     "image": "conveyor.cli.image",
+    "includes": "conveyor.cli.includes",
     "logs": "conveyor.cli.logs",
     "run": "conveyor.cli.run",
     "stages": "conveyor.cli.stages",

@@ -32,7 +32,7 @@ def complete_images(ctx: click.Context, parameter: click.Parameter, incomplete: 
         opened = open_project(project_of(ctx))
     except (ConveyorError, OSError):
         return []
-    opened.repo.close()
+    opened.close()
     return [image.name for image in opened.project.images if image.name and image.name.startswith(incomplete)]
 
 

@@ -45,6 +45,7 @@ class ProjectOptions:
     giterminism_config: str = ""  # "": werf-giterminism.yaml, where it is there
     git_work_tree: Path | None = None  # None: that of `dir`
     debug_templates: bool = False
+    allow_includes_update: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,6 +307,7 @@ def _project(values: dict[str, Any]) -> ProjectOptions:
         giterminism_config=values["giterminism_config"],
         git_work_tree=_path(values["git_work_tree"]) if values["git_work_tree"] else None,
         debug_templates=values["debug_templates"],
+        allow_includes_update=values["allow_includes_update"],
     )
 
 
@@ -421,6 +423,7 @@ project_options = _group(
         ),
         _value("--git-work-tree", "The git work tree; default: the one that the project's directory is in.", metavar="DIR"),
         _flag("--debug-templates", "Tell what templates say by `printf_debug`, `dump_debug`, `tpl_debug`, `include_debug`."),
+        _flag("--allow-includes-update", "Take included files at the newest commits, not at those of `werf-includes.lock`."),
         _value("--env", "Name of the environment, `.Env` in the configuration.", metavar="NAME"),
         _flag("--dev", "Build uncommitted and untracked changes too, from a commit made for them."),
         _flag("--loose-giterminism", "Read the configuration from the disk and allow what giterminism forbids."),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,10 +18,13 @@ from conveyor.config.models import Project
 from conveyor.config.naming import RENDERED
 from conveyor.errors import ConfigError, Problem, UsageError
 from conveyor.gitrepo.api import Repository
+from conveyor.gitrepo.clones import Clones
 
 if TYPE_CHECKING:
     from conveyor.config.rendering import Rendering, Surroundings
     from conveyor.gitrepo.remotes import FetchedRemotes
+
+INCLUDES_FILE = "werf-includes.yaml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +33,8 @@ class OpenProject:
 
     `is_dev`: the commit is one that was made of the work tree. `refusals` holds what the configuration was refused, `files`
     what it was read from, `variables` what its templates read of the environment, `warnings` what a person is to be told.
-    `remotes`: None where no mapping names another repository. `render_as`: the configuration as it would be elsewhere; None
-    where it is no template.
+    `clones`: of other repositories; `remotes`: None where no mapping names one. `render_as`: the configuration as it would
+    be elsewhere; None where it is no template.
     """
 
     repo: Repository
@@ -43,6 +47,7 @@ class OpenProject:
     files: ConfigFiles
     variables: Mapping[str, str | None]
     warnings: Sequence[str]
+    clones: Clones
     remotes: FetchedRemotes | None = None
     render_as: Callable[[Surroundings], bytes] | None = None
 
@@ -51,6 +56,59 @@ class OpenProject:
         self.repo.close()
         if self.remotes is not None:
             self.remotes.close()
+        self.clones.close()
+
+
+@dataclass(frozen=True, slots=True)
+class OpenFiles:
+    """The files of a project, without its configuration: for what is about files alone."""
+
+    repo: Repository
+    files: ConfigFiles
+    refusals: Refusals
+    prefix: bytes
+
+
+@contextmanager
+def open_files(options: ProjectOptions) -> Iterator[OpenFiles]:
+    """The files of a project at the commit, with those of includes."""
+    directory = _directory(options)
+    clones = Clones(str(options.home_dir))
+    with ExitStack() as resources:
+        resources.callback(clones.close)
+        repo = _repository(options, directory, clones, asks_status=not options.loose_giterminism)
+        resources.callback(repo.close)
+        prefix = _below(repo.root, directory)
+        file = os.path.normpath(options.giterminism_config or DEFAULT_FILE)
+        refusals = Refusals(ALLOW_ALL if options.loose_giterminism else Permissions(file))
+        files = ConfigFiles(repo, prefix, directory, refusals, checks_work_tree=not options.loose_giterminism)
+        for warning in _read_permissions(options, files, refusals, file):
+            click.echo(f"Warning: {warning}", err=True)
+        remotes = _read_includes(options, files, refusals, clones, directory)
+        if remotes is not None:
+            resources.callback(remotes.close)
+        yield OpenFiles(repo, files, refusals, prefix)
+
+
+def _directory(options: ProjectOptions) -> Path:
+    if not options.dir.is_dir():
+        raise UsageError(f"{options.dir} is no directory", hint="--dir names the project's directory")
+    return options.dir.resolve()
+
+
+def _repository(
+    options: ProjectOptions, directory: Path, clones: Clones, *, asks_status: bool, virtual_merge: bool = False
+) -> Repository:
+    from conveyor.gitrepo.repository import open_repository
+
+    return open_repository(
+        str(options.git_work_tree or directory),
+        dev=options.dev,
+        virtual_merge=virtual_merge,
+        asks_status=asks_status,
+        home_dir=str(options.home_dir),
+        clones=clones,
+    )
 
 
 def open_project(
@@ -67,21 +125,12 @@ def open_project(
     tells the warnings. Others get a `GiterminismError` here, and warnings are told. Without `checks_work_tree` it may differ
     from the commit. `show` is given the text before anything is looked for in it.
     """
-    from conveyor.gitrepo.repository import open_repository
-
-    if not options.dir.is_dir():
-        raise UsageError(f"{options.dir} is no directory", hint="--dir names the project's directory")
-    directory = options.dir.resolve()
+    directory = _directory(options)
     checks_work_tree = checks_work_tree and not options.loose_giterminism
-    repo = open_repository(
-        str(options.git_work_tree or directory),
-        dev=options.dev,
-        virtual_merge=virtual_merge,
-        asks_status=checks_work_tree,
-        home_dir=str(options.home_dir),
-    )
+    clones = Clones(str(options.home_dir))
+    repo = _repository(options, directory, clones, asks_status=checks_work_tree, virtual_merge=virtual_merge)
     try:
-        opened = _read(options, repo, directory, checks_work_tree, show)
+        opened = _read(options, repo, clones, directory, checks_work_tree, show)
         if not builds:
             opened.refusals.raise_any()
             for warning in opened.warnings:
@@ -92,17 +141,18 @@ def open_project(
         raise
 
 
-def _remotes(project: Project, options: ProjectOptions, directory: Path) -> FetchedRemotes | None:
+def _remotes(project: Project, clones: Clones, directory: Path) -> FetchedRemotes | None:
     if not any(mapping.remote is not None for image in project.images for mapping in image.git):
         return None
     from conveyor.gitrepo.remotes import FetchedRemotes
 
-    return FetchedRemotes(str(options.home_dir), str(directory))
+    return FetchedRemotes(clones, str(directory))
 
 
 def _read(
     options: ProjectOptions,
     repo: Repository,
+    clones: Clones,
     directory: Path,
     checks_work_tree: bool,
     show: Callable[[bytes], object] | None,
@@ -112,6 +162,7 @@ def _read(
     refusals = Refusals(ALLOW_ALL if options.loose_giterminism else Permissions(file))
     files = ConfigFiles(repo, prefix, directory, refusals, checks_work_tree=checks_work_tree)
     warnings = [str(warning) for warning in _read_permissions(options, files, refusals, file)]
+    remotes = _read_includes(options, files, refusals, clones, directory)
     path, content = _read_config(options, repo, files, directory)
     rendering: Rendering | None = None
     try:
@@ -136,8 +187,7 @@ def _read(
     except ConfigError as error:
         refusals.raise_any(error.problems)
         raise
-    variables = rendering.variables if rendering is not None else {}
-    remotes = _remotes(project, options, directory)
+    remotes = remotes or _remotes(project, clones, directory)
     return OpenProject(
         repo,
         project,
@@ -147,8 +197,9 @@ def _read(
         options.dev,
         refusals,
         files,
-        variables,
+        rendering.variables if rendering is not None else {},
         warnings,
+        clones,
         remotes,
         rendering.render_elsewhere if rendering is not None else None,
     )
@@ -179,12 +230,36 @@ def _read_permissions(options: ProjectOptions, files: ConfigFiles, refusals: Ref
     content = files.read(file, None, "werf giterminism config")
     if content is None:
         if options.giterminism_config:
-            raise UsageError(f"--giterminism-config: {files.explain_missing(file)}", hint="write it and commit it")
+            message, hint = files.explain_missing(file)
+            raise UsageError(f"--giterminism-config: {message}", hint=hint)
         return ()
     from conveyor.config.giterminism.decode import decode_permissions
 
     refusals.permissions, warnings = decode_permissions(content, file)
     return warnings
+
+
+def _read_includes(
+    options: ProjectOptions, files: ConfigFiles, refusals: Refusals, clones: Clones, directory: Path
+) -> FetchedRemotes | None:
+    """Have the files of includes among those of the project; None where it has no includes."""
+    content = files.read(INCLUDES_FILE, None, "werf includes config")
+    if content is None:
+        return None
+    from conveyor.config.includes.decode import LOCK_FILE, decode_includes, lock_includes
+    from conveyor.config.includes.files import IncludedFiles
+    from conveyor.gitrepo.remotes import FetchedRemotes
+
+    includes = decode_includes(content, files.show(INCLUDES_FILE))
+    if not options.allow_includes_update:
+        lock = files.read(LOCK_FILE, None, "werf includes lock")
+        includes = lock_includes(includes, lock, files.show(LOCK_FILE))
+    elif includes:
+        refusals.require("includes.allowIncludesUpdate")
+        refusals.raise_any()
+    remotes = FetchedRemotes(clones, str(directory))
+    files.included = IncludedFiles(includes, lambda include: remotes.open(include.source))
+    return remotes
 
 
 def _read_config(options: ProjectOptions, repo: Repository, files: ConfigFiles, directory: Path) -> tuple[str, bytes]:

@@ -118,6 +118,7 @@ def _can_be_confirmed(opened: OpenProject, asked: Asked, result: BuildResult) ->
         and not asked.warned.after
         and opened.files.is_repeatable
         and not project.debug_templates
+        and not (project.allow_includes_update and opened.files.included is not None)
         and not (project.dev or project.loose_giterminism or build.virtual_merge or asked.log.format == "json")
         and not (build.custom_tags or build.ssh_keys or asked.storage.final_repo)
         and not (build.introspect_error or build.introspect_before_error or build.introspect_stages)

@@ -329,6 +329,7 @@ def open_rooms(
             caches=caches,
             final=final,
             remotes=opened.remotes,
+            files=opened.files,
             keeps_records=bool(storage.repo) and not opened.is_dev,
         )
 
@@ -347,8 +348,7 @@ def open_agent(opened: OpenProject, build: BuildOptions, places: Places) -> Iter
         yield find_agent(os.environ)
         return
     with start_agent([Path(key).expanduser() for key in build.ssh_keys], places.tmp_dir) as socket:
-        if opened.remotes is not None:
-            opened.remotes.use_agent(socket)
+        opened.clones.use_agent(socket)
         yield socket
 
 

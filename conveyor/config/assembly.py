@@ -100,7 +100,7 @@ def _read_sections(findings: Findings, text: str) -> _Sections:
         keys = set(keys_of(node))
         if "configVersion" in keys:
             sections.projects.append(node)
-        elif "dockerfile" in keys:
+        elif any(key.lower() == "dockerfile" for key in keys):  # the decoder says what is wrong with other spellings
             sections.dockerfiles.append(node)
         elif "image" in keys or "artifact" in keys:
             sections.images.append(node)
@@ -126,7 +126,7 @@ def _compose(findings: Findings, document: Document, budget: Budget | None = Non
 def _unrecognised(findings: Findings, node: Node, keys: set[str]) -> None:
     if "includes" in keys:
         key = merged_entries(findings, node)["includes"][0]
-        findings.add(key, "`includes` is not supported yet", "remove it")
+        findings.add(key, "`includes` belongs in `werf-includes.yaml`", "move it to that file, beside this one")
         return
     if "project" in keys:
         hint = "the project document needs `configVersion: 1`"

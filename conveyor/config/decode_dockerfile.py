@@ -10,6 +10,7 @@ from decimal import Decimal
 
 from conveyor.config.decode_image import read_platforms
 from conveyor.config.decode_links import source_image
+from conveyor.config.decode_secrets import decode_secrets
 from conveyor.config.dockerfile_model import Dockerfile
 from conveyor.config.fields import Fields, describe, merged_entries
 from conveyor.config.image_names import NamedDocument
@@ -18,8 +19,8 @@ from conveyor.config.nodes import Node
 from conveyor.config.scalars import boolean, integer, scalar_type
 from conveyor.config.scope import Scope
 from conveyor.config.tables.dockerfile import BUILD_DEPENDENCY, BUILD_INJECTION, DOCKERFILE
+from stapel.image_spec import ImageSpec
 
-_UNSUPPORTED = ("imageSpec", "secrets")
 _LEAST_EXPONENT = 6
 _HOST = re.compile(r"[^\s:=]+[:=]\S+")
 
@@ -27,16 +28,25 @@ _HOST = re.compile(r"[^\s:=]+[:=]\S+")
 def decode_dockerfile(scope: Scope, document: NamedDocument) -> tuple[Image, ...]:
     """The images of one document."""
     findings = scope.findings
-    fields = Fields(findings, document.node, "an image with a Dockerfile", DOCKERFILE, _UNSUPPORTED)
+    fields = Fields(findings, document.node, "an image with a Dockerfile", DOCKERFILE)
     context = _relative(fields, "context", fields.value("context"))
     path = _relative(fields, "dockerfile", fields.value("dockerfile"))
-    if not path and not fields.text("dockerfile"):
+    if not path and not fields.text("dockerfile") and (fields.has("dockerfile") or fields.lacks("dockerfile")):
         findings.add(fields.key("dockerfile"), "`dockerfile` is empty", "write the path of the file, relative to `context`")
     if fields.has("contextAddFile") and fields.has("contextAddFiles"):
         message = "`contextAddFile` and `contextAddFiles` are one field"
         findings.add(fields.key("contextAddFile"), message, "leave `contextAddFiles`")
     nodes = [*fields.text_nodes("contextAddFiles"), *fields.text_nodes("contextAddFile")]
-    added = dict.fromkeys(filter(None, (_relative(fields, "contextAddFiles", node) for node in nodes)))
+    added: dict[str, None] = {}
+    for node in nodes:
+        name = _relative(fields, "contextAddFiles", node)
+        if name:
+            added[name] = None
+            at = findings.place(node)
+            scope.refusals.require("config.dockerfile.allowContextAddFiles", posixpath.join(context, name), at)
+        elif node.text in (".", "./"):
+            message = "`contextAddFiles`: the whole context cannot be added"
+            findings.add(node, message, "name the files and directories that git has not")
     dependencies = tuple(link for node in fields.map_nodes("dependencies") if (link := _dependency(scope, node)))
     args = _args(fields)
     _check_args(fields, args, dependencies)
@@ -48,6 +58,8 @@ def decode_dockerfile(scope: Scope, document: NamedDocument) -> tuple[Image, ...
         final=fields.flag("final", True),
         cache_version=fields.text("cacheVersion") or scope.cache_version,
         dependencies=dependencies,
+        image_spec=_image_spec(scope, fields),
+        secrets=decode_secrets(scope, fields),
         network=fields.choice("network", DOCKERFILE["network"].choices) or "",
         platforms=platforms,
         platform=platforms[0] if platforms else "",
@@ -63,6 +75,19 @@ def decode_dockerfile(scope: Scope, document: NamedDocument) -> tuple[Image, ...
         ),
     )
     return tuple(replace(image, name=name, place=place) for name, place in document.names)
+
+
+def _image_spec(scope: Scope, fields: Fields) -> ImageSpec | None:
+    """That of a final image; what others say is read all the same, for its mistakes."""
+    node = fields.map_node("imageSpec")
+    if node is None and scope.image_spec is None:
+        return None
+    from conveyor.config.decode_image_spec import decode_image_spec, merge_specs
+
+    own = decode_image_spec(scope.findings, node) if node is not None else None
+    if not fields.flag("final", True):
+        return None
+    return merge_specs(scope.image_spec, own) if own is not None else scope.image_spec
 
 
 def _relative(fields: Fields, name: str, node: Node | None) -> str:
@@ -86,7 +111,7 @@ def _relative(fields: Fields, name: str, node: Node | None) -> str:
 
 
 def _args(fields: Fields) -> dict[str, str]:
-    node = fields.map_node("args")
+    node = fields.map_node("args", "write `NAME: value` below it, without `- ` and `=`")
     found: dict[str, str] = {}
     for name, (key, value) in (merged_entries(fields.findings, node) if node else {}).items():
         if value.kind != "scalar":

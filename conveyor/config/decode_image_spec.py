@@ -14,7 +14,7 @@ from conveyor.config.fields import Fields
 from conveyor.config.findings import Findings
 from conveyor.config.nodes import Node
 from conveyor.config.scalars import integer
-from conveyor.config.tables.image_spec import CONFIG, HEALTHCHECK, IMAGE_SPEC, OWN_CONFIG, PROJECT_SPEC, SHARED_CONFIG
+from conveyor.config.tables.image_spec import HEALTHCHECK, IMAGE_SPEC, OF_IMAGE, PROJECT_SPEC, SHARED
 from stapel.image_config import parse_duration_ns
 from stapel.image_spec import ImageSpec, pattern_of
 
@@ -30,9 +30,7 @@ def decode_project_spec(findings: Findings, node: Node) -> ImageSpec | None:
     spec = Fields(findings, node, "`build.imageSpec`", PROJECT_SPEC)
     config = spec.map_node("config")
     forbidden = "is for the `imageSpec` of an image, not for that of all images"
-    shared = (
-        Fields(findings, config, "`build.imageSpec.config`", SHARED_CONFIG, tuple(OWN_CONFIG), forbidden) if config else None
-    )
+    shared = Fields(findings, config, "`build.imageSpec.config`", SHARED, tuple(OF_IMAGE), forbidden) if config else None
     found = _shared(spec, shared)
     return None if found == ImageSpec() else found
 
@@ -44,7 +42,7 @@ def decode_image_spec(findings: Findings, node: Node) -> ImageSpec | None:
     if node_of_config is None:
         found = _shared(spec, None)
         return None if found == ImageSpec() else found
-    config = Fields(findings, node_of_config, "`imageSpec.config`", CONFIG)
+    config = Fields(findings, node_of_config, "`imageSpec.config`", (*SHARED, *OF_IMAGE))
     for name in config.text_map("env"):
         if not name or "=" in name:
             findings.add(config.key("env"), f"`{name}` in `env` cannot name a variable")
@@ -152,15 +150,14 @@ def _duration_ns(fields: Fields, name: str) -> int:
     """A duration as `30s`, or a number: of seconds, but nanoseconds where so few of them would be no time at all."""
     value = fields.value(name)
     assert value is not None
-    if value.kind != "scalar":
-        fields.text(name)  # which says that it must be text
-        return 0
-    number = integer(value)
-    if number is not None and number >= 0:
-        return number if number >= _LEAST_NS else number * 1_000_000_000
-    try:
-        return parse_duration_ns(value.text)
-    except ValueError:
-        pass
-    fields.findings.add(value, f"`{name}` in `healthcheck` is not a duration", "write `30s`, `1m30s` or a number of seconds")
+    text = fields.text(name)
+    if value.kind == "scalar":
+        number = integer(value)
+        if number is not None and number >= 0:
+            return number if number >= _LEAST_NS else number * 1_000_000_000
+        try:
+            return parse_duration_ns(text)
+        except ValueError:
+            hint = "write `30s`, `1m30s` or a number of seconds"
+            fields.findings.add(value, f"`{name}: {text}` in `healthcheck` is not a duration", hint)
     return 0

@@ -43,8 +43,8 @@ class Settings:
     platform: str
     git_worktree: GitWorktree
     image_spec: ImageSpec | None = None  # for all final images
-    platforms: tuple[str, ...] = ()
     staged: bool = False
+    platforms: tuple[str, ...] = ()
 
 
 def decode_project(findings: Findings, document: Node) -> Settings:
@@ -68,8 +68,7 @@ def decode_project(findings: Findings, document: Node) -> Settings:
     if node := fields.map_node("deploy"):
         _check_deploy(findings, node)
     platform = platforms[0] if platforms else ""
-    worktree = _git_worktree(fields)
-    return Settings(_name(fields), cache_version, platform, worktree, image_spec, platforms, staged)
+    return Settings(_name(fields), cache_version, platform, _git_worktree(fields), image_spec, staged, platforms)
 
 
 def _of_an_image(name: str) -> str:

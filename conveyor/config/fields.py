@@ -169,7 +169,7 @@ class Fields:
 
     def text_map(self, name: str) -> dict[str, str]:
         """A map of texts; a null value is the empty text."""
-        node = self.map_node(name)
+        node = self.map_node(name, "write `NAME: value` below it, without `- ` and `=`")
         found: dict[str, str] = {}
         if node is None:
             return found

@@ -161,7 +161,14 @@ def _read_templates(files: ConfigFiles, directory: str) -> dict[str, str]:
     pattern = f"{escape_glob(base)}/**/*{_SUFFIX}" if base else f"**/*{_SUFFIX}"
     found = files.matching(pattern, _TEMPLATES, "werf config templates")
     prefix = f"{base}/" if base else ""
-    return {name.removeprefix(prefix): _text(content) for name, content in found.items() if name.endswith(_SUFFIX)}
+    texts = {name.removeprefix(prefix): _text(content) for name, content in found.items() if name.endswith(_SUFFIX)}
+    if files.included is not None and base:
+        # What is included is known by its whole path, too, whatever its ending is.
+        for name in files.included.names(f"{escape_glob(base)}/**"):
+            content = files.included.read(name)
+            if content is not None:
+                texts.setdefault(name, _text(content))
+    return texts
 
 
 def _text(content: bytes) -> str:
@@ -241,8 +248,8 @@ class _Files:
             self._count(path)
             content = self._files.read(path, _FILES, used_by=lambda: self._user("Get", path))
             if content is None:
-                hint = f"commit it, or accept it on the disk by `{_FILES}` in werf-giterminism.yaml"
-                raise FunctionError(self._files.explain_missing(path), hint=hint)
+                message, hint = self._files.explain_missing(path, _FILES)
+                raise FunctionError(message, hint=hint)
             self._texts[path] = _text(content)
             self._search.add(self._files.show(path), self._texts[path])
         return self._texts[path]

@@ -31,8 +31,8 @@ class Scope:
     platform: str
     refusals: Refusals
     image_spec: ImageSpec | None = None
-    platforms: tuple[str, ...] = ()
     staged: bool = False
+    platforms: tuple[str, ...] = ()
 
     def require_image(self, node: Node, name: str) -> str:
         """`name`, noted where no image of the project has it."""

@@ -7,10 +7,12 @@ import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from conveyor.dockerfile.classes import read_class
 from conveyor.dockerfile.ignore import Ignore
 from conveyor.gitrepo.api import Blob
 
 _WILD = re.compile(r"[*?\[\\]")
+_NEVER = re.compile(r"(?!)")
 _LINKS_FOLLOWED = 255
 
 
@@ -52,48 +54,52 @@ class _Selection:
         self._ignore = ignore
         self._read_link = read_link
         self._links: Mapping[bytes, Blob] = {blob.path: blob for blob in files if blob.is_link}
-        self._asked: set[tuple[bytes, tuple[bytes, ...]]] = set()
+        self._found: dict[tuple[bytes, tuple[bytes, ...]], bool] = {}
         self.taken: dict[bytes, Blob] = {}
 
-    def take(self, parts: tuple[bytes, ...], at: bytes = b"", followed: int = 0) -> None:
-        """All that matches the rest of a pattern below a directory."""
-        if (at, parts) in self._asked or followed > _LINKS_FOLLOWED:
-            return
-        self._asked.add((at, parts))
-        if at in self._links:
-            link = self._links[at]
-            if not self._ignore.ignores(at):
-                self.taken[at] = link
-                target = posixpath.normpath(posixpath.join(b"/", posixpath.dirname(at), self._read_link(link))).lstrip(b"/")
-                rest = tuple(re.sub(rb"([*?\[\\])", rb"\\\1", part) for part in target.split(b"/") if part)
-                self.take((*rest, *parts), b"", followed + 1)
-            return
-        if not parts:
-            self._take_below(at)
-            return
-        first = parts[0]
-        text = first.decode("utf-8", "surrogateescape")
-        if not _WILD.search(text):
-            self.take(parts[1:], _below(at, first), followed)
-            return
-        expression = _component(text)
-        for name in self._names(at):
-            if expression.fullmatch(name.decode("utf-8", "surrogateescape")):
-                self.take(parts[1:], _below(at, name), followed)
+    def take(self, parts: tuple[bytes, ...], at: bytes = b"", followed: int = 0) -> bool:
+        """All that matches the rest of a pattern below a directory; whether anything does."""
+        if (at, parts) not in self._found:
+            self._found[at, parts] = False  # what leads back to here takes nothing more
+            self._found[at, parts] = self._take(parts, at, followed)
+        return self._found[at, parts]
 
-    def _take_below(self, path: bytes) -> None:
-        index = bisect_left(self._paths, path)
-        if index < len(self._paths) and self._paths[index] == path:
-            self._keep(self._files[index])
+    def _take(self, parts: tuple[bytes, ...], at: bytes, followed: int) -> bool:
+        if at in self._links:
+            return self._follow(parts, at, followed)
+        if not parts:
+            return self._take_below(at)
+        text = parts[0].decode("utf-8", "surrogateescape")
+        if not _WILD.search(text):
+            return self.take(parts[1:], _below(at, parts[0]), followed)
+        expression = _component(text)
+        names = [name for name in self._names(at) if expression.fullmatch(name.decode("utf-8", "surrogateescape"))]
+        matched = [self.take(parts[1:], _below(at, name), followed) for name in names]
+        return any(matched)
+
+    def _follow(self, parts: tuple[bytes, ...], at: bytes, followed: int) -> bool:
+        """A link, where what it names is taken, or it itself."""
+        link = self._links[at]
+        if self._ignore.ignores(at) or followed >= _LINKS_FOLLOWED:
+            return False
+        target = posixpath.normpath(posixpath.join(b"/", posixpath.dirname(at), self._read_link(link))).lstrip(b"/")
+        rest = tuple(re.sub(rb"([*?\[\\])", rb"\\\1", part) for part in target.split(b"/") if part)
+        if not self.take((*rest, *parts), b"", followed + 1) and parts:
+            return False
+        self.taken[at] = link
+        return True
+
+    def _take_below(self, path: bytes) -> bool:
+        """A file, or all files of a directory."""
         prefix = path + b"/" if path else b""
+        index = bisect_left(self._paths, path)
+        found = list(self._files[index : index + 1]) if self._paths[index : index + 1] == [path] else []
         index = bisect_left(self._paths, prefix)
         while index < len(self._paths) and self._paths[index].startswith(prefix):
-            self._keep(self._files[index])
+            found.append(self._files[index])
             index += 1
-
-    def _keep(self, blob: Blob) -> None:
-        if not self._ignore.ignores(blob.path):
-            self.taken[blob.path] = blob
+        self.taken |= {blob.path: blob for blob in found if not self._ignore.ignores(blob.path)}
+        return bool(found)
 
     def _names(self, directory: bytes) -> list[bytes]:
         """What stands in a directory."""
@@ -101,10 +107,10 @@ class _Selection:
         index = bisect_left(self._paths, prefix)
         names: dict[bytes, None] = {}
         while index < len(self._paths) and self._paths[index].startswith(prefix):
-            name = self._paths[index][len(prefix) :].partition(b"/")[0]
+            name, slash, _ = self._paths[index][len(prefix) :].partition(b"/")
             names[name] = None
             # What stands below a directory is passed over: `0` is the byte after `/`.
-            index = max(index + 1, bisect_left(self._paths, prefix + name + b"0", index))
+            index = bisect_left(self._paths, prefix + name + b"0", index) if slash else index + 1
         return list(names)
 
 
@@ -123,19 +129,14 @@ def _component(text: str) -> re.Pattern[str]:
             pieces.append(re.escape(text[at : at + 1]))
             at += 1
         elif character == "[":
-            end = at + 1
-            while end < len(text) and text[end] != "]":
-                end += 2 if text[end] == "\\" else 1
-            negated = text[at : at + 1] == "^"
-            inner = re.sub(r"\\(.)|([\[\]&~|])", lambda found: re.escape(found[1] or found[2]), text[at + negated : end])
-            pieces.append(f"[{'^' if negated else ''}{inner}]")
-            at = end + 1
+            try:
+                characters, at = read_class(text, at)
+            except ValueError:
+                return _NEVER
+            pieces.append(characters)
         else:
             pieces.append(re.escape(character))
-    try:
-        return re.compile("".join(pieces), re.DOTALL)
-    except re.error:
-        return re.compile("(?!)")
+    return re.compile("".join(pieces), re.DOTALL)
 
 
 def _below(directory: bytes, name: bytes) -> bytes:

@@ -10,6 +10,8 @@ import posixpath
 import re
 from collections.abc import Callable, Iterable
 
+from conveyor.dockerfile.classes import read_class
+
 _META = re.compile(r"[*?\[\]\\]")
 
 
@@ -71,8 +73,8 @@ def _rules(lines: Iterable[str]) -> Iterable[tuple[bool, Callable[[str], bool]]]
         cleaned = _clean(pattern)
         try:
             yield takes_back, _matcher(cleaned)
-        except re.error:
-            raise BadPattern(number, line.strip(), "is no pattern: a `[` is not closed, or a range is empty") from None
+        except ValueError as error:
+            raise BadPattern(number, line.strip(), f"is no pattern: {error}") from None
 
 
 def _clean(pattern: str) -> str:
@@ -109,25 +111,8 @@ def _expression(pattern: str) -> re.Pattern[str]:
             pieces.append(re.escape(pattern[at : at + 1]) if at < len(pattern) else r"\\")
             at += 1
         elif character == "[":
-            end = _end_of_class(pattern, at)
-            pieces.append(_class(pattern[at:end]))
-            at = end + 1
+            characters, at = read_class(pattern, at)
+            pieces.append(characters)
         else:
             pieces.append(re.escape(character))
     return re.compile("".join(pieces), re.DOTALL)
-
-
-def _end_of_class(pattern: str, at: int) -> int:
-    end = at + (pattern[at : at + 1] == "^")
-    end += pattern[end : end + 1] == "]"
-    while end < len(pattern) and pattern[end] != "]":
-        end += 2 if pattern[end] == "\\" else 1
-    if end >= len(pattern):
-        raise re.error("unterminated character set")
-    return end
-
-
-def _class(text: str) -> str:
-    negated = text.startswith("^")
-    inner = re.sub(r"\\(.)|([\[\]&~|])", lambda found: re.escape(found[1] or found[2]), text[negated:])
-    return f"[{'^' if negated else ''}{inner}]"

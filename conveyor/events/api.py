@@ -98,6 +98,14 @@ class Warned:
 
 
 @dataclass(frozen=True, slots=True)
+class Fetching:
+    """Something of another repository is fetched now, which may take its time."""
+
+    what: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """The end of a build, successful or not."""
 
@@ -105,7 +113,17 @@ class Finished:
 
 
 Event = (
-    PlanMade | StageUsed | StageStarted | StageLog | StageWaits | StageBuilt | ImageFailed | ImageMissing | Warned | Finished
+    PlanMade
+    | StageUsed
+    | StageStarted
+    | StageLog
+    | StageWaits
+    | StageBuilt
+    | ImageFailed
+    | ImageMissing
+    | Warned
+    | Fetching
+    | Finished
 )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from conveyor.build.results import BuildResult, Failure, ImageResult, MissingStage, StageResult
 from conveyor.events.api import (
     Event,
+    Fetching,
     Finished,
     ImageFailed,
     ImageMissing,
@@ -80,6 +81,8 @@ def event_lines(event: Event, look: Look) -> list[str]:
         case Warned(message):
             first, *rest = _clean_lines(message)
             return [look.yellow(f"Warning: {first}"), *("  " + line for line in rest)]
+        case Fetching(what, url):
+            return [f"Fetching {what} of {url}"]
         case Finished(result):
             return _summary(result, look)
         case _:

@@ -11,6 +11,8 @@ import re
 from dataclasses import dataclass, field
 from urllib.parse import quote, unquote
 
+from conveyor.gitrepo.processes import run_git
+
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/]*)(.*)", re.DOTALL)
 _SCP = re.compile(r"(?:([^/:@]+)@)?(\[[^]/]+\]|[^/:@]+):(?!:)(.*)", re.DOTALL)  # as git reads `user@host:path`
 _PORTS = {"http": "80", "https": "443", "ssh": "22", "git": "9418"}
@@ -31,6 +33,7 @@ class Address:
     url: str
     name: str  # HOST[:PORT]/PATH, or a path of this machine
     credentials: Credentials | None = None
+    is_trusted: bool = True  # False: a repository names it, not a person
 
     @property
     def is_local(self) -> bool:
@@ -82,6 +85,15 @@ def resolve_relative(base: Address, relative: str) -> str:
             url = url.rpartition(separator)[0]
         relative = relative.partition("/")[2]
     return f"{url}{separator}{relative}"
+
+
+def configured_address(git_dir: bytes, setting: bytes) -> Address | None:
+    """The address that a setting of a repository names."""
+    done = run_git([b"--git-dir=" + git_dir, "config", "--get", setting])
+    try:
+        return parse_address(done.stdout.decode("utf-8", "surrogateescape").rstrip("\n")) if done.returncode == 0 else None
+    except ValueError:
+        return None
 
 
 def hide_secrets(text: str, credentials: Credentials | None) -> str:

@@ -11,11 +11,12 @@ Paths are bytes, relative, without a leading slash, `/`-separated. Errors: `conv
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
+    from conveyor.gitrepo.lfs import LfsContents, Wanted
     from conveyor.gitrepo.remote_source import RemoteSource
 
 
@@ -145,6 +146,9 @@ class Snapshot(Protocol):
     def delta(self, old: str, new: str, selector: Selector) -> Delta:
         """What changed between two commits inside the selection."""
 
+    def can_compare(self, old: str, new: str, selector: Selector) -> bool:
+        """Whether `delta` can be had: not where a submodule's commit is needed that is nowhere any more."""
+
     def sizes(self, blobs: Sequence[Blob]) -> Sequence[int]:
         """Sizes in bytes, in the order of the blobs."""
 
@@ -157,12 +161,21 @@ class Snapshot(Protocol):
     def lfs_files(self, commit: str, selector: Selector) -> tuple[bytes, ...]:
         """Matching paths (relative to the root of the repository) that .gitattributes gives `filter=lfs`."""
 
+    def lfs_wanted(self, commit: str, selector: Selector) -> Mapping[bytes, Wanted]:
+        """By path (relative to `add`) the contents that pointers of Git LFS stand for."""
+
+    def lfs_contents(self, commit: str) -> LfsContents:
+        """Where such contents are had from."""
+
     def close(self) -> None:
         """End git's processes."""
 
 
 class Remotes(Protocol):
     """The repositories that mappings name by their URLs, for the time of one run. Thread-safe."""
+
+    def open_all(self, sources: Iterable[RemoteSource]) -> None:
+        """Fetch several at the same time; what fails is told when it is opened."""
 
     def open(self, source: RemoteSource) -> Snapshot:
         """One of them at the commit that is named, fetched where it is not here: each is asked for once.

@@ -95,7 +95,7 @@ def _refusal(directory: str, lines: list[bytes], said: str) -> GitError:
         return GitError(
             f"the repository of {directory} has no commits",
             reason="no_commits",
-            hint="only what is committed is built: git add and git commit",
+            hint="only what is committed is built: git add and git commit, or name another repository by --git-work-tree",
         )
     return GitError(f"git cannot read the repository of {directory}: {said.strip()}", reason="git_failed")
 

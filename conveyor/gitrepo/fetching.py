@@ -53,11 +53,19 @@ def ask_remote(
     feed: bytes = b"",
     environment: Mapping[str, str] = {},
     timeout_s: float = STALLED_S,
+    keeps_output: bool = True,
 ) -> Said:
     """Run git against the remote `origin`, which is `address`. `GitError` (`git_missing`, `remote_stalled`)."""
-    command = ["git", *SETTINGS, "-c", f"remote.origin.url={address.url}", *_credentials(address)]
+    command = [
+        "git",
+        *SETTINGS,
+        *(["-c", f"remote.origin.url={address.url}"] if address.url else ()),
+        *_credentials(address),
+    ]
     command += [f"--git-dir={git_dir}"] if git_dir else []
     variables = git_environment({"GIT_ASKPASS": "", "SSH_ASKPASS_REQUIRE": "never", **environment})
+    if not address.is_trusted:
+        variables["GIT_PROTOCOL_FROM_USER"] = "0"
     if address.credentials is not None:
         variables["CONVEYOR_GIT_USERNAME"] = address.credentials.username
         variables["CONVEYOR_GIT_PASSWORD"] = address.credentials.password
@@ -67,7 +75,7 @@ def ask_remote(
         process = subprocess.Popen(
             [*command, *arguments],
             stdin=subprocess.PIPE if feed else subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=subprocess.PIPE if keeps_output else subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             env=variables,
             cwd="/",  # a path of this machine is absolute, and no repository around us has a say
@@ -102,12 +110,12 @@ def _credentials(address: Address) -> list[str]:
 
 def _listen(process: subprocess.Popen[bytes], feed: bytes, timeout_s: float) -> tuple[bytes, str]:
     """Output and the end of the complaints; `TimeoutError` where neither has come for so long."""
-    assert process.stdout is not None
     assert process.stderr is not None
     output = bytearray()
     complaints = bytearray()
     with selectors.DefaultSelector() as selector:
-        selector.register(process.stdout, selectors.EVENT_READ, output)
+        if process.stdout is not None:
+            selector.register(process.stdout, selectors.EVENT_READ, output)
         selector.register(process.stderr, selectors.EVENT_READ, complaints)
         left = memoryview(feed)
         if process.stdin is not None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from conveyor.errors import GitError
 from conveyor.gitrepo.processes import LARGE_BYTES, CatFile, in_memory, missing_object
+
+if TYPE_CHECKING:
+    from conveyor.gitrepo.addresses import Address
 
 TREE = 0o040000
 LINK = 0o120000
@@ -47,10 +50,12 @@ class Objects:
         git_dir: bytes,
         environment: Mapping[str, str],
         supply: Callable[[Sequence[str]], None] | None = None,
+        origin: Address | None = None,
     ) -> None:
-        """`supply` brings blobs that are not here yet, many at once: those of a partial clone."""
+        """`supply` brings blobs that are not here yet, many at once: those of a partial clone of `origin`."""
         self.name = name  # "" is the repository, else the path of a submodule
         self.git_dir = git_dir
+        self.origin = origin  # None: its settings tell it
         self._supply = supply
         self._cat = CatFile(git_dir, environment)
         self._trees: dict[str, tuple[TreeEntry, ...]] = {}

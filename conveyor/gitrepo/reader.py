@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from operator import attrgetter
 from subprocess import CompletedProcess
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
+from conveyor.errors import GitError
 from conveyor.gitrepo.api import Blob, Contents, Delta, Followed, Selector
 from conveyor.gitrepo.attributes import Attributes
 from conveyor.gitrepo.history import History
@@ -15,8 +16,11 @@ from conveyor.gitrepo.objects import LINK
 from conveyor.gitrepo.plain_trees import PlainTrees
 from conveyor.gitrepo.processes import run_git
 from conveyor.gitrepo.read_ahead import ReadAhead
-from conveyor.gitrepo.submodules import Submodules
+from conveyor.gitrepo.submodules import Submodules, has_submodules
 from conveyor.gitrepo.trees import Node, Trees
+
+if TYPE_CHECKING:
+    from conveyor.gitrepo.lfs import LfsContents, Wanted
 
 _LINKS_FOLLOWED = 40
 _ASKED_SINGLY = 16  # commits; of more the whole history is listed
@@ -26,8 +30,9 @@ _FILES_KEPT = 4  # lists of files; each may hold all of a repository
 class Reader:
     """The part of `conveyor.gitrepo.api.Repository` that asks for no work tree. Thread-safe."""
 
-    def __init__(self, submodules: Submodules, git_dir: bytes, plain_trees: PlainTrees) -> None:
+    def __init__(self, submodules: Submodules, git_dir: bytes, plain_trees: PlainTrees, home_dir: str) -> None:
         """Takes over `submodules`; `git_dir` is where git is asked about history."""
+        self._home_dir = home_dir
         self._submodules = submodules
         self._asked_dir = git_dir
         self._is_shallow = False
@@ -37,6 +42,7 @@ class Reader:
         self._history = History(submodules.own, self._find_ancestors)
         self._digests: dict[tuple[str, Selector], str] = {}
         self._files = lru_cache(maxsize=_FILES_KEPT)(self._walk)
+        self._pointers: dict[tuple[str, Selector], Mapping[bytes, Wanted]] = {}
 
     def close(self) -> None:
         """See `Repository`."""
@@ -173,6 +179,19 @@ class Reader:
                 changed.append((before, came[path]))
         return Delta(tuple(changed), tuple(gone[path] for path in sorted(gone)))
 
+    def can_compare(self, old: str, new: str, selector: Selector) -> bool:
+        """See `Snapshot`."""
+        own = self._submodules.own
+        if old == new or not any(has_submodules(own, own.tree_of(commit)) for commit in (old, new)):
+            return True
+        try:
+            self.delta(old, new, selector)
+        except GitError as error:
+            if not error.reason.startswith("submodule_"):
+                raise
+            return False
+        return True
+
     def sizes(self, blobs: Sequence[Blob]) -> Sequence[int]:
         """See `Repository`."""
         stores: dict[str, list[int]] = {}
@@ -196,3 +215,37 @@ class Reader:
     def lfs_files(self, commit: str, selector: Selector) -> tuple[bytes, ...]:
         """See `Repository`."""
         return tuple(sorted(self._attributes.lfs_files(commit, selector)))
+
+    def lfs_wanted(self, commit: str, selector: Selector) -> Mapping[bytes, Wanted]:
+        """See `Snapshot`."""
+        key = (commit, selector)
+        if key not in self._pointers:
+            kept = frozenset(self.lfs_files(commit, selector))
+            self._pointers[key] = self._read_pointers(commit, selector, kept) if kept else {}
+        return self._pointers[key]
+
+    def _read_pointers(self, commit: str, selector: Selector, kept: Collection[bytes]) -> Mapping[bytes, Wanted]:
+        from conveyor.gitrepo.lfs import MOST_POINTER_BYTES, Wanted, parse_pointer
+
+        files = self.files(commit, selector)
+        paths = {blob.path: b"/".join(part for part in (selector.add, blob.path) if part) for blob in files}
+        blobs = [blob for blob in files if paths[blob.path] in kept]
+        found = {}
+        for blob, size in zip(blobs, self.sizes(blobs), strict=True):
+            store = self._submodules.store(blob.store)
+            pointer = parse_pointer(store.read_blob(blob.oid)) if size <= MOST_POINTER_BYTES else None
+            if pointer is not None:
+                found[blob.path] = Wanted(paths[blob.path], pointer, store)
+        return found
+
+    def lfs_contents(self, commit: str) -> LfsContents:
+        """See `Snapshot`."""
+        from conveyor.gitrepo.lfs import LfsContents
+
+        settings = self.read_file(commit, b".lfsconfig")
+        return LfsContents(self._home_dir, _lfs_url(settings) if settings else "")
+
+
+def _lfs_url(settings: bytes) -> str:
+    listed = run_git(["config", "--file", "-", "--get", "lfs.url"], feed=settings)
+    return listed.stdout.decode("utf-8", "replace").rstrip("\n") if listed.returncode == 0 else ""

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from conveyor.errors import GitError
 from conveyor.gitrepo.addresses import Address, Credentials
-from conveyor.gitrepo.api import Snapshot
-from conveyor.gitrepo.clones import Clone
+from conveyor.gitrepo.api import Selector, Snapshot
+from conveyor.gitrepo.clone import Clone
+from conveyor.gitrepo.clones import Clones
+from conveyor.gitrepo.fetched_submodules import FetchedSubmodules
 from conveyor.gitrepo.invocation import git_environment
 from conveyor.gitrepo.objects import Objects
 from conveyor.gitrepo.plain_trees import PlainTrees
@@ -26,11 +28,12 @@ _AT_ONCE = 8  # servers that are asked at the same time
 class FetchedSnapshot(Reader):
     """See `conveyor.gitrepo.api.Snapshot`: a commit of a clone."""
 
-    def __init__(self, clone: Clone, head: str, home_dir: str) -> None:
+    def __init__(self, clone: Clone, head: str, clones: Clones) -> None:
         git_dir = os.fsencode(clone.git_dir)
         environment = git_environment()
-        own = Objects("", git_dir, environment, clone.supply)
-        super().__init__(Submodules(b"", (git_dir,), environment, own), git_dir, PlainTrees(home_dir, git_dir))
+        own = Objects("", git_dir, environment, clone.supply, clone.address)
+        submodules = Submodules(b"", (git_dir,), environment, FetchedSubmodules(clones, clone.address), own)
+        super().__init__(submodules, git_dir, PlainTrees(clones.home_dir, git_dir), clones.home_dir)
         self._head = head
 
     @property
@@ -42,6 +45,14 @@ class FetchedSnapshot(Reader):
     def head_commits(self) -> tuple[str, ...]:
         """See `Snapshot`."""
         return (self._head,)
+
+    def lfs_files(self, commit: str, selector: Selector) -> tuple[bytes, ...]:
+        """See `Snapshot`."""
+        if not self._plain_trees.has(self._submodules.own.tree_of(commit)):
+            # All files of attributes at once: who reads them one by one would fetch them so.
+            within = Selector(selector.add, selector.include, selector.exclude, ("**/.gitattributes",))
+            self.sizes(self.files(commit, within))
+        return super().lfs_files(commit, selector)
 
     def merged(self, commits: tuple[str, ...]) -> str | None:
         """See `Snapshot`."""
@@ -60,24 +71,19 @@ class _Opened:
 class FetchedRemotes:
     """See `conveyor.gitrepo.api.Remotes`."""
 
-    def __init__(self, home_dir: str, directory: str) -> None:
+    def __init__(self, clones: Clones, directory: str) -> None:
         """`directory`: where relative paths start, the project's."""
-        self._home_dir = home_dir
+        self._clones = clones
         self._directory = directory
-        self._environment: dict[str, str] = {}
         self._lock = threading.Lock()
-        self._clones: dict[Address, Clone] = {}
         self._opened: dict[RemoteSource, _Opened] = {}
 
-    def use_agent(self, socket: Path) -> None:
-        """Ask an SSH agent of this run from now on."""
-        self._environment["SSH_AUTH_SOCK"] = str(socket)
-
-    def open_all(self, sources: Sequence[RemoteSource]) -> None:
-        """Fetch several at the same time; what fails is told when it is opened."""
-        if len(sources) > 1:
+    def open_all(self, sources: Iterable[RemoteSource]) -> None:
+        """See `Remotes`."""
+        distinct = dict.fromkeys(sources)
+        if len(distinct) > 1:
             with ThreadPoolExecutor(_AT_ONCE, "fetch") as pool:
-                for source in sources:
+                for source in distinct:
                     pool.submit(self.open, source)
 
     def open(self, source: RemoteSource) -> Snapshot:
@@ -95,22 +101,29 @@ class FetchedRemotes:
                     raise
             return opened.snapshot
 
+    def newest(self, source: RemoteSource) -> str:
+        """The commit that a tag or a branch names now, asked of the server. `GitError` as `open`."""
+        clone = self._clone(source)
+        return clone.tag(source.ref, fresh=True) if source.kind == "tag" else self._commit(clone, source)
+
     def close(self) -> None:
         """See `Remotes`."""
         for opened in self._opened.values():
             if opened.snapshot is not None:
                 opened.snapshot.close()
-        for clone in self._clones.values():
-            clone.close()
 
     def _open(self, source: RemoteSource) -> FetchedSnapshot:
+        clone = self._clone(source)
+        return FetchedSnapshot(clone, self._commit(clone, source), self._clones)
+
+    def _commit(self, clone: Clone, source: RemoteSource) -> str:
+        return {"tag": clone.tag, "branch": clone.branch, "commit": clone.commit}[source.kind](source.ref)
+
+    def _clone(self, source: RemoteSource) -> Clone:
         address = self._absolute(source.address)
         if source.login is not None:
             address = replace(address, credentials=read_login(source.login, os.environ, self._directory))
-        with self._lock:
-            clone = self._clones.setdefault(address, Clone(address, self._home_dir, self._environment))
-        commit = {"tag": clone.tag, "branch": clone.branch, "commit": clone.commit}[source.kind](source.ref)
-        return FetchedSnapshot(clone, commit, self._home_dir)
+        return self._clones.of(address)
 
     def _absolute(self, address: Address) -> Address:
         if not address.is_local or "://" in address.url:

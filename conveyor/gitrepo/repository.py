@@ -6,34 +6,60 @@ import threading
 from collections.abc import Iterable, Iterator
 
 from conveyor.gitrepo.api import Change, Repository, Selector
+from conveyor.gitrepo.clones import Clones
 from conveyor.gitrepo.discovery import Found, find
 from conveyor.gitrepo.invocation import git_environment
 from conveyor.gitrepo.matching import compile_matcher
 from conveyor.gitrepo.merges import Merges
+from conveyor.gitrepo.objects import Objects
 from conveyor.gitrepo.plain_trees import PlainTrees
 from conveyor.gitrepo.reader import Reader
 from conveyor.gitrepo.shallow import unshallow
 from conveyor.gitrepo.status import ask_status, read_status
-from conveyor.gitrepo.submodules import Submodules
+from conveyor.gitrepo.submodules import FetchSubmodule, Submodules
 from conveyor.gitrepo.work_tree import commit_work_tree, dev_area
 
 
 def open_repository(
-    directory: str, *, dev: bool = False, virtual_merge: bool = False, asks_status: bool = False, home_dir: str
+    directory: str,
+    *,
+    dev: bool = False,
+    virtual_merge: bool = False,
+    asks_status: bool = False,
+    home_dir: str,
+    clones: Clones | None = None,
 ) -> Repository:
     """The repository of a directory at HEAD; with `dev`, at a commit made of the work tree, kept below `home_dir`.
 
     `virtual_merge` says that HEAD is a merge that will not stay; one that is on no branch is found to be. `asks_status`
-    says that `uncommitted` will be asked for: git then looks at the work tree meanwhile.
+    says that `uncommitted` will be asked for: git then looks at the work tree meanwhile. Submodules that are not here are
+    fetched into `clones`; without these they are an error.
     `GitError` (`not_a_repository`, `no_commits`, `safe_directory`, `bare`, `git_missing`, `git_too_old`).
     """
-    return GitRepository(find(directory), dev=dev, virtual_merge=virtual_merge, asks_status=asks_status, home_dir=home_dir)
+    return GitRepository(
+        find(directory), dev=dev, virtual_merge=virtual_merge, asks_status=asks_status, home_dir=home_dir, clones=clones
+    )
+
+
+def _fetch_submodules(clones: Clones) -> FetchSubmodule:
+    fetched: list[FetchSubmodule] = []
+
+    def fetch(path: str, parent: Objects, name: bytes, url: str, commit: str) -> Objects:
+        if not fetched:
+            from conveyor.gitrepo.fetched_submodules import FetchedSubmodules
+
+            fetched.append(FetchedSubmodules(clones))
+        return fetched[0](path, parent, name, url, commit)
+
+    return fetch
 
 
 class GitRepository(Reader):
     """See `Repository`. What was asked once is remembered: a run sees one state."""
 
-    def __init__(self, found: Found, *, dev: bool, virtual_merge: bool, asks_status: bool, home_dir: str) -> None:
+    def __init__(
+        self, found: Found, *, dev: bool, virtual_merge: bool, asks_status: bool, home_dir: str, clones: Clones | None
+    ) -> None:
         self._found = found
         self._dev, self._virtual_merge = dev, virtual_merge
         self._head = found.head
@@ -43,8 +69,9 @@ class GitRepository(Reader):
         self._status = ask_status(found) if asks_status and not dev else None
         area = dev_area(found, home_dir) if dev else None
         environment = git_environment(area.reading if area is not None else {})
-        submodules = Submodules(found.root, (found.git_dir, found.common_dir), environment)
-        super().__init__(submodules, found.git_dir, PlainTrees(home_dir, found.common_dir))
+        fetch = _fetch_submodules(clones) if clones is not None else None
+        submodules = Submodules(found.root, (found.git_dir, found.common_dir), environment, fetch)
+        super().__init__(submodules, found.git_dir, PlainTrees(home_dir, found.common_dir), home_dir)
         self._is_shallow = found.is_shallow
         if area is not None:
             try:

@@ -6,6 +6,7 @@ import os
 import shlex
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 from conveyor.errors import GitError
 from conveyor.gitrepo.objects import TREE, Objects
@@ -14,15 +15,40 @@ from conveyor.gitrepo.processes import run_git
 _MOST_POINTER_BYTES = 65536
 
 
+class FetchSubmodule(Protocol):
+    """Brings a commit of a submodule that is not here."""
+
+    def __call__(self, path: str, parent: Objects, name: bytes, url: str, commit: str) -> Objects:
+        """The objects of the submodule `name` of `parent`, which .gitmodules says is at `url`. `GitError`.
+
+        The store is called `path`, and closed by who asks.
+        """
+
+
+class _Settings(NamedTuple):
+    """What .gitmodules says of a path: the name (the directory below `modules`) and the address."""
+
+    name: bytes
+    url: str
+
+
+_NOTHING = _Settings(b"", "")
+
+
 class Submodules:
     """The object stores of one repository: its own and those of its submodules, found when a selection touches them."""
 
     def __init__(
-        self, root: bytes, git_dirs: Sequence[bytes], environment: Mapping[str, str], own: Objects | None = None
+        self,
+        root: bytes,
+        git_dirs: Sequence[bytes],
+        environment: Mapping[str, str],
+        fetch: FetchSubmodule | None = None,
+        own: Objects | None = None,
     ) -> None:
         """`git_dirs`: the one of the work tree, and the common one where that is another; `own`: their objects.
 
-        `root` is b"" where there is no work tree.
+        `root` is b"" where there is no work tree. `fetch` brings what is not here.
         """
         self._root = root
         self._git_dirs = tuple(dict.fromkeys(git_dirs))
@@ -30,7 +56,8 @@ class Submodules:
         self._lock = threading.Lock()
         self._stores = {"": own or Objects("", self._git_dirs[0], environment)}
         self._entered: dict[tuple[bytes, str, str], Objects] = {}
-        self._names: dict[str, Mapping[bytes, bytes]] = {}
+        self._settings: dict[str, Mapping[bytes, _Settings]] = {}
+        self._fetch = fetch
 
     @property
     def own(self) -> Objects:
@@ -70,17 +97,26 @@ class Submodules:
             if commit in store.commits((commit,)):
                 return store
             is_there = True
+        settings = self._configured(parent, below, root_tree)
+        failed = ""
+        if self._fetch is not None and settings.url:
+            try:
+                store = self._fetch(os.fsdecode(path), parent, settings.name, settings.url, commit)
+            except GitError as error:
+                failed = str(error)
+            else:
+                return self._add(store)
         shown = path.decode("utf-8", "backslashreplace")
         above = os.fsdecode(path[: len(path) - len(below)].rstrip(b"/"))
         at = f"git -C {shlex.quote(above)}" if above else "git"
         update = f"{at} submodule update --init --recursive -- {shlex.quote(os.fsdecode(below))}"
         if is_there:
             raise GitError(
-                f"the submodule {shown} has not the commit {commit} that the commit of the repository names",
+                f"the submodule {shown} has not the commit {commit} that the commit of the repository names{_and(failed)}",
                 reason="submodule_commit_missing",
                 hint=f"{update}\nor fetch that commit alone: git -C {shlex.quote(os.fsdecode(path))} fetch origin {commit}",
             )
-        if not self._configured_name(parent, below, root_tree):
+        if not settings.name:
             raise GitError(
                 f"{shown} is a submodule that .gitmodules does not name, and files of it are used",
                 reason="submodule_not_initialised",
@@ -88,7 +124,7 @@ class Submodules:
                 f"`{at} rm --cached -- {shlex.quote(os.fsdecode(below))}`, or leave it out by excludePaths",
             )
         raise GitError(
-            f"the submodule {shown} is not initialised, and files of it are used",
+            f"the submodule {shown} is not initialised, and files of it are used{_and(failed)}",
             reason="submodule_not_initialised",
             hint=f"{update}\n"
             "GitHub Actions: `submodules: recursive` under `with:` of actions/checkout\n"
@@ -100,11 +136,15 @@ class Submodules:
         for store in self._stores.values():
             if store.git_dir == git_dir:
                 return store
-        name = os.fsdecode(path)
-        if name in self._stores:
-            name = os.fsdecode(git_dir)
-        store = self._stores[name] = Objects(name, git_dir, self._environment)
-        return store
+        return self._add(Objects(os.fsdecode(path), git_dir, self._environment))
+
+    def _add(self, store: Objects) -> Objects:
+        for known in self._stores.values():
+            if known.git_dir == store.git_dir:
+                return known
+        if store.name in self._stores and self._stores[store.name] is not store:
+            store.name = os.fsdecode(store.git_dir)
+        return self._stores.setdefault(store.name, store)
 
     def _candidates(self, parent: Objects, path: bytes, below: bytes, root_tree: str) -> Iterator[bytes]:
         checkout = os.path.join(self._root, path, b".git")
@@ -116,21 +156,21 @@ class Submodules:
             pointed = _pointed(checkout)
             if pointed is not None:
                 yield pointed
-        name = self._configured_name(parent, below, root_tree)
+        name = self._configured(parent, below, root_tree).name
         if name:
             for git_dir in self._git_dirs if not parent.name else (parent.git_dir,):
                 module = os.path.realpath(os.path.join(git_dir, b"modules", name))
                 if os.path.isdir(module):
                     yield module
 
-    def _configured_name(self, parent: Objects, path: bytes, root_tree: str) -> bytes:
-        """The name that .gitmodules gives to a path: the directory below `modules`."""
+    def _configured(self, parent: Objects, path: bytes, root_tree: str) -> _Settings:
+        """What .gitmodules says of a path."""
         entry = next((item for item in parent.tree(root_tree) if item.name == b".gitmodules"), None)
         if entry is None or entry.mode not in (0o100644, 0o100755):
-            return b""
-        if entry.oid not in self._names:
-            self._names[entry.oid] = _read_names(parent.read_blob(entry.oid), self._environment)
-        return self._names[entry.oid].get(path, b"")
+            return _NOTHING
+        if entry.oid not in self._settings:
+            self._settings[entry.oid] = _read_settings(parent.read_blob(entry.oid), self._environment)
+        return self._settings[entry.oid].get(path, _NOTHING)
 
 
 def has_submodules(store: Objects, root_tree: str) -> bool:
@@ -151,15 +191,25 @@ def _pointed(checkout: bytes) -> bytes | None:
     return git_dir if os.path.isdir(git_dir) else None
 
 
-def _read_names(text: bytes, environment: Mapping[str, str]) -> Mapping[bytes, bytes]:
-    """The names of submodules by their paths; names that would lead out of `modules` are left out, as git does."""
+def _read_settings(text: bytes, environment: Mapping[str, str]) -> Mapping[bytes, _Settings]:
+    """Names and addresses of submodules by their paths; names that would lead out of `modules` are left out, as git does."""
     listed = run_git(
-        ["config", "--file", "-", "--null", "--get-regexp", r"^submodule\..*\.path$"], environment=environment, feed=text
+        ["config", "--file", "-", "--null", "--get-regexp", r"^submodule\..*\.(path|url)$"],
+        environment=environment,
+        feed=text,
     )
-    names = {}
+    paths: dict[bytes, bytes] = {}
+    urls: dict[bytes, str] = {}
     for item in listed.stdout.split(b"\0"):
-        key, _, path = item.partition(b"\n")
-        name = key.removeprefix(b"submodule.").removesuffix(b".path")
-        if path and name and b".." not in name.split(b"/") and not name.startswith(b"/"):
-            names[path.rstrip(b"/")] = name
-    return names
+        key, _, value = item.partition(b"\n")
+        name, _, field = key.removeprefix(b"submodule.").rpartition(b".")
+        if value and name and b".." not in name.split(b"/") and not name.startswith(b"/"):
+            if field == b"path":
+                paths[value.rstrip(b"/")] = name
+            else:
+                urls[name] = os.fsdecode(value)
+    return {path: _Settings(name, urls.get(name, "")) for path, name in paths.items()}
+
+
+def _and(failed: str) -> str:
+    return f"; it could not be fetched either: {failed}" if failed else ""

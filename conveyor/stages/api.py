@@ -23,6 +23,7 @@ from stapel.api import Engine, Held, Lay, Mount, Run
 from stapel.oci.api import ImageConfig
 
 if TYPE_CHECKING:
+    from conveyor.config.giterminism.files import ConfigFiles
     from stapel.dockerfile import DockerfileBuild
 
 
@@ -83,6 +84,8 @@ class Context:
     below: Below
     others: Others
     engine: Engine  # to read the files of stored stages, never to build
+    platform: str = ""  # that the run builds for
+    files: ConfigFiles | None = None  # reads Dockerfiles by the rules of giterminism; None: as the commit has them
     remotes: Remotes | None = None  # where mappings name other repositories
 
 

@@ -102,6 +102,6 @@ class GitLatestPatch:
 def _lay_deltas(context: Context, found: list[tuple[Mapped, Delta]], part: Part) -> Decision:
     def steps(workshop: Workshop) -> tuple[Lay | Run, ...]:
         del workshop
-        return tuple(lay_delta(item, delta, commit_time_s(item)) for item, delta in found)
+        return tuple(lay_delta(item, delta, context.below.bases[item.id], commit_time_s(item)) for item, delta in found)
 
     return Decision((part,), current_facts(context), selects_ancestor=True, steps=steps)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import BinaryIO
 
 from conveyor.config.models import GitMapping, Image
 from conveyor.gitrepo.api import Blob, Delta, Remotes, Repository, Selector, Snapshot
@@ -115,14 +116,17 @@ def lay_commit(item: Mapped) -> Lay:
     )
 
 
-def lay_delta(item: Mapped, delta: Delta, mtime_s: int | None) -> Lay:
-    """What changed, and what must still be there of what it replaces."""
+def lay_delta(item: Mapped, delta: Delta, base: str, mtime_s: int | None) -> Lay:
+    """What changed since the commit `base`, and what must still be there of what it replaces."""
     to = item.mapping.to
     blobs = [new for _, new in delta.changed]
     expected: dict[bytes, str] = {}
     if not item.mapping.overwrites_changed:
-        expected = {_target(to, old.path): old.oid for old, _ in delta.changed if old is not None}
-        expected |= {_target(to, old.path): old.oid for old in delta.removed}
+        replaced = [*(old for old, _ in delta.changed if old is not None), *delta.removed]
+        kept = item.repo.lfs_wanted(base, item.selector) if replaced else {}
+        for old in replaced:
+            wanted = kept.get(old.path)
+            expected[_target(to, old.path)] = f"sha256:{wanted.pointer.sha256}" if wanted is not None else old.oid
     return Lay(
         files=partial(_lay_blobs, item, blobs),
         remove=[_target(to, old.path) for old in delta.removed],
@@ -144,7 +148,16 @@ def describe_delta(delta: Delta) -> list[Value]:
 
 def delta_size_bytes(found: Sequence[tuple[Mapped, Delta]]) -> int:
     """The sum of the sizes of added and changed blobs."""
-    return sum(sum(item.repo.sizes([new for _, new in delta.changed])) for item, delta in found)
+    return sum(sum(_sizes(item, [new for _, new in delta.changed])) for item, delta in found)
+
+
+def _sizes(item: Mapped, blobs: Sequence[Blob]) -> Sequence[int]:
+    """Sizes of files as they are laid, in their order."""
+    kept = item.repo.lfs_wanted(item.repo.head, item.selector) if blobs else {}
+    sizes = item.repo.sizes(blobs)
+    if not kept:
+        return sizes
+    return [kept[blob.path].pointer.size if blob.path in kept else size for blob, size in zip(blobs, sizes, strict=True)]
 
 
 def _repository_of(mapping: GitMapping, repo: Repository, remotes: Remotes | None) -> Snapshot:
@@ -162,7 +175,11 @@ def _lay_blobs(item: Mapped, blobs: Sequence[Blob]) -> Iterator[File]:
     mapping, repo = item.mapping, item.repo
     # As by their components: no other byte is less than that which stands between these.
     ordered = sorted(blobs, key=lambda blob: blob.path.replace(b"/", b"\0"))
-    sizes = repo.sizes(ordered)
+    sizes = _sizes(item, ordered)
+    kept = repo.lfs_wanted(repo.head, item.selector) if ordered else {}
+    from_lfs = repo.lfs_contents(repo.head) if kept else None
+    if from_lfs is not None:
+        from_lfs.fetch([kept[blob.path] for blob in ordered if blob.path in kept])
     contents = repo.contents(ordered)
     to = mapping.to.strip("/").encode()
     owner, group = mapping.owner, mapping.group
@@ -175,7 +192,10 @@ def _lay_blobs(item: Mapped, blobs: Sequence[Blob]) -> Iterator[File]:
                 yield File(path, "symlink", 0o777, owner=owner, group=group, link=link)
             else:
                 mode = 0o755 if blob.mode & 0o100 else 0o644
-                yield File(path, "file", mode, sizes[number], 0, 0, owner, group, open=partial(contents.open, number))
+                opening: Callable[[], BinaryIO] = partial(contents.open, number)
+                if from_lfs is not None and blob.path in kept:
+                    opening = partial(from_lfs.open, kept[blob.path])
+                yield File(path, "file", mode, sizes[number], 0, 0, owner, group, open=opening)
     finally:
         contents.close()
 

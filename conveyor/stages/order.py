@@ -32,13 +32,12 @@ def conveyor_of(image: Image) -> tuple[StageKind, ...]:
     An artifact ends before the last patches: it is what its stages made of the commit they were made at. The instructions
     do not depend on the patches (they were dropped with them in the tool that we follow).
     """
-    if image.dockerfile is not None:
-        return (DockerfileStage(),)
     if image.artifact:
         return _COMMON
     patches = () if image.disable_git_after_patch else _AFTER_PATCH
+    kinds = (*_COMMON, *patches, DockerInstructions()) if image.dockerfile is None else (DockerfileStage(),)
     if image.image_spec is None:
-        return (*_COMMON, *patches, DockerInstructions())
+        return kinds
     from conveyor.stages.image_spec import ImageSpecStage  # few images have one
 
-    return (*_COMMON, *patches, DockerInstructions(), ImageSpecStage())
+    return (*kinds, ImageSpecStage())

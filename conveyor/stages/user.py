@@ -53,7 +53,8 @@ class UserStage:
 
     def _steps(self, context: Context, commands: tuple[str, ...], tasks: str, workshop: Workshop) -> tuple[Lay | Run, ...]:
         # The files of a delta carry the time of the build: make would otherwise see sources older than objects.
-        laid = [lay_delta(item, delta, None) for item, delta in deltas(context)] if context.below.git else []
+        found = deltas(context) if context.below.git else []
+        laid = [lay_delta(item, delta, context.below.bases[item.id], None) for item, delta in found]
         run = Run(
             script=ansible_script(tasks) if tasks else join_commands(commands),
             needs_ansible=bool(tasks),

@@ -11,6 +11,7 @@ import json
 import re
 import secrets
 from contextlib import suppress
+from pathlib import Path
 from sys import audit as trace
 from typing import Any
 
@@ -36,7 +37,9 @@ def build_dockerfile(
     build: DockerfileBuild,
     log: Log,
     cancel: Cancel,
-    docker_config: str | None = None,
+    *,
+    docker_config: str | None,
+    tmp_dir: Path,
 ) -> DockerHeld:
     """Build an image; it has no name and goes when nobody holds it. See `Engine.build_dockerfile`."""
     cancel.check()
@@ -46,7 +49,7 @@ def build_dockerfile(
     forget = cancel.on_cancel(lambda: _cancel(clients, build_id))
     try:
         trace("dockerfile.before-build")
-        with open_session(clients, build, docker_config) as (session_id, server):
+        with open_session(clients, build, docker_config, tmp_dir) as (session_id, server):
             asked = _parameters(build, containers.labels()) | {"buildid": build_id, "session": session_id}
             try:
                 with engine_errors("building a Dockerfile"):
@@ -66,22 +69,22 @@ def build_dockerfile(
     return DockerHeld(image_id, config, on_close=containers.remove_image_later)
 
 
-def _parameters(build: DockerfileBuild, labels: dict[str, str]) -> dict[str, str]:
-    asked = {
+def _parameters(build: DockerfileBuild, labels: dict[str, str]) -> dict[str, str | list[str]]:
+    asked: dict[str, str | list[str]] = {
         "version": "2",
         "remote": "client-session",
         "dockerfile": DOCKERFILE,
         "target": build.target,
         "platform": build.platform,
         "networkmode": build.network,
-        "extrahosts": json.dumps(list(build.add_hosts)) if build.add_hosts else "",
+        "extrahosts": list(build.add_hosts),  # a parameter each
         "buildargs": json.dumps({**proxies(), **build.args}),
         "labels": json.dumps(labels),
     }
     return {name: value for name, value in asked.items() if value}
 
 
-def _ask(clients: Clients, parameters: dict[str, str], progress: Progress) -> str:
+def _ask(clients: Clients, parameters: dict[str, str | list[str]], progress: Progress) -> str:
     client: Any = clients.make()
     try:
         answer = client._post(client._url("/build"), params=parameters, stream=True)

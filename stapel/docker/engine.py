@@ -155,7 +155,15 @@ class DockerEngine:
         for reference, platform in build.bases:
             configs[reference] = self.base(reference, platform or build.platform, log).config
         build.check_bases(configs)
-        return build_dockerfile(self._clients, self._containers, build, log, cancel, self._docker_config)
+        return build_dockerfile(
+            self._clients,
+            self._containers,
+            build,
+            log,
+            cancel,
+            docker_config=self._docker_config,
+            tmp_dir=self._tmp_dir,
+        )
 
     def _await_engine(self, gone: EngineGone, cancel: Cancel) -> None:
         cancel.check()

@@ -9,8 +9,8 @@ from __future__ import annotations
 import secrets
 import socket
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -31,32 +31,46 @@ _PIECE_BYTES = 32 << 10
 
 
 @contextmanager
-def open_session(clients: Clients, build: DockerfileBuild, docker_config: str | None) -> Iterator[tuple[str, Server]]:
+def open_session(
+    clients: Clients, build: DockerfileBuild, docker_config: str | None, tmp_dir: Path
+) -> Iterator[tuple[str, Server]]:
     """A session for one build, by its id; closed at the end. `Unreachable`, `StapelError`."""
     session_id = secrets.token_hex(16)
-    handlers = _handlers(build, docker_config)
-    headers = [
-        ("Connection", "Upgrade"),
-        ("Upgrade", "h2c"),
-        ("X-Docker-Expose-Session-Uuid", session_id),
-        ("X-Docker-Expose-Session-Name", "conveyor"),
-        # The engine keeps what it was sent under this, and compares sizes and times only: equal keys, equal files.
-        ("X-Docker-Expose-Session-Sharedkey", build.context_key or session_id),
-    ]
-    headers += [("X-Docker-Expose-Session-Grpc-Method", method) for method in handlers]
-    client: Any = clients.make()
-    try:
+    with ExitStack() as resources:
+        handlers = _handlers(build, docker_config, _open_agents(build.ssh, tmp_dir, resources))
+        headers = [
+            ("Connection", "Upgrade"),
+            ("Upgrade", "h2c"),
+            ("X-Docker-Expose-Session-Uuid", session_id),
+            ("X-Docker-Expose-Session-Name", "conveyor"),
+            # The engine keeps what it was sent under this, and compares sizes and times only: equal keys, equal files.
+            ("X-Docker-Expose-Session-Sharedkey", build.context_key or session_id),
+        ]
+        headers += [("X-Docker-Expose-Session-Grpc-Method", method) for method in handlers]
+        client: Any = clients.make()
+        resources.callback(client.close)
         with engine_errors("opening a session for a build"):
             answer = _open_connection(client, headers)
+        resources.callback(answer.close)  # what it is made of goes with it, so it is kept until here
         server = Server(*_stream_of(answer), handlers)
+        resources.callback(server.close)
         server.start()
-        try:
-            yield session_id, server
-        finally:
-            server.close()
-            answer.close()  # what it is made of goes with it, so it is kept until here
-    finally:
-        client.close()
+        yield session_id, server
+
+
+def _open_agents(ssh: Mapping[str, Sequence[Path]], tmp_dir: Path, resources: ExitStack) -> dict[str, Path]:
+    """A socket that lists and signs, and no more, for each id."""
+    if not ssh:
+        return {}
+    from stapel.ssh_agent import serve_filtered, start_agent
+
+    sockets = {}
+    for name, paths in ssh.items():
+        agent = paths[0] if len(paths) == 1 and paths[0].is_socket() else None
+        if agent is None:
+            agent = resources.enter_context(start_agent(paths, tmp_dir))
+        sockets[name] = resources.enter_context(serve_filtered(agent, tmp_dir))
+    return sockets
 
 
 def _open_connection(client: Any, headers: list[tuple[str, str]]) -> Any:  # noqa: ANN401 -- the SDK has no types
@@ -83,14 +97,14 @@ def _stream_of(answer: Any) -> tuple[BinaryIO, socket.socket]:  # noqa: ANN401 -
     return cast(BinaryIO, reading), connection
 
 
-def _handlers(build: DockerfileBuild, docker_config: str | None) -> dict[str, Handler]:
+def _handlers(build: DockerfileBuild, docker_config: str | None, agents: Mapping[str, Path]) -> dict[str, Handler]:
     return {
         "/grpc.health.v1.Health/Check": lambda call: call.send(_SERVING),
         "/moby.filesync.v1.FileSync/DiffCopy": partial(_send_directory, build),
         "/moby.filesync.v1.Auth/Credentials": partial(_send_credentials, docker_config),
         "/moby.buildkit.secrets.v1.Secrets/GetSecret": partial(_send_secret, build.secrets),
-        "/moby.sshforward.v1.SSH/CheckAgent": partial(_check_agent, build.ssh_sockets),
-        "/moby.sshforward.v1.SSH/ForwardAgent": partial(_forward_agent, build.ssh_sockets),
+        "/moby.sshforward.v1.SSH/CheckAgent": partial(_check_agent, agents),
+        "/moby.sshforward.v1.SSH/ForwardAgent": partial(_forward_agent, agents),
     }
 
 

@@ -131,7 +131,6 @@ def test_an_image_is_built_found_again_and_used_by_others(make_project, images):
     assert images.config(build.reference("final"))["Labels"].keys() == {"made", "made-of", "dev.conveyor.stage"}
 
     # Found again: nothing that the target does not take counts.
-    assert project.build().built == {}
     project.write("other.txt", "changed\n")
     project.write("service/tests/test.txt", "changed\n")
     project.write("service/docs/new.md", "left out\n")
@@ -139,12 +138,35 @@ def test_an_image_is_built_found_again_and_used_by_others(make_project, images):
     project.write("service/docker/Dockerfile", dockerfile.replace("exit 1", "exit 2").replace("ENV", "# why\nENV"))
     project.commit()
     assert project.build().built == {}
-    project.change("service/src/main.txt", "two\n")
+    project.write("service/src/main.txt", "two\n")
+    assert "used by image app (context)" in project.build(status=2).run.stderr
+    project.commit()
     built = project.build("app")
     assert built.built == {"app": ["dockerfile"]} and "changed: files" in built.run.stderr
-    project.git("revert", "--no-edit", "HEAD")
-    assert project.build().built == {}
-    assert not images.client.containers(all=True, filters={"label": ["dev.conveyor.run"], "ancestor": oracle})
+
+
+def test_a_registry_keeps_them_and_gives_them_as_bases(make_project, images, registry):
+    project = make_project(
+        "image: app\ndockerfile: Dockerfile\n---\nimage: on app\ndockerfile: top/Dockerfile\n"
+        "secrets: [{id: s, value: hidden}]\n"
+        "dependencies: [{image: app, imports: [{type: ImageName, targetBuildArg: BASE}]}]\n",
+        {"top/Dockerfile": "ARG BASE\nFROM $BASE\nRUN --mount=type=secret,id=s cat /run/secrets/s; cp /own /copy\n"},
+        commit=False,
+    )
+    project.write("werf-giterminism.yaml", "giterminismConfigVersion: 1\nconfig: {secrets: {allowValueIds: [s]}}\n")
+    project.write("Dockerfile", f"FROM {project.base}\nRUN echo {project.name} > /own\n")
+    project.commit()
+    repo = f"{registry.host}/{project.name}"
+    built = project.build("--repo", repo)
+    assert built.built == {"app": ["dockerfile"], "on app": ["dockerfile"]}
+    assert "hidden" not in built.run.output and "***" in built.run.output
+    assert built.reference("on app").startswith(f"{repo}:")
+    project.docker("pull", "--quiet", built.reference("on app"))
+    assert images.read(built.reference("on app"), "/copy") == f"{project.name}\n"
+    images.remove_host(registry.host)  # another machine
+    project.env["CONVEYOR_HOME_DIR"] += "-other"
+    project.change("top/Dockerfile", "ARG BASE\nFROM $BASE\nRUN rm /own\n")
+    assert project.build("--repo", repo).built == {"on app": ["dockerfile"]}
 
 
 def test_what_goes_wrong_is_told_with_its_place(make_project, images):
@@ -170,4 +192,4 @@ def test_what_goes_wrong_is_told_with_its_place(make_project, images):
     assert "which the sandbox does not build" in refused and "--engine docker" in refused
     project.remove("Dockerfile")
     project.commit()
-    assert "`dockerfile: Dockerfile` is not at commit" in project.build(status=2).run.stderr
+    assert "`dockerfile: Dockerfile`: there is no file Dockerfile" in project.build(status=2).run.stderr

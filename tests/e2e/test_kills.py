@@ -48,6 +48,7 @@ ELSEWHERE = {
     "mark.": "a name of the record image like any other: `record.`",
     "service-container.": "test_a_service_container_is_complete_or_has_no_name",
     "dev-commit.": "test_a_build_of_a_work_tree_is_killed",
+    "clone.": "tests/e2e/test_includes.py",
     "memory.before-rename": "tests/unit/storage/test_memory.py",
 }
 TIMEOUT_S = 300

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tests.conftest import absent
 from tests.e2e.conftest import MakeProject
+from tests.git_servers import find_sshd, git_ssh
 from tests.unit.gitrepo.repositories import make_place
 
 CONFIG = """\
@@ -72,6 +74,29 @@ def test_files_of_another_repository(make_project: MakeProject, tmp_path: Path, 
     refused = project.build("--engine", "sandbox", status=2).run.stderr
     assert "werf.yaml:7:" in refused, refused
     assert f"git cannot fetch the tag v3 of file://{other.path}" in refused
+
+
+def test_a_repository_that_only_a_key_opens(make_project: MakeProject, tmp_path: Path) -> None:
+    """The keys of `--ssh-key` reach git before anything is built, and end with the run."""
+    if find_sshd() is None:
+        absent("sshd is not on this machine (apt-get install openssh-server)")
+    other = make_place(tmp_path / "other")
+    for name, value in {"user.name": "a", "user.email": "a@b", "uploadpack.allowFilter": "true"}.items():
+        other.git("config", name, value)
+    other.write("a", "by ssh\n")
+    other.commit()
+    other.git("tag", "v1")
+    with git_ssh(tmp_path / "ssh") as server:
+        url = server.url(other.path)
+        project = make_project(f"image: app\nfrom: scratch\ngit: [{{url: '{url}', tag: v1, to: /app}}]\n")
+        project.env["GIT_SSH_COMMAND"] = server.command
+        refused = project.build("--engine", "sandbox", status=2).run.stderr
+        assert "Permission denied" in refused
+        assert "--ssh-key" in refused
+        built = project.build("--engine", "sandbox", "--ssh-key", str(server.key))
+        assert built.built == {"app": ["from", "gitArchive"]}
+        assert f"Fetching the tag v1 of {url}" in built.run.stderr
+    assert project.build("--engine", "sandbox").built == {}
 
 
 def _files_of(archive: Path) -> dict[str, str]:

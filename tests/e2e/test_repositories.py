@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 
@@ -113,14 +114,39 @@ def test_submodules_are_read_at_their_commits(make_project, images, tmp_path):
     assert project.build().names() == build.names()
 
 
-def test_files_of_lfs_are_refused(app):
+def test_files_of_lfs_are_laid_with_their_contents(app, images):
+    """Those of the checkout, here; a delta, a command that changes one, and one that is nowhere."""
+
+    def commit(content: str, *, is_kept: bool = True) -> None:
+        digest = hashlib.sha256(content.encode()).hexdigest()
+        kept = app.directory / ".git/lfs/objects" / digest[:2] / digest[2:4] / digest
+        if is_kept:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            kept.write_text(content)
+        pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{digest}\nsize {len(content)}\n"
+        app.write("src/model.bin", pointer)
+        app.commit()
+
+    app.git("config", "filter.lfs.clean", "cat")
     app.write(".gitattributes", "*.bin filter=lfs diff=lfs merge=lfs -text\n")
-    app.write("src/model.bin", "version https://git-lfs.github.com/spec/v1\n")
-    app.git("-c", "filter.lfs.clean=cat", "add", "--all")
-    app.git("-c", "filter.lfs.clean=cat", "commit", "--quiet", "-m", "A model")
-    failed = app.conveyor("build")
-    assert failed.status == 2
-    assert "src/model.bin" in failed.stderr and "Git LFS" in failed.stderr
+    commit("one\n")
+    assert images.read(app.build().reference("app"), "/app/model.bin") == "one\n"
+    commit("two\n")
+    second = app.build()
+    assert second.built == {"app": ["gitLatestPatch"]}
+    assert images.read(second.reference("app"), "/app/model.bin") == "two\n"
+
+    commit("three\n", is_kept=False)
+    failed = app.build(status=2)
+    assert "src/model.bin is kept by Git LFS, and its content cannot be had" in failed.run.stderr
+
+    app.configure(APP.replace("cat /app/a > /copy", "echo changed > /app/model.bin"))
+    commit("two\n")
+    app.build()
+    commit("one\n")
+    changed = app.build(status=1)
+    assert "/app/model.bin" in changed.run.stderr
+    assert "onChanged: overwrite" in changed.run.stderr
 
 
 def test_a_repository_of_somebody_else(app):

@@ -15,6 +15,7 @@ import pytest
 from conveyor.errors import GitError
 from conveyor.gitrepo.addresses import parse_address
 from conveyor.gitrepo.api import Selector
+from conveyor.gitrepo.clones import Clones
 from conveyor.gitrepo.fetching import ask_remote
 from conveyor.gitrepo.remote_source import Login, RemoteSource
 from conveyor.gitrepo.remotes import FetchedRemotes
@@ -55,7 +56,7 @@ def opening(tmp_path):
     opened = []
 
     def open_source(url, kind="tag", ref="v1", login=None):
-        remotes = FetchedRemotes(str(tmp_path / "home"), str(tmp_path))
+        remotes = FetchedRemotes(Clones(str(tmp_path / "home")), str(tmp_path))
         opened.append(remotes)
         return remotes.open(RemoteSource(parse_address(url), kind, ref, login))
 
@@ -173,9 +174,10 @@ _BUILD = """
 import sys
 from conveyor.gitrepo.addresses import parse_address
 from conveyor.gitrepo.api import Selector
+from conveyor.gitrepo.clones import Clones
 from conveyor.gitrepo.remote_source import RemoteSource
 from conveyor.gitrepo.remotes import FetchedRemotes
-remotes = FetchedRemotes(sys.argv[1], "/")
+remotes = FetchedRemotes(Clones(sys.argv[1]), "/")
 repo = remotes.open(RemoteSource(parse_address(sys.argv[2]), "commit", sys.argv[3]))
 print(repo.sizes(repo.files(repo.head, Selector(b""))))
 remotes.close()
@@ -232,8 +234,9 @@ def test_ssh_with_the_keys_of_an_agent(served, ssh, opening, monkeypatch, tmp_pa
     assert "Permission denied" in str(raised.value)
     assert "--ssh-key" in raised.value.hint
     with start_agent([ssh.key], tmp_path) as socket:
-        remotes = FetchedRemotes(str(tmp_path / "home"), "/")
-        remotes.use_agent(socket)
+        clones = Clones(str(tmp_path / "home"))
+        clones.use_agent(socket)
+        remotes = FetchedRemotes(clones, "/")
         repo = remotes.open(RemoteSource(parse_address(ssh.url(served.path)), "tag", "v1"))
         assert contents(repo) == [(served.path / "a").read_bytes()]
         remotes.close()

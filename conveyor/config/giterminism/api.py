@@ -86,7 +86,7 @@ class Refusals:
         self._problems: dict[tuple[Place | None, str], str] = {}
         self._lines: dict[tuple[Directive, str], None] = {}
         self._left_out = 0
-        self._files: dict[tuple[str, bool], dict[str, tuple[str, str]]] = {}  # path -> why, who uses it
+        self._files: dict[tuple[str, str], dict[str, tuple[str, str]]] = {}  # by subject and kind: path -> why, who uses it
 
     def __bool__(self) -> bool:
         return bool(self._problems or self._files)
@@ -115,9 +115,9 @@ class Refusals:
         `path` is relative to the project's directory; `subject` is what it is read as: "werf config", 'dockerfile "a"', or
         "" where it is built from.
         """
-        from conveyor.config.giterminism.wording import say_file
+        from conveyor.config.giterminism.wording import name_kind, say_file
 
-        files = self._files.setdefault((subject, kind == "untracked"), {})
+        files = self._files.setdefault((subject, name_kind(kind)), {})
         if path not in files and len(files) >= _MOST_TOLD:
             self._left_out += 1
             return
@@ -134,8 +134,8 @@ class Refusals:
         texts = []
         for (at, message), hint in self._problems.items():
             texts.append((f"{at}: " if at is not None else "") + show_text(message) + (f"\n    {hint}" if hint else ""))
-        for (subject, untracked), files in self._files.items():
-            texts.append(say_files(subject, untracked, files))
+        for (subject, what), files in self._files.items():
+            texts.append(say_files(subject, what, files))
         texts += [str(problem) for problem in others]
         if self._left_out:
             texts.append(f"{self._left_out} more refusals are not shown")
@@ -156,7 +156,11 @@ class Refusals:
 
         ways = []
         if self._files:
-            ignore = ", or list what is no input in .gitignore" if any(untracked for _, untracked in self._files) else ""
+            ignore = (
+                ", or list what is no input in .gitignore"
+                if any(what == "untracked file" for _, what in self._files)
+                else ""
+            )
             ways.append(f"git add and git commit the files{ignore}; or build the work tree as it is with --dev")
         if self._lines:
             by_directive: dict[str, list[str]] = {}

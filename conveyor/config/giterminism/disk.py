@@ -83,8 +83,6 @@ class Disk:
         base, _ = split_glob(pattern)
         matcher = compile_matcher(() if pattern == "." else (pattern,), (), clean_globs(accepted or ()))
         top = self.find(base)
-        if accepted is not None and not clean_globs(accepted):
-            return
         if top is None or top.is_file():
             visited.add(self._directory / base)
             if top is not None and matcher.matches(os.fsencode(base)):

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from conveyor.config.giterminism.api import Directive, Refusals
 from conveyor.config.giterminism.paths import (
@@ -33,8 +33,21 @@ _LINKS_FOLLOWED = 40
 _MOST_DIRECTORIES = 256  # of which it is found out whether they are as they were
 
 
+class Included(Protocol):
+    """Files of other repositories that stand in the project's directory, where that has none of its own."""
+
+    def read(self, path: str) -> bytes | None:
+        """The content of a file; None where there is none. `GitError` where it cannot be fetched; so for all."""
+
+    def is_directory(self, path: str) -> bool:
+        """Whether files stand below a path."""
+
+    def names(self, pattern: str) -> Sequence[str]:
+        """The files that a glob means, in werf's three forms ("." for all)."""
+
+
 class ConfigFiles:
-    """The files of a project, for one run.
+    """The files of a project, for one run. Where it has none at a path, those of `included` are read, once it is set.
 
     Without `checks_work_tree` the commit alone counts, whatever the work tree is. `used` holds the paths, relative to the
     root of the repository, of which a change may change what was read; `read_from_disk` the files that were read there,
@@ -55,6 +68,7 @@ class ConfigFiles:
         self.used: set[bytes] = set()
         self.read_from_disk: set[Path] = set()
         self.is_repeatable = True
+        self.included: Included | None = None
 
     @cached_property
     def _disk(self) -> Disk:
@@ -71,6 +85,14 @@ class ConfigFiles:
         reads it. `GiterminismError` for a file that is too large.
         """
         path = clean_path(path)
+        content = self._read_own(path, directive, subject, used_by)
+        if content is None and self.included is not None:
+            content = self.included.read(path)
+            if content is not None and len(content) > MAX_FILE_BYTES:
+                raise too_large(path, len(content))
+        return content
+
+    def _read_own(self, path: str, directive: Directive | None, subject: str, used_by: Callable[[], str]) -> bytes | None:
         if self._is_accepted(path, directive):
             return self._read_accepted(path, directive, subject)
         steps, blob = self._follow(path)
@@ -79,9 +101,11 @@ class ConfigFiles:
         if blob is None:
             return None
         for step in steps:
-            change = self._change(step)
-            if change is not None:
-                self._refusals.refuse_file(self._relative(step), change, subject, directive, used_by())
+            changed = self._changed(step)
+            if changed:
+                self._refusals.refuse_file(
+                    self._relative(changed), self._all_changes()[changed], subject, directive, used_by()
+                )
         size = self._repo.sizes((blob,))[0]
         if size > MAX_FILE_BYTES:
             raise too_large(path, size)
@@ -91,15 +115,23 @@ class ConfigFiles:
     def exists(self, path: str, directive: Directive | None) -> bool:
         """Whether a file or directory is there, and a file as the commit has it. Nothing is refused."""
         path = clean_path(path)
+        if self._exists(path, directive):
+            return True
+        return self.included is not None and (self.included.read(path) is not None or self.included.is_directory(path))
+
+    def _exists(self, path: str, directive: Directive | None) -> bool:
         if self._is_accepted(path, directive):
             self._note_disk(path)
             return self._disk.find(path) is not None
         steps, _ = self._follow(path)
-        return bool(steps) and not any(self._change(step) for step in steps)
+        return bool(steps) and not any(self._changed(step) for step in steps)
 
     def is_directory(self, path: str, directive: Directive | None) -> bool:
         """Whether a directory is there, and nothing in it is changed. Nothing is refused."""
         path = clean_path(path)
+        return self._is_directory(path, directive) or (self.included is not None and self.included.is_directory(path))
+
+    def _is_directory(self, path: str, directive: Directive | None) -> bool:
         target = self._disk.find(path) if self._is_accepted(path, directive) else None
         if target is not None or self._is_loose:
             self._note_disk(path)
@@ -108,7 +140,7 @@ class ConfigFiles:
         if not steps or blob is not None:
             return False
         below = steps[-1] + b"/" if steps[-1] else b""
-        return not any(change.startswith(below) for change in self._all_changes()) and not self._change(steps[-1])
+        return not any(change.startswith(below) for change in self._all_changes()) and not self._changed(steps[-1])
 
     def matching(
         self, pattern: str, directive: Directive | None, subject: str = "", used_by: Callable[[], str] = str
@@ -131,8 +163,10 @@ class ConfigFiles:
         return contents
 
     def names(self, pattern: str, directive: Directive | None) -> list[str]:
-        """The paths that a glob means in the commit, or untracked, or accepted on the disk; sorted by their bytes."""
+        """The paths that a glob means in the commit, untracked, accepted on the disk or included; sorted by their bytes."""
         names = {*self._committed(pattern), *self._uncommitted(pattern)}
+        if self.included is not None:
+            names.update(self.included.names(pattern))
         accepted = self._refusals.permissions.patterns(directive) if directive is not None else ()
         if self._is_loose or accepted:
             visited: set[Path] = set()
@@ -148,23 +182,27 @@ class ConfigFiles:
             )
         return sorted(names, key=os.fsencode)
 
-    def explain_missing(self, path: str) -> str:
-        """Why a file that was asked for is not there, in the words that people search for."""
+    def explain_missing(self, path: str, directive: Directive | None = None) -> tuple[str, str]:
+        """Why a file that was asked for is not there, in the words that people search for; and what to do ("": nothing)."""
         from conveyor.config.giterminism.wording import show_text
 
         path = clean_path(path)
         shown = show_text(path)
-        if self._is_loose:
-            return f'the file "{shown}" not found in the project directory'
+        if self._is_accepted(path, directive):
+            hint = (
+                "" if self._is_loose else f"`{directive}` accepts it uncommitted, so it is read from the disk: make it there"
+            )
+            return f'the file "{shown}" not found in the project directory', hint
         where = f'the file "{shown}" not found in the project git repository'
+        hint = "commit it" + (f", or accept it on the disk by `{directive}` in werf-giterminism.yaml" if directive else "")
         target = self._disk.find(path)
         if target is not None and target.is_dir():
-            return f"{where}: it is a directory"
+            return f"{where}: it is a directory", ""
         if target is not None:
-            return f"{where}: it is on the disk, and git ignores it"
+            return f"{where}: it is on the disk, and git ignores it", hint
         if self._disk.is_there(path):
-            return f"{where}: a link leads out of the repository, in circles or to nothing"
-        return where
+            return f"{where}: a link leads out of the repository, in circles or to nothing", ""
+        return where, hint
 
     def show(self, path: str) -> str:
         """A path as places have it: relative to the root of the repository."""
@@ -216,12 +254,11 @@ class ConfigFiles:
                     self._wholes.append(path)
         return self._changes
 
-    def _change(self, place: bytes) -> ChangeKind | None:
-        changes = self._all_changes()
-        exact = changes.get(place)
-        if exact is not None:
-            return exact
-        return next((changes[whole] for whole in self._wholes if _holds(whole, place)), None)
+    def _changed(self, place: bytes) -> bytes:
+        """What git tells of at a path: itself, or the submodule or repository that it is in; b"" where nothing is told."""
+        if place in self._all_changes():
+            return place
+        return next((whole for whole in self._wholes if _holds(whole, place)), b"")
 
     def _uncommitted(self, pattern: str) -> Iterator[str]:
         """Changed and untracked files that a glob means."""
@@ -237,12 +274,12 @@ class ConfigFiles:
         self, path: str, directive: Directive | None, subject: str, used_by: Callable[[], str]
     ) -> bytes | None:
         target = self._disk.find(path)
-        change = self._change(self._place(path)) or (
-            self._change(self._disk.relative(target)) if target is not None else None
-        )
-        if change is None:
+        changed = self._changed(self._place(path))
+        if not changed and target is not None:
+            changed = self._changed(self._disk.relative(target))
+        if not changed:
             return None
-        self._refusals.refuse_file(path, change, subject, directive, used_by())
+        self._refusals.refuse_file(path, self._all_changes()[changed], subject, directive, used_by())
         return self._disk.read(path)
 
     # -- the disk

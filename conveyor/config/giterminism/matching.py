@@ -20,7 +20,10 @@ def matches(directive: str, given: Sequence[str], value: str) -> bool:
         return value in given or any(_is_expression(one) and matches_expression(one, value) for one in given)
     if directive == "config.secrets.allowFiles":
         return matches_paths([_expand(one) for one in given], _expand(value))
-    return matches_paths(given, value)
+    if directive == "config.stapel.mount.allowFromPaths":
+        return matches_paths(given, value)
+    # Of a path of the project a leading `/` is the project's directory.
+    return matches_paths([one.lstrip("/") for one in given], value.lstrip("/"))
 
 
 def matches_paths(globs: Sequence[str], path: str) -> bool:
@@ -36,8 +39,8 @@ def matches_paths(globs: Sequence[str], path: str) -> bool:
 
 
 def clean_globs(globs: Sequence[str]) -> tuple[str, ...]:
-    """Those of the globs that are relative, as paths of a project are matched with; "." is everything."""
-    return tuple(_clean(glob) or "." for glob in globs if not glob.startswith("/"))
+    """Globs as paths of a project are matched with: a leading `/` is the project's directory, and "." everything."""
+    return tuple(_clean(glob) or "." for glob in globs)
 
 
 def _clean(path: str) -> str:

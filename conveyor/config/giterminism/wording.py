@@ -57,7 +57,7 @@ _FILES = {
     "modified": "has changes that are not committed",
     "staged": "has staged changes that are not committed",
     "deleted": "is deleted, and the deletion is not committed",
-    "submodule": "is a submodule with changes that are not committed",
+    "submodule": "has changes inside, or another commit",
 }
 
 
@@ -67,21 +67,30 @@ def say_refusal(directive: str, value: str) -> tuple[str, str]:
     return message.format(show_text(value)), why
 
 
+def name_kind(kind: str) -> str:
+    """What it is that has a change of a kind."""
+    return {"untracked": "untracked file", "submodule": "submodule"}.get(kind, "file")
+
+
 def say_file(kind: str) -> str:
     """In which way a file is not as the commit has it."""
     return _FILES.get(kind, "is not as in the commit")
 
 
-def say_files(subject: str, is_untracked: bool, files: Mapping[str, tuple[str, str]]) -> str:
-    """Files that must be committed, each with why and who uses it ("": nobody in particular)."""
+def say_files(subject: str, what: str, files: Mapping[str, tuple[str, str]]) -> str:
+    """Files that must be committed, each with why and who uses it ("": nobody in particular).
+
+    `what` is `untracked file`, `file` or `submodule`.
+    """
     prefix = f"unable to read {show_text(subject)}: " if subject else ""
-    kind = "untracked " if is_untracked else ""
     used = {path: f"; used by {user}" if user else "" for path, (_, user) in files.items()}
     if len(files) == 1:
         ((path, (why, _)),) = files.items()
-        return f'{prefix}the {kind}file "{show_text(path)}" must be committed: it {why}{used[path]}'
-    lines = [f"  - {show_text(path)}{'' if is_untracked else ' ' + why}{used[path]}" for path, (why, _) in files.items()]
-    return f"{prefix}the following {kind}files must be committed:\n" + "\n".join(lines)
+        must = "is not clean and must be committed" if what == "submodule" else "must be committed"
+        return f'{prefix}the {what} "{show_text(path)}" {must}: it {why}{used[path]}'
+    is_plain = what != "file"
+    lines = [f"  - {show_text(path)}{'' if is_plain else ' ' + why}{used[path]}" for path, (why, _) in files.items()]
+    return f"{prefix}the following {what}s must be committed:\n" + "\n".join(lines)
 
 
 def is_flag(directive: str) -> bool:

@@ -31,5 +31,7 @@ DOCKERFILE: Table = {
     "final": IMAGE["final"],
     "platform": IMAGE["platform"],
     "dependencies": Field("list of maps", "names and digests of other images", table=BUILD_DEPENDENCY),
+    "secrets": IMAGE["secrets"],
+    "imageSpec": IMAGE["imageSpec"],
     "staged": Field("flag", "a stage an instruction: not supported yet, a warning", "that of `build`"),
 }

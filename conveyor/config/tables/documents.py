@@ -9,6 +9,7 @@ from conveyor.config.tables.dockerfile import DOCKERFILE
 from conveyor.config.tables.field import Table
 from conveyor.config.tables.giterminism import GITERMINISM
 from conveyor.config.tables.image import ARTIFACT, IMAGE
+from conveyor.config.tables.includes import INCLUDES
 from conveyor.config.tables.project import PROJECT
 
 
@@ -30,6 +31,9 @@ FILES: Mapping[str, Mapping[str, Document]] = {
     },
     "werf-giterminism.yaml": {
         "giterminism": Document("what may come from outside of the commit", GITERMINISM),
+    },
+    "werf-includes.yaml": {
+        "includes": Document("files of other repositories that the configuration is read from", INCLUDES),
     },
 }
 

@@ -113,10 +113,10 @@ MOUNT: Table = {
 }
 
 SECRET: Table = {
-    "id": Field("text", "name of the file in /run/secrets", "the variable, or the name of the file"),
-    "env": Field("text", "the secret is the value of this variable", group="secret"),
-    "src": Field("text", "the secret is the content of this file of the machine", group="secret"),
-    "value": Field("text", "the secret itself", group="secret"),
+    "id": Field("text", "name of the file; each once, without `/`; required with `value`", "the variable, the file's name"),
+    "env": Field("text", "the value of this variable", group="origin"),
+    "src": Field("text", "the content of this file of the machine", group="origin"),
+    "value": Field("text", "the value itself", group="origin"),
 }
 
 DOCKER: Table = {
@@ -154,9 +154,9 @@ IMAGE: Table = {
     "import": Field("list of maps", "files of other images", table=IMPORT),
     "dependencies": Field("list of maps", "names and digests of other images", table=DEPENDENCY),
     "mount": Field("list of maps", "directories of the machine in the build containers", table=MOUNT),
-    "secrets": Field("list of maps", "files in /run/secrets of build containers, kept nowhere", table=SECRET),
-    "docker": Field("map", "configuration of the image", table=DOCKER, instead="`imageSpec`"),
-    "imageSpec": Field("map", "configuration of the image, as it is published", table=IMAGE_SPEC),
+    "secrets": Field("list of maps", "files in /run/secrets for the commands, left nowhere", table=SECRET),
+    "docker": Field("map", "configuration of the image", table=DOCKER, group="?configuration", instead="`imageSpec`"),
+    "imageSpec": Field("map", "the last word on the configuration of the image", table=IMAGE_SPEC, group="?configuration"),
 }
 
 IMAGE_ONLY = ("final", "docker", "imageSpec", "dependencies", "disableGitAfterPatch")

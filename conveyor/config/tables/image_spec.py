@@ -1,51 +1,49 @@
-"""Fields of `imageSpec`, of the project and of an image."""
+"""Fields of `imageSpec`, of an image and of the project."""
 
 from __future__ import annotations
 
 from conveyor.config.tables.field import Field, Table
 
-_PATTERNS = "names; a text between two `/` is a regular expression for the whole of a name"
+_REMOVED = "a name, or `/regular expression/` for the whole of it"
 
 HEALTHCHECK: Table = {
-    "test": Field("list", "`[CMD, program, argument]`, `[CMD-SHELL, command]` or `[NONE]`"),
-    "interval": Field("text", "between two checks: `30s`, or a number of seconds"),
-    "timeout": Field("text", "of a check"),
-    "startperiod": Field("text", "in which failures do not count"),
-    "startPeriod": Field("text", "in which failures do not count", instead="`startperiod`"),
-    "retries": Field("number", "so many failures one after the other make a container unhealthy", least=0),
+    "test": Field("list", "begins with `CMD`, `CMD-SHELL` or `NONE`"),
+    "interval": Field("text", "between two tests: `30s`, or a number of seconds"),
+    "timeout": Field("text", "of one test: `30s`, or a number of seconds"),
+    "startperiod": Field("text", "while failures do not count: `30s`, or a number of seconds"),
+    "startPeriod": Field("text", "the same as `startperiod`"),
+    "retries": Field("number", "so many failures make it unhealthy", least=0),
 }
 
-SHARED_CONFIG: Table = {
-    "keepEssentialWerfLabels": Field("flag", "the labels that stages are found by; they are kept in any case", "false"),
-    "clearWerfLabels": Field("flag", "remove the labels that werf has given to the base", "false"),
-    "removeLabels": Field("texts", f"labels to be removed: {_PATTERNS}"),
-    "labels": Field("map of texts", "labels to be set"),
+SHARED: Table = {
+    "keepEssentialWerfLabels": Field("flag", "read, without effect: labels by which stages are found stay", "false"),
+    "clearWerfLabels": Field("flag", "take away the labels of a base that werf has built", "false"),
+    "removeLabels": Field("texts", f"labels to take away: {_REMOVED}"),
+    "labels": Field("map of texts", "labels to set; `%image%` and `%project%` stand for the names"),
 }
 
-OWN_CONFIG: Table = {
-    "clearCmd": Field("flag", "no CMD", "false"),
-    "clearEntrypoint": Field("flag", "no ENTRYPOINT", "false"),
-    "clearUser": Field("flag", "no USER", "false"),
-    "clearWorkingDir": Field("flag", "no WORKDIR", "false"),
-    "removeVolumes": Field("texts", f"volumes to be removed: {_PATTERNS}"),
-    "removeEnv": Field("texts", f"variables to be removed: {_PATTERNS}"),
-    "env": Field("map of texts", "variables to be set"),
-    "volumes": Field("texts", "volumes to be added"),
-    "expose": Field("texts", "ports to be added: `80`, `53/udp`"),
+OF_IMAGE: Table = {
+    "clearCmd": Field("flag", "take the base's CMD away", "false"),
+    "clearEntrypoint": Field("flag", "take the base's ENTRYPOINT away", "false"),
+    "clearUser": Field("flag", "take the base's user away", "false"),
+    "clearWorkingDir": Field("flag", "take the base's working directory away", "false"),
+    "removeVolumes": Field("texts", f"volumes to take away: {_REMOVED}"),
+    "removeEnv": Field("texts", f"variables to take away: {_REMOVED}"),
+    "env": Field("map of texts", "variables to set; `${NAME}` is the value that the base has"),
+    "volumes": Field("texts", "volumes to add"),
+    "expose": Field("texts", "ports to add: `8080`, `53/udp`, `7000-7010`"),
     "user": Field("text", "user"),
     "workingDir": Field("text", "working directory"),
     "stopSignal": Field("text", "signal that ends a container"),
-    "cmd": Field("list", "program and arguments"),
-    "entrypoint": Field("list", "program and arguments"),
-    "healthcheck": Field("map", "how a container is found to be healthy", table=HEALTHCHECK),
+    "cmd": Field("list", "CMD; the entrypoint stays"),
+    "entrypoint": Field("list", "ENTRYPOINT; resets the base's CMD where there is no `cmd`"),
+    "healthcheck": Field("map", "how the health of a container is tested", table=HEALTHCHECK),
 }
 
-CONFIG: Table = {**SHARED_CONFIG, **OWN_CONFIG}
-
-_COMMON: Table = {
+_ABOVE: Table = {
     "author": Field("text", "author of the image"),
-    "clearHistory": Field("flag", "no history", "false"),
+    "clearHistory": Field("flag", "tell nothing of how the layers were made", "false"),
 }
 
-PROJECT_SPEC: Table = {**_COMMON, "config": Field("map", "labels of all images", table=SHARED_CONFIG)}
-IMAGE_SPEC: Table = {**_COMMON, "config": Field("map", "the part `config` of the image", table=CONFIG)}
+IMAGE_SPEC: Table = {**_ABOVE, "config": Field("map", "the configuration itself", table={**SHARED, **OF_IMAGE})}
+PROJECT_SPEC: Table = {**_ABOVE, "config": Field("map", "the configuration itself", table=SHARED)}

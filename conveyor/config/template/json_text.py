@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
-from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 from conveyor.config.template.functions import FunctionError, check_text
@@ -13,10 +12,8 @@ from conveyor.config.template.number_text import format_float
 from conveyor.config.template.values import Object, TypedList, Value, go_type, raw
 
 _SHORT_ESCAPES = {'"': '\\"', "\\": "\\\\", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
-_SPECIAL = re.compile('["\\\\\x00-\x1f\u2028\u2029\ud800-\udfff]')
-_SPECIAL_HTML = re.compile('["\\\\<>&\x00-\x1f\u2028\u2029\ud800-\udfff]')
-_SURROGATE = re.compile("[\ud800-\udfff]")
-_BYTE_THAT_IS_NO_TEXT = re.compile("[\udc80-\udcff]")
+_SPECIAL = re.compile('["\\\\\x00-\x1f]')
+_SPECIAL_HTML = re.compile('["\\\\<>&\x00-\x1f]')
 _NUMBER = re.compile(
     rb"-?(?P<digits>0|[1-9][0-9]*)(?:(?P<point>\.)(?P<fraction>[0-9]+)?)?(?:(?P<exponent>[eE][+-]?)(?P<power>[0-9]+)?)?"
 )
@@ -37,18 +34,22 @@ class Marshaled(Object):
         raise NotImplementedError
 
 
+class Unsupported(FunctionError):
+    """There is no text in this language for the value."""
+
+
 def encode_json(value: Value, *, indent: str = "", escape_html: bool = True) -> str:
     """The JSON text of a value, on one line without `indent`.
 
-    Raises FunctionError for what JSON has not: maps with keys of any type, infinity, NaN; and for a text that is too long.
+    Raises Unsupported for what JSON has not (maps with keys of any type, infinity, NaN, what holds itself), FunctionError
+    for a text that is too long.
     """
-    pieces: list[str] = []
-    size = 0
-    for piece in _encoded(value, _SPECIAL_HTML if escape_html else _SPECIAL, "\n" if indent else "", indent):
-        pieces.append(piece)
-        size += len(piece)
-        check_text(size)
-    return "".join(pieces)
+    encoder = _Encoder(_SPECIAL_HTML if escape_html else _SPECIAL, indent)
+    try:
+        encoder.encode(value, "\n" if indent else "")
+    except RecursionError:
+        raise Unsupported(f"json: unsupported value: encountered a cycle via {go_type(value)}") from None
+    return "".join(encoder.pieces)
 
 
 def decode_json(text: str) -> tuple[Value, str]:
@@ -56,6 +57,8 @@ def decode_json(text: str) -> tuple[Value, str]:
 
     Numbers are floats. A text that is no JSON gives nil; of one whose numbers are too large the rest is there.
     """
+    import json
+
     refused: list[str] = []
 
     def number(digits: str) -> float | None:
@@ -65,9 +68,9 @@ def decode_json(text: str) -> tuple[Value, str]:
             return None
         return value
 
-    text = _BYTE_THAT_IS_NO_TEXT.sub("\ufffd", text)
     try:
-        value = json.loads(text, parse_int=number, parse_float=number, parse_constant=_refuse_constant)
+        readable = text if text.isascii() else _surrogates().sub("\ufffd", text)
+        value = json.loads(readable, parse_int=number, parse_float=number, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         if isinstance(error, RecursionError):
             return None, "exceeded max depth"
@@ -77,62 +80,90 @@ def decode_json(text: str) -> tuple[Value, str]:
     return value, f"json: cannot unmarshal number {refused[0]} into Go value of type float64" if refused else ""
 
 
-def _encoded(value: Value, special: re.Pattern[str], newline: str, indent: str) -> Iterator[str]:
-    if isinstance(value, str):
-        yield _quoted(value, special)
-    elif value is None or (isinstance(value, TypedList) and value.is_nil):
-        yield "null"
-    elif isinstance(value, bool):
-        yield "true" if value else "false"
-    elif isinstance(value, int):
-        yield str(int(value))
-    elif isinstance(value, float):
-        yield _float(value)
-    elif isinstance(value, list):
-        yield from _encoded_list(value, special, newline, indent)
-    elif isinstance(value, Marshaled):
-        yield _quoted(value.marshal_text(), special)
-    elif isinstance(value, Object):
-        yield from _encoded_map(list(value.fields().items()), special, newline, indent)
-    elif isinstance(value, dict):
-        yield from _encoded_map(sorted(value.items(), key=lambda item: raw(item[0])), special, newline, indent)
-    else:
-        raise FunctionError(f"json: unsupported type: {go_type(value)}")
+class _Encoder:
+    """Writes values one after the other."""
+
+    __slots__ = ("indent", "pieces", "size", "special")
+
+    def __init__(self, special: re.Pattern[str], indent: str) -> None:
+        self.special = special
+        self.indent = indent
+        self.pieces: list[str] = []
+        self.size = 0
+
+    def put(self, piece: str) -> None:
+        """Write this."""
+        self.pieces.append(piece)
+        self.size += len(piece)
+        check_text(self.size)
+
+    def encode(self, value: Value, newline: str) -> None:
+        """Write a value; `newline` begins a line of its level."""
+        if isinstance(value, str):
+            self.put(self.quoted(value))
+        elif value is None or (isinstance(value, TypedList) and value.is_nil):
+            self.put("null")
+        elif isinstance(value, bool):
+            self.put("true" if value else "false")
+        elif isinstance(value, int):
+            self.put(str(int(value)))
+        elif isinstance(value, float):
+            self.put(_float(value))
+        elif isinstance(value, list):
+            self.array(value, newline)
+        elif isinstance(value, Marshaled):
+            self.put(self.quoted(value.marshal_text()))
+        elif isinstance(value, Object):
+            self.mapping(list(value.fields().items()), newline)
+        elif isinstance(value, dict):
+            self.mapping(sorted(value.items(), key=_raw_key), newline)
+        else:
+            raise Unsupported(f"json: unsupported type: {go_type(value)}")
+
+    def array(self, items: list[Value], newline: str) -> None:
+        """Write an array."""
+        inner = newline + self.indent
+        self.put("[")
+        for index, item in enumerate(items):
+            self.put("," + inner if index else inner)
+            self.encode(item, inner)
+        self.put(newline + "]" if items else "]")
+
+    def mapping(self, entries: list[tuple[str, Value]], newline: str) -> None:
+        """Write an object."""
+        inner = newline + self.indent
+        self.put("{")
+        for index, (key, item) in enumerate(entries):
+            self.put("," + inner if index else inner)
+            self.put(self.quoted(key) + (": " if self.indent else ":"))
+            self.encode(item, inner)
+        self.put(newline + "}" if entries else "}")
+
+    def quoted(self, text: str) -> str:
+        """The text as a string of JSON."""
+        text = self.special.sub(_escape, text)
+        if not text.isascii():
+            text = _surrogates().sub(r"\\ufffd", text.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029"))
+        return f'"{text}"'
 
 
-def _encoded_list(items: list[Value], special: re.Pattern[str], newline: str, indent: str) -> Iterator[str]:
-    inner = newline + indent
-    yield "["
-    for index, item in enumerate(items):
-        yield "," + inner if index else inner
-        yield from _encoded(item, special, inner, indent)
-    yield newline + "]" if items else "]"
+def _raw_key(entry: tuple[str, Value]) -> bytes:
+    return raw(entry[0])
 
 
-def _encoded_map(entries: list[tuple[str, Value]], special: re.Pattern[str], newline: str, indent: str) -> Iterator[str]:
-    inner = newline + indent
-    yield "{"
-    for index, (key, item) in enumerate(entries):
-        yield "," + inner if index else inner
-        yield _quoted(key, special) + (": " if indent else ":")
-        yield from _encoded(item, special, inner, indent)
-    yield newline + "}" if entries else "}"
-
-
-def _quoted(text: str, special: re.Pattern[str]) -> str:
-    return f'"{special.sub(_escape, text)}"'
+@cache
+def _surrogates() -> re.Pattern[str]:
+    """Bytes that are no UTF-8. A class of characters beyond ASCII takes a millisecond to compile: few texts need it."""
+    return re.compile("[\ud800-\udfff]")
 
 
 def _escape(match: re.Match[str]) -> str:
-    character = match[0]
-    if "\ud800" <= character <= "\udfff":
-        return "\\ufffd"
-    return _SHORT_ESCAPES.get(character) or f"\\u{ord(character):04x}"
+    return _SHORT_ESCAPES.get(match[0]) or f"\\u{ord(match[0]):04x}"
 
 
 def _float(value: float) -> str:
     if math.isnan(value) or math.isinf(value):
-        raise FunctionError(f"json: unsupported value: {format_float(value)}")
+        raise Unsupported(f"json: unsupported value: {format_float(value)}")
     if value != 0 and not 1e-6 <= abs(value) < 1e21:
         return re.sub(r"e-0(\d)\Z", r"e-\1", format_float(value, "e"))
     return format_float(value, "f")
@@ -144,7 +175,7 @@ def _refuse_constant(name: str) -> None:
 
 def _without_surrogates(value: Any) -> Value:  # noqa: ANN401 - any value of JSON
     if isinstance(value, str):
-        return _SURROGATE.sub("\ufffd", value)
+        return _surrogates().sub("\ufffd", value)
     if isinstance(value, list):
         return [_without_surrogates(item) for item in value]
     if isinstance(value, dict):

@@ -341,7 +341,7 @@ def deep_equal(one: Value, other: Value) -> bool:
     if other is None or other is MISSING or go_type(one) != go_type(other):
         return False
     if isinstance(one, list):
-        if isinstance(one, TypedList) and one.is_nil != other.is_nil:
+        if getattr(one, "is_nil", False) != getattr(other, "is_nil", False):
             return False
         return len(one) == len(other) and all(map(deep_equal, one, other))
     if isinstance(one, (dict, AnyMap)):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from datetime import date
 from typing import Literal
 
 from conveyor.config.template.number_text import parse_float, parse_int
@@ -66,6 +65,8 @@ def _is_timestamp(text: str) -> bool:
     if match is None:
         return False
     year, month, day, _, _, *clock = match.groups()
+    from datetime import date
+
     try:
         date(int(year) or 4, int(month), int(day))  # the year 0 is a leap year, too
     except ValueError:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 import re
-from functools import cmp_to_key
+from functools import cache, cmp_to_key
+from typing import NamedTuple
 
-from conveyor.config.template.functions import FunctionError, check_text
-from conveyor.config.template.json_text import Marshaled
+from conveyor.config.template.functions import check_text
+from conveyor.config.template.json_text import Marshaled, Unsupported
 from conveyor.config.template.number_text import format_float
 from conveyor.config.template.values import AnyMap, Object, Value, go_type, joined, kind_of, raw, wrapped
 from conveyor.config.template.yaml_scalars import resolve
@@ -17,10 +18,9 @@ _INDENT = 2
 _LONGEST_SIMPLE_KEY = 128
 _LONGEST_BASE64 = 70
 _BREAKS = "\r\n\x85\u2028\u2029"
-_UNPRINTABLE = re.compile("[^\n -~\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd]")
 _BASE60 = re.compile(r"[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?")
 _TIGHT = re.compile(r"(?s)[#,\[\]{}&*!|>'\"%@`]|[?:-](?:[ \t]|\Z)|---|\.\.\.")
-_TIGHT_INSIDE = re.compile(r"(?s).+?(?::(?:[ \t]|\Z)|[ \t\r\n\x00\x85\u2028\u2029]#)")
+_TIGHT_INSIDE = re.compile(r":(?:[ \t]|\Z)|[ \t\r\n\x00]#")  # behind the other breaks quotes are needed anyway
 _ESCAPES = {
     "\0": "0", "\a": "a", "\b": "b", "\t": "t", "\n": "n", "\v": "v", "\f": "f", "\r": "r", "\x1b": "e",
     '"': '"', "\\": "\\", "\x85": "N", "\xa0": "_", "\u2028": "L", "\u2029": "P",
@@ -29,10 +29,39 @@ _KINDS = {"bool": 1, "int": 2, "int32": 5, "int64": 6, "uint8": 8, "uint32": 10,
 _OTHER_KINDS = {"invalid": 20, "map": 21, "ptr": 22, "slice": 23, "string": 24, "struct": 25}
 
 
+class _Patterns(NamedTuple):
+    """What texts are searched with and cut by."""
+
+    unprintable: re.Pattern[str]
+    no_text: re.Pattern[str]
+    space_before_break: re.Pattern[str]
+    space_after_break: re.Pattern[str]
+    runs: re.Pattern[str]
+    runs_to_escape: re.Pattern[str]
+    lines: re.Pattern[str]
+
+
+@cache
+def _patterns(*, ascii_only: bool) -> _Patterns:
+    """Those for all texts take ten times as long to compile as those for texts of ASCII, and few texts need them."""
+    breaks = _BREAKS[:2] if ascii_only else _BREAKS
+    beyond = "" if ascii_only else "\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd"
+    unprintable = "[^\n -~]" if ascii_only else "[^\n -~\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd]"
+    return _Patterns(
+        unprintable=re.compile(unprintable),
+        no_text=re.compile("(?!)" if ascii_only else "[\ud800-\udfff]"),
+        space_before_break=re.compile(f" [{breaks}]"),
+        space_after_break=re.compile(f"[{breaks}] "),
+        runs=re.compile(f" +|[{breaks}]|[^ {breaks}]+"),
+        runs_to_escape=re.compile(rf' +|["\\{breaks}]|{unprintable}|[!#-\[\]-~{beyond}]+'),
+        lines=re.compile(f"[{breaks}]|[^{breaks}]+"),
+    )
+
+
 def encode_yaml(value: Value) -> str:
     """The YAML text of a value, with a line break at its end.
 
-    Raises FunctionError for complex numbers and for a text that is too long.
+    Raises Unsupported for complex numbers, FunctionError for a text that is too long.
     """
     emitter = _Emitter()
     emitter.node(value)
@@ -78,7 +107,7 @@ class _Emitter:
         elif isinstance(value, (dict, AnyMap)):
             self.mapping(sorted(value.items(), key=_KEY_ORDER))
         else:
-            raise FunctionError(f"cannot marshal type: {go_type(value)}")
+            raise Unsupported(f"cannot marshal type: {go_type(value)}")
 
     def sequence(self, items: list[Value]) -> None:
         """Write a list: an entry a line."""
@@ -116,7 +145,7 @@ class _Emitter:
 
     def text(self, text: str, *, key: bool) -> None:
         """Write a string in the style that keeps it a string."""
-        if any("\ud800" <= character <= "\udfff" for character in text):
+        if _patterns(ascii_only=text.isascii()).no_text.search(text):
             self.indicate("!!binary")
             self.styled(_base64_lines(raw(text)), key=key, ambiguous=False)
         else:
@@ -127,13 +156,14 @@ class _Emitter:
         outer = self.indent
         self.increase_indent(scalar=True)
         broken = any(character in text for character in _BREAKS)
-        spoiled = _UNPRINTABLE.search(text) is not None or re.search(f" [{_BREAKS}]", text) is not None
-        spaced = re.search(f"[{_BREAKS}] ", text) is not None
+        patterns = _patterns(ascii_only=text.isascii())
+        spoiled = bool(patterns.unprintable.search(text) or patterns.space_before_break.search(text))
+        spaced = patterns.space_after_break.search(text) is not None
         if "\n" in text and not (key and broken) and not spoiled and not text.endswith(" ") and not key:
             self.literal(text)
         elif "\n" in text or ambiguous or (key and broken):
             self.double_quoted(text, fold=not key)
-        elif text[:1] == " " or text[-1:] == " " or broken or spoiled or _TIGHT.match(text) or _TIGHT_INSIDE.match(text):
+        elif text[:1] == " " or text[-1:] == " " or broken or spoiled or _TIGHT.match(text) or _TIGHT_INSIDE.search(text, 1):
             if spoiled or spaced:
                 self.double_quoted(text, fold=not key)
             else:
@@ -152,59 +182,51 @@ class _Emitter:
     def folded(self, text: str, *, fold: bool) -> None:
         """Write a plain scalar, folded at single blanks behind the 80th column."""
         self.separate()
-        spaces = False
-        for index, character in enumerate(text):
-            if character == " " and fold and not spaces and self.column > _WIDTH and text[index + 1 : index + 2] != " ":
+        for run in _patterns(ascii_only=text.isascii()).runs.findall(text):
+            if run == " " and fold and self.column > _WIDTH:
                 self.write_indent()
             else:
-                self.put(character)
-            spaces = character == " "
-            self.only_indention = self.only_indention and spaces
+                self.put(run)
         self.blank = self.only_indention = False
 
     def single_quoted(self, text: str, *, fold: bool) -> None:
         """Write a scalar in single quotes, folded as a plain one."""
         self.indicate("'")
-        spaces = breaks = False
-        for index, character in enumerate(text):
-            if character == " ":
-                inside = 0 < index < len(text) - 1 and text[index + 1] != " "
-                if fold and not spaces and self.column > _WIDTH and inside:
-                    self.write_indent()
-                else:
-                    self.put(character)
-                spaces = True
-            elif character in _BREAKS:
-                self.put_break(character)
+        breaks = False
+        at = 0
+        for run in _patterns(ascii_only=text.isascii()).runs.findall(text):
+            at += len(run)
+            if run == " " and fold and self.column > _WIDTH and 1 < at < len(text):
+                self.write_indent()
+            elif run[0] == " ":
+                self.put(run)
+            elif run in _BREAKS:
+                self.put_break(run)
                 self.only_indention = breaks = True
             else:
                 if breaks:
                     self.write_indent()
-                self.put("''" if character == "'" else character)
-                self.only_indention = spaces = breaks = False
+                self.put(run.replace("'", "''"))
+                self.only_indention = breaks = False
         self.put("'")
         self.blank = self.only_indention = False
 
     def double_quoted(self, text: str, *, fold: bool) -> None:
         """Write a scalar in double quotes, everything that is not printable escaped."""
         self.indicate('"')
-        spaces = False
         octets = len(raw(text))
         at = 0
         escape_all = text.startswith("\ufeff")  # so does Go's library
-        for index, character in enumerate(text):
-            if escape_all or character in '"\\' or character in _BREAKS or _UNPRINTABLE.match(character):
-                self.put("\\" + (_ESCAPES.get(character) or _hexadecimal(ord(character))))
-                spaces = False
-            elif character == " " and fold and not spaces and self.column > _WIDTH and 0 < at < octets - 1:
+        patterns = _patterns(ascii_only=text.isascii())
+        for run in text if escape_all else patterns.runs_to_escape.findall(text):
+            if escape_all or run in _ESCAPES or patterns.unprintable.match(run):
+                self.put("\\" + (_ESCAPES.get(run) or _hexadecimal(ord(run))))
+            elif run[0] == " " and fold and self.column > _WIDTH and 0 < at < octets - 1:
                 self.write_indent()
-                if text[index + 1] == " ":
-                    self.put("\\")
-                spaces = True
+                self.put("\\" + run[1:] if len(run) > 1 else "")
             else:
-                self.put(character)
-                spaces = character == " "
-            at += len(raw(character))
+                self.put(run)
+            at += len(raw(run))
         self.put('"')
         self.blank = self.only_indention = False
 
@@ -219,16 +241,14 @@ class _Emitter:
         self.put(hints)
         self.put_break("\n")
         self.only_indention = self.blank = True
-        breaks = True
-        for character in text:
-            if character in _BREAKS:
-                self.put_break(character)
-                self.only_indention = breaks = True
+        for run in _patterns(ascii_only=text.isascii()).lines.findall(text):
+            if run in _BREAKS:
+                self.put_break(run)
+                self.only_indention = True
             else:
-                if breaks:
-                    self.write_indent()
-                self.put(character)
-                self.only_indention = breaks = False
+                self.write_indent()
+                self.put(run)
+                self.only_indention = False
 
     def increase_indent(self, *, scalar: bool = False, indentless: bool = False) -> None:
         """One step to the right, if not indentless; the root of a document stands at the left edge."""

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field, replace
 
 from conveyor.storage.names import StageName, parse_stage_name
 from stapel.api import Cancel, Lay, Log, Run
+from stapel.dockerfile import DockerfileBuild
 from stapel.errors import CommandFailed, FileChanged, NotFound
 from stapel.image_config import child
 from stapel.oci.api import Description, Descriptor, ImageConfig, ImageView
@@ -225,6 +226,22 @@ class MemoryEngine:
         finally:
             with self._lock:
                 self.running -= 1
+
+    def build_dockerfile(self, build: DockerfileBuild, log: Log, cancel: Cancel) -> MemoryHeld:
+        """The files of the context in an image. RUN lines of the Dockerfile are scripts as any."""
+        held = [self.base(reference, platform, log) for reference, platform in build.bases]
+        try:
+            build.check_bases({each.id: each.config for each in held})
+        finally:
+            for each in held:
+                each.close()
+        files: dict[bytes, Node] = {}
+        _lay(files, Lay(files=lambda: iter(build.files)))
+        for line in build.dockerfile.decode().splitlines():
+            if line.startswith("RUN "):
+                self._run(files, line[4:], log, cancel)
+        config = ImageConfig({"config": {"Labels": {"dev.conveyor.run": "1", "own": "x"}, "Cmd": ["x"]}})
+        return self._pin(MemoryHeld(self, f"built-{next(self._counter)}", config, files))
 
     def _run(self, files: dict[bytes, Node], script: str, log: Log, cancel: Cancel) -> None:
         with self._lock:

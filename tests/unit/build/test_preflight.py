@@ -75,7 +75,7 @@ def test_a_changed_submodule_is_told(place, tmp_path):
     place.commit()
     assert refused(place, APP) == []
     place.write("src/sub/x", "new")
-    assert '"src/sub" must be committed: it is a submodule with changes that are not committed' in refused(place, APP)[0]
+    assert 'the submodule "src/sub" is not clean and must be committed: it has changes inside' in refused(place, APP)[0]
 
 
 @pytest.mark.parametrize("path", ["doc/page", "doc/new", "src/new.o", "src/old.o", "other"])
@@ -176,16 +176,21 @@ def test_the_commit_counts_and_not_the_work_tree(place):
     assert len(problems(place, image("app", git=(mapping("/new"),)))) == 1
 
 
-def test_files_kept_by_lfs_are_refused(place):
+def test_files_kept_by_lfs_are_refused_where_nothing_can_fetch_them(place, monkeypatch):
+    monkeypatch.setattr("conveyor.gitrepo.lfs.is_lfs_installed", lambda: False)
     place.write(".gitattributes", "*.bin filter=lfs\nexcluded.bin -filter\n")
     for name in ("a.bin", "excluded.bin", "b.bin"):
-        place.write(f"src/{name}")
+        place.write(f"src/{name}", f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 5\n")
+    place.write("src/raw.bin", "committed as it is\n")
     # The filter itself need not be there.
     place.git("config", "filter.lfs.clean", "cat")
     place.commit()
     found = problems(place, image("app", git=(mapping("/src"),)), image("other", git=(mapping("/bin", to="/b"),)))
     assert [problem.message.partition(" is kept")[0] for problem in found] == ["src/a.bin", "src/b.bin"]
+    assert "git lfs is not installed" in found[0].message
     assert problems(place, image("app", git=(mapping("/src", exclude=["*.bin"]),))) == ()
+    monkeypatch.setattr("conveyor.gitrepo.lfs.is_lfs_installed", lambda: True)
+    assert problems(place, image("app", git=(mapping("/src"),))) == ()
 
 
 def test_all_problems_of_all_images_are_told_at_once_and_each_once(place):

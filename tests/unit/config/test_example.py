@@ -1,36 +1,42 @@
+import re
 from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conveyor.config.explain import paths_of_fields
+from conveyor.config.giterminism.decode import decode_permissions
 from conveyor.config.models import Base
 from conveyor.config.reading import parse_project
 from conveyor.errors import ConfigError
 
 EXAMPLE = Path(__file__).parents[3] / "werf.yaml.example"
+PERMISSIONS = EXAMPLE.with_name("werf-giterminism.yaml.example")
 
 
 def test_the_example_parses_and_shows_every_kind_of_image():
     project = parse_project(EXAMPLE.read_bytes(), EXAMPLE.name)
     assert project.name == "shop"
-    assert [image.name for image in project.images] == ["base", "assets", "backend", "worker", "tasks", "bundle"]
+    assert [image.name for image in project.images] == ["base", "assets", "backend", "worker", "bundle", "proxy"]
     backend = project.image("backend")
     assert backend.base == Base("image", "base")
     assert backend.git[0].paths.exclude == ("docs", "**/*.md", "static/*.css", "static/*.js")
-    assert backend.docker and backend.docker.env == {"PYTHONUNBUFFERED": "1"}
+    assert project.image("bundle").docker and project.image("bundle").docker.env == {"MODE": "production"}
     assert project.image("base").cache_version == "2026-01" and backend.cache_version == "5"
     assert project.image("bundle").needs() == ("backend",)
 
 
-def test_the_example_names_every_field_that_is_not_deprecated():
-    text = EXAMPLE.read_text()
-    rare = {"fromLatest", "disableGitAfterPatch", "stage", "installCacheVersion"}
-    rare |= {"beforeSetupCacheVersion", "setupCacheVersion"}
-    for path, field in paths_of_fields().items():
-        name = path.rpartition(".")[2]
-        if path.startswith(("image.", "artifact.")) and not field.instead and name not in rare:
-            assert name in text, path
+def test_the_examples_name_every_field_that_is_not_deprecated():
+    words = set(re.findall(r"[A-Za-z]+", EXAMPLE.read_text() + PERMISSIONS.read_text()))
+    assert [
+        path for path, field in paths_of_fields().items() if path.rpartition(".")[2] not in words and not field.instead
+    ] == []
+
+
+def test_the_example_of_permissions_is_right_and_knows_no_other_names():
+    permissions, warnings = decode_permissions(PERMISSIONS.read_bytes(), PERMISSIONS.name)
+    assert not warnings
+    assert permissions.allow("config.goTemplateRendering.allowEnvVariables", "CI_JOB_ID")
 
 
 @settings(max_examples=150, deadline=None)

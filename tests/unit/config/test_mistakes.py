@@ -134,7 +134,6 @@ MISTAKES = [
     (DOCKERFILE + "args: {@@A B: 1}\n", "cannot name a build argument", ""),
     (DOCKERFILE + "addHost: @@nowhere\n", "is not a host and its address", "host:192.0.2.1"),
     (DOCKERFILE + "network: @@mine\n", "must be one of `default`, `host`, `none`", ""),
-    (DOCKERFILE + "@@secrets: [{env: X}]\n", "`secrets` in an image with a Dockerfile is not supported yet", ""),
     (DOCKERFILE + "dependencies: [{image: other, @@after: install, imports: []}]\n", "`after` in `dependencies` is for images without a Dockerfile", ""),
     (DOCKERFILE + "dependencies: [{image: other, imports: [{type: ImageName, @@targetEnv: A}]}]\n", "`targetEnv` is for images without a Dockerfile", "targetBuildArg"),
     (DOCKERFILE + "dependencies: [{image: other, imports: [@@{type: ImageName}]}]\n", "`targetBuildArg` is required", ""),

@@ -141,7 +141,9 @@ def test_what_was_read_is_known(place, monkeypatch):
     place.commit()
     project = opened(place)
     assert project.variables == {"A": "1", "B": None}
-    assert project.files.used == {b"werf.yaml", b"werf-giterminism.yaml", b".werf", b"x/y", b"z"}
+    assert project.files.used == {
+        *(b"werf.yaml", b"werf-giterminism.yaml", b"werf-includes.yaml", b".werf", b"x/y", b"z"),
+    }
 
 
 # -- mistakes

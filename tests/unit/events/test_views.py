@@ -8,6 +8,7 @@ import pytest
 
 from conveyor.build.results import BuildResult, Failure, ImageResult, MissingStage, StageResult, Why
 from conveyor.events.api import (
+    Fetching,
     Finished,
     ImageFailed,
     ImageMissing,
@@ -86,6 +87,7 @@ GOOD = [
     StageLog("", "setup", "stdout", b"no line end"),
     StageWaits("tool", "from", "registry.example:5000/shop.d1d2d3d4", "ci-7 (pid 42)"),
     Warned("the registry is slow\nit answers in 9 s"),
+    Fetching("the tag v1", "https://example.org/a.git"),
     StageBuilt(BUILT),
     StageBuilt(DISCARDED),
     Finished(

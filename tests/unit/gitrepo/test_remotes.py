@@ -10,6 +10,7 @@ import pytest
 from conveyor.errors import GitError
 from conveyor.gitrepo.addresses import parse_address
 from conveyor.gitrepo.api import Selector
+from conveyor.gitrepo.clones import Clones
 from conveyor.gitrepo.remote_source import Login, RemoteSource
 from conveyor.gitrepo.remotes import FetchedRemotes, read_login
 from tests.unit.gitrepo.repositories import Place, as_listed
@@ -28,7 +29,7 @@ def open_remote(home, tmp_path, request):
     opened = []
 
     def open_source(place: Place, kind, ref, *, url=""):
-        remotes = FetchedRemotes(str(home), str(tmp_path))
+        remotes = FetchedRemotes(Clones(str(home)), str(tmp_path))
         opened.append(remotes)
         return remotes.open(RemoteSource(parse_address(url or f"file://{place.path}"), kind, ref))
 
@@ -157,6 +158,27 @@ def test_a_name_that_the_server_has_not(served, open_remote, kind, ref):
     assert "git ls-remote" in raised.value.hint
 
 
+def test_what_is_named_is_no_commit(served, open_remote):
+    tree = served.git("rev-parse", "HEAD^{tree}").decode().strip()
+    served.git("tag", "a-tree", tree)
+    served.git("tag", "-a", "-m", "release", "v2")
+    for kind, ref in (("tag", "a-tree"), ("commit", tree), ("commit", served.head("v2"))):
+        for _ in range(2):
+            with pytest.raises(GitError, match=r"is a (tree|tag), and a commit is asked for") as raised:
+                open_remote(served, kind, ref)
+            assert raised.value.reason == "remote_commit_missing"
+
+
+def test_files_of_attributes_are_fetched_together(served, open_remote, home):
+    for number in range(5):
+        served.write(f"dir/{number}/.gitattributes", f"*.{number} filter=lfs\n")
+    served.write("dir/3/x.3", "x\n")
+    served.commit()
+    repo = open_remote(served, "branch", "main")
+    assert repo.lfs_files(repo.head, EVERYTHING) == (b"dir/3/x.3",)
+    assert len(packs(home)) == 2
+
+
 def test_a_repository_that_is_not_there(place, open_remote, home):
     with pytest.raises(GitError) as raised:
         open_remote(place, "tag", "v1", url=f"file://{place.path}-missing")
@@ -185,7 +207,7 @@ def test_sha256(tmp_path, open_remote):
 
 
 def test_threads_share_one_fetch(served, home, tmp_path):
-    remotes = FetchedRemotes(str(home), str(tmp_path))
+    remotes = FetchedRemotes(Clones(str(home)), str(tmp_path))
     source = RemoteSource(parse_address(f"file://{served.path}"), "branch", "main")
     with ThreadPoolExecutor(8) as pool:
         opened = list(pool.map(lambda _: remotes.open(source), range(8)))
@@ -198,9 +220,10 @@ _OPEN = """
 import sys
 from conveyor.gitrepo.addresses import parse_address
 from conveyor.gitrepo.api import Selector
+from conveyor.gitrepo.clones import Clones
 from conveyor.gitrepo.remote_source import RemoteSource
 from conveyor.gitrepo.remotes import FetchedRemotes
-remotes = FetchedRemotes(sys.argv[1], "/")
+remotes = FetchedRemotes(Clones(sys.argv[1]), "/")
 repo = remotes.open(RemoteSource(parse_address(sys.argv[2]), "commit", sys.argv[3]))
 blobs = repo.files(repo.head, Selector(b""))
 repo.sizes(blobs)

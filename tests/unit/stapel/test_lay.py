@@ -508,6 +508,20 @@ def test_files_as_they_were_laid_pass_and_a_changed_one_is_named(count, algorith
 
 
 @pytest.mark.parametrize("count", [1, 50])
+def test_contents_are_compared_by_their_own_digests_too(count):
+    paths = [b"app/f%d" % n for n in range(count)]
+    root = tree_of({path: file(b"content of " + path) for path in paths})
+    expected = {path: f"sha256:{hashlib.sha256(b'content of ' + path).hexdigest()}" for path in paths}
+    plan([lay(expected=expected)], root)
+    root.at(paths[0]).content += b"!"
+    with pytest.raises(FileChanged, match="/app/f0"):
+        plan([lay(expected=expected)], root)
+    linked = tree_of({path: symlink(b"content of " + path) for path in paths})
+    with pytest.raises(FileChanged):
+        plan([lay(expected=expected)], linked)
+
+
+@pytest.mark.parametrize("count", [1, 50])
 def test_links_are_compared_by_where_they_lead(count):
     nodes = {b"d/l%d" % n: symlink(b"to%d" % n) for n in range(count)}
     expected = {path: blob_id(node.link) for path, node in nodes.items()}

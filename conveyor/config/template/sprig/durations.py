@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from fractions import Fraction
 
 from conveyor.config.template.functions import FunctionError
+from conveyor.config.template.sprig.time_parsing import quote
 from conveyor.config.template.values import wrapped
 
 _UNITS = {
@@ -17,12 +17,12 @@ _LARGEST = 1 << 63
 
 def parse_duration(text: str) -> int:
     """The nanoseconds that a text means. Raises FunctionError with Go's message."""
-    from conveyor.config.template.quoting import quoted
+    from fractions import Fraction
 
     rest = text[1:] if text[:1] in ("+", "-") else text
     if rest == "0":
         return 0
-    invalid = FunctionError(f"time: invalid duration {quoted(text)}")
+    invalid = FunctionError(f"time: invalid duration {quote(text)}")
     total = 0
     at = 0
     while at < len(rest) or not rest:
@@ -31,10 +31,10 @@ def parse_duration(text: str) -> int:
             raise invalid
         if len(part[1]) > 30 or not part[3]:
             raise (
-                invalid if part[3] or len(part[1]) > 30 else FunctionError(f"time: missing unit in duration {quoted(text)}")
+                invalid if part[3] or len(part[1]) > 30 else FunctionError(f"time: missing unit in duration {quote(text)}")
             )
         if part[3] not in _UNITS:
-            raise FunctionError(f"time: unknown unit {quoted(part[3])} in duration {quoted(text)}")
+            raise FunctionError(f"time: unknown unit {quote(part[3])} in duration {quote(text)}")
         unit = _UNITS[part[3]]
         fraction = Fraction(int((part[2] or "")[:18] or 0), 10 ** len((part[2] or "")[:18]))
         total += int(part[1] or 0) * unit + int(fraction * unit)

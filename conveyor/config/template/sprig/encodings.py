@@ -6,17 +6,16 @@ import base64
 import re
 
 from conveyor.config.template.functions import FunctionError, check_text, declare
-from conveyor.config.template.json_text import decode_json, encode_json
+from conveyor.config.template.json_text import Unsupported, decode_json, encode_json
 from conveyor.config.template.values import Value, raw
 from conveyor.config.template.values import text as as_text
-from conveyor.config.template.yaml_text import encode_yaml
 
 
 def to_json(value: Value) -> str:
     """JSON on one line; "" where JSON has no such value."""
     try:
         return encode_json(value)
-    except FunctionError:
+    except Unsupported:
         return ""
 
 
@@ -29,7 +28,7 @@ def to_pretty_json(value: Value) -> str:
     """JSON on lines of their own; "" where JSON has no such value."""
     try:
         return must_to_pretty_json(value)
-    except FunctionError:
+    except Unsupported:
         return ""
 
 
@@ -58,9 +57,11 @@ def must_from_json(text: str) -> Value:
 
 def to_yaml(value: Value) -> str:
     """YAML without the line break at its end; "" where YAML has no such value."""
+    from conveyor.config.template.yaml_text import encode_yaml
+
     try:
         return encode_yaml(value).removesuffix("\n")
-    except FunctionError:
+    except Unsupported:
         return ""
 
 

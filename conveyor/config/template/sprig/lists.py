@@ -100,6 +100,8 @@ def chunk(size: int, items: Value) -> TypedList:
     """Lists of `size` elements each; the last one may have fewer."""
     found = _elements(items, "Cannot chunk type {}")
     if size <= 0:
+        if size < 0 and len(found) > 1 and len(found) - 1 <= -size:
+            return TypedList((), "[]interface {}")  # Go's count of pieces happens to be zero there
         raise FunctionError("runtime error: makeslice: len out of range")
     return TypedList([list(found[start : start + size]) for start in range(0, len(found), size)], "[]interface {}")
 

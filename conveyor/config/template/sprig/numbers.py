@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable
-from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from conveyor.config.template.functions import FunctionError, check_elements, declare
@@ -13,6 +13,8 @@ from conveyor.config.template.sprig.casts import to_float, to_int, to_text
 from conveyor.config.template.values import Int64, TypedList, Value
 
 if TYPE_CHECKING:
+    from fractions import Fraction
+
     Operation = Callable[[Fraction, Fraction], Fraction]
 
 _DIVISION_DIGITS = 16
@@ -80,22 +82,22 @@ def minf(number: Value, *others: Value) -> float:
 
 def addf(*numbers: Value) -> float:
     """The sum of floats, taken as the decimals that they are printed as."""
-    return _by_decimals(0, numbers, Fraction.__add__)
+    return _by_decimals(0, numbers, operator.add)
 
 
 def add1f(number: Value) -> float:
     """One more, as `addf`."""
-    return _by_decimals(number, (1,), Fraction.__add__)
+    return _by_decimals(number, (1,), operator.add)
 
 
 def subf(number: Value, *others: Value) -> float:
     """The difference, as `addf`."""
-    return _by_decimals(number, others, Fraction.__sub__)
+    return _by_decimals(number, others, operator.sub)
 
 
 def mulf(number: Value, *factors: Value) -> float:
     """The product, as `addf`."""
-    return _by_decimals(number, factors, Fraction.__mul__)
+    return _by_decimals(number, factors, operator.mul)
 
 
 def divf(number: Value, *divisors: Value) -> float:
@@ -199,17 +201,21 @@ def _by_decimals(number: Value, others: tuple[Value, ...], operation: Operation)
     try:
         return result.numerator / result.denominator
     except OverflowError:
-        return math.copysign(math.inf, result)
+        return math.inf if result > 0 else -math.inf
 
 
 def _decimal(number: float) -> Fraction:
     if math.isnan(number) or math.isinf(number):
         name = "NaN" if math.isnan(number) else "+Inf" if number > 0 else "-Inf"
         raise FunctionError(f"Cannot create a Decimal from {name}")
+    from fractions import Fraction
+
     return Fraction(repr(number))
 
 
 def _divide(dividend: Fraction, divisor: Fraction) -> Fraction:
+    from fractions import Fraction
+
     if divisor == 0:
         raise FunctionError("decimal division by 0")
     scaled = dividend / divisor * 10**_DIVISION_DIGITS

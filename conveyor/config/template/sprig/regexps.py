@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from conveyor.config.template.functions import FunctionError, check_elements, check_text, declare
+from conveyor.config.template.sprig.letters import map_characters
 from conveyor.config.template.values import TypedList, raw
 from conveyor.config.template.values import text as as_text
 
@@ -22,6 +23,7 @@ _MESSAGES = {
     "invalid named capture group": "invalid named capture",
     "duplicate capture group name": "duplicate capture group name",
 }
+_MOST_MATCHES = 100_000  # what takes about a second
 _CONTINUATION = frozenset(bytes((byte,)) for byte in range(0x80, 0xC0))
 _ONE_BYTE = re.compile(rb"(?<!\\)(?:\\\\)*\\C")
 _REFERENCE = re.compile(r"\$(?:\$|(?P<plain>\w+)|\{(?P<braced>\w+)\})")
@@ -35,14 +37,14 @@ class _Syntax(Exception):
 def match(pattern: str, text: str) -> bool:
     """Whether the pattern matches anywhere; false where it is none."""
     try:
-        return _compiled(pattern).search(raw(text)) is not None
+        return _matches_once(_compiled(pattern), text)
     except _Syntax:
         return False
 
 
 def must_match(pattern: str, text: str) -> bool:
     """Whether the pattern matches anywhere."""
-    return _checked(pattern).search(raw(text)) is not None
+    return _matches_once(_checked(pattern), text)
 
 
 def find(pattern: str, text: str) -> str:
@@ -113,6 +115,8 @@ def _compiled(pattern: str) -> Any:  # noqa: ANN401 - google-re2 has no types
     octets = raw(pattern)
     options = re2.Options()
     options.log_errors = False
+    if any("\ud800" <= character <= "\udfff" for character in pattern):
+        raise _Syntax(f"error parsing regexp: invalid UTF-8: `{map_characters(str, pattern)}`")
     if _ONE_BYTE.search(octets):
         raise _Syntax("error parsing regexp: invalid escape sequence: `\\C`")
     try:
@@ -138,23 +142,18 @@ def _checked(pattern: str, *, panics: bool = False) -> Any:  # noqa: ANN401 - go
 
 
 def _first(compiled: Any, text: str) -> str:  # noqa: ANN401 - google-re2 has no types
-    found = compiled.search(raw(text))
-    return as_text(found.group()) if found else ""
+    octets = raw(text)
+    return next((as_text(octets[start:end]) for start, end, _ in _matches(compiled, octets)), "")
 
 
-def _search(compiled: Any, octets: bytes, position: int) -> Any:  # noqa: ANN401 - google-re2 has no types
-    """The first match from there on; RE2 finds what is no boundary of words (`\\B`) inside of characters, too: not those."""
-    while True:
-        found = compiled.search(octets, position)
-        if found is None or found.end() > found.start() or octets[found.start() : found.start() + 1] not in _CONTINUATION:
-            return found
-        position = found.start() + 1
+def _matches_once(compiled: Any, text: str) -> bool:  # noqa: ANN401 - google-re2 has no types
+    return next(_matches(compiled, raw(text)), None) is not None
 
 
 def _all(compiled: Any, text: str, count: int) -> TypedList:  # noqa: ANN401 - google-re2 has no types
     octets = raw(text)
     found: list[str] = []
-    for start, end in _spans(compiled, octets):
+    for start, end, _ in _matches(compiled, octets):
         if len(found) == count:
             break
         check_elements(len(found) + 1)
@@ -170,7 +169,7 @@ def _pieces(compiled: Any, pattern: str, text: str, count: int) -> TypedList:  #
         return TypedList([""])
     pieces: list[bytes] = []
     begin = end = 0
-    for start, stop in _spans(compiled, octets):
+    for start, stop, _ in _matches(compiled, octets):
         if len(pieces) == count - 1:
             break
         end = start
@@ -183,17 +182,20 @@ def _pieces(compiled: Any, pattern: str, text: str, count: int) -> TypedList:  #
     return TypedList(map(as_text, pieces))
 
 
-def _spans(compiled: Any, octets: bytes) -> Iterator[tuple[int, int]]:  # noqa: ANN401 - google-re2 has no types
-    """Where matches stand, one after the other; an empty one right behind another does not count."""
-    position, before = 0, -1
-    while position <= len(octets):
-        found = _search(compiled, octets, position)
-        if found is None:
-            return
+def _matches(compiled: Any, octets: bytes) -> Iterator[tuple[int, int, Any]]:  # noqa: ANN401 - google-re2 has no types
+    """Where matches stand, one after the other, each with its groups.
+
+    RE2 finds an empty match again where it has just found one, and no boundary of words (`\\B`) inside of characters, too.
+    """
+    before, count = -1, 0
+    for found in compiled.finditer(octets):
         start, end = found.span()
-        if end != position or start != before:
-            yield start, end
-        position = end if end != position else position + _width(octets, position)
+        if start == end and (start == before or octets[start : start + 1] in _CONTINUATION):
+            continue
+        count += 1
+        if count > _MOST_MATCHES:
+            raise FunctionError(f"the pattern matches more than {_MOST_MATCHES} times, which a template may not use")
+        yield start, end, found
         before = end
 
 
@@ -201,25 +203,22 @@ def _replaced(compiled: Any, text: str, replacement: str, *, literal: bool = Fal
     octets = raw(text)
     constant = raw(replacement) if literal or "$" not in replacement else None
     pieces: list[bytes] = []
-    position = copied = size = 0
-    while position <= len(octets):
-        found = _search(compiled, octets, position)
-        if found is None:
-            break
-        start, end = found.span()
+    copied = size = 0
+    for start, end, found in _matches(compiled, octets):
         pieces.append(octets[copied:start])
-        if end > copied or start == 0:
-            pieces.append(constant if constant is not None else _expanded(replacement, found))
-            size += len(pieces[-1])
-            check_text(size)
+        pieces.append(constant if constant is not None else _expanded(replacement, found))
+        size += len(pieces[-1])
+        check_text(size)
         copied = end
-        position = max(end, position + _width(octets, position))
     check_text(size + len(octets))
     return as_text(b"".join([*pieces, octets[copied:]]))
 
 
 def _expanded(replacement: str, found: Any) -> bytes:  # noqa: ANN401 - google-re2 has no types
+    size = 0
+
     def group(reference: re.Match[str]) -> str:
+        nonlocal size
         name = reference["plain"] or reference["braced"]
         if name is None:
             return "$"
@@ -230,20 +229,12 @@ def _expanded(replacement: str, found: Any) -> bytes:  # noqa: ANN401 - google-r
             index = int(name)
         if index is None or index > found.re.groups:
             return ""
-        return as_text(found.group(index) or b"")
+        octets = found.group(index) or b""
+        size += len(octets)
+        check_text(size)
+        return as_text(octets)
 
     return raw(_REFERENCE.sub(group, replacement))
-
-
-def _width(octets: bytes, position: int) -> int:
-    """Bytes of the character that begins there; one where none does."""
-    byte = octets[position] if position < len(octets) else 0
-    width = 1 if byte < 0xC0 else 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
-    try:
-        octets[position : position + width].decode()
-    except UnicodeDecodeError:
-        return 1
-    return width
 
 
 FUNCTIONS = dict(

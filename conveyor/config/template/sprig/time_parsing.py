@@ -65,11 +65,11 @@ def parse_time(layout: str, text: str, local: Zone) -> Time:
             found, rest = _read(element[0], rest, found, fraction_follows=following[:1] in (".", ","))
         except _Bad as bad:
             if str(bad):
-                raise FunctionError(f"parsing time {_quote(text)}: {bad} out of range") from None
+                raise FunctionError(f"parsing time {quote(text)}: {bad} out of range") from None
             raise _mismatch(layout, text, element[0], hold) from None
     rest = _skipped(layout[at:], rest, layout, text)
     if rest:
-        raise FunctionError(f"parsing time {_quote(text)}: extra text: {_quote(rest)}")
+        raise FunctionError(f"parsing time {quote(text)}: extra text: {quote(rest)}")
     return _moment(text, found, local)
 
 
@@ -89,8 +89,8 @@ def _skipped(prefix: str, rest: str, layout: str, text: str) -> str:
 
 
 def _mismatch(layout: str, text: str, element: str, rest: str) -> FunctionError:
-    shown = f"cannot parse {_quote(rest)} as {_quote(element)}"
-    return FunctionError(f"parsing time {_quote(text)} as {_quote(layout)}: {shown}")
+    shown = f"cannot parse {quote(rest)} as {quote(element)}"
+    return FunctionError(f"parsing time {quote(text)} as {quote(layout)}: {shown}")
 
 
 def _read(element: str, rest: str, found: _Found, *, fraction_follows: bool) -> tuple[_Found, str]:
@@ -218,22 +218,23 @@ def _date(text: str, year: int, parts: dict[str, int]) -> tuple[int, int]:
     if "yearday" not in parts:
         month, day = parts.get("month", 1), parts.get("day", 1)
         if not 1 <= day <= _DAYS[month - 1] + (month == 2 and leap):
-            raise FunctionError(f"parsing time {_quote(text)}: day out of range")
+            raise FunctionError(f"parsing time {quote(text)}: day out of range")
         return month, day
     yearday = parts["yearday"]
     if not 1 <= yearday <= 365 + leap:
-        raise FunctionError(f"parsing time {_quote(text)}: day-of-year out of range")
+        raise FunctionError(f"parsing time {quote(text)}: day-of-year out of range")
     month, day = 1, yearday
     while day > _DAYS[month - 1] + (month == 2 and leap):
         day -= _DAYS[month - 1] + (month == 2 and leap)
         month += 1
     for name, number in (("month", month), ("day", day)):
         if parts.get(name, number) != number:
-            raise FunctionError(f"parsing time {_quote(text)}: day-of-year does not match {name}")
+            raise FunctionError(f"parsing time {quote(text)}: day-of-year does not match {name}")
     return month, day
 
 
-def _quote(text: str) -> str:
+def quote(text: str) -> str:
+    """The text in double quotes, every byte that is not printable ASCII escaped."""
     quoted = []
     for character in text:
         if " " <= character < "\x7f":

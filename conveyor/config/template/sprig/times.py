@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from conveyor.config.template.functions import Function, FunctionError, declare
-from conveyor.config.template.json_text import Marshaled
+from conveyor.config.template.json_text import Marshaled, Unsupported
 from conveyor.config.template.values import Int64, Object, Value
 
 if TYPE_CHECKING:
@@ -114,9 +114,9 @@ class Time(Marshaled):
         return self.format(_PRINTED)
 
     def marshal_text(self) -> str:
-        """RFC 3339. Raises FunctionError beyond the year 9999."""
+        """RFC 3339. Raises Unsupported beyond the year 9999."""
         if not 0 <= self.date().year <= 9999:
-            raise FunctionError(
+            raise Unsupported(
                 "json: error calling MarshalJSON for type time.Time: Time.MarshalJSON: year outside of range [0,9999]"
             )
         return self.format(RFC3339_NANO)

@@ -49,7 +49,7 @@ def title(text: str) -> str:
             separated = not (character.isalnum() or character == "_")
         else:
             separated = not (is_alphabetic(character) or character.isalnum()) and is_space(character)
-    return map_characters(lambda character: character, "".join(changed))
+    return map_characters(_same, "".join(changed))
 
 
 def untitle(text: str) -> str:
@@ -61,7 +61,7 @@ def swapcase(text: str) -> str:
     """Capitals small and small letters as capitals; a small letter that begins a word in title case."""
     changed = []
     begins = True
-    for character in text:
+    for character in map_characters(_same, text):
         if is_upper(character) or character == to_title(character) != to_upper(character):
             changed.append(to_lower(character))
             begins = False
@@ -76,6 +76,7 @@ def swapcase(text: str) -> str:
 
 def camelcase(text: str) -> str:
     """`http_server` as `HttpServer`: `-`, `_` and white space join words; those at either end and doubled ones stay."""
+    text = map_characters(_same, text)
     leading = 0
     while leading < len(text) and _connects(text[leading]):
         leading += 1
@@ -166,7 +167,11 @@ def _untitle(text: str) -> str:
         elif begins:
             character, begins = to_lower(character), False
         changed.append(character)
-    return map_characters(lambda character: character, "".join(changed))
+    return map_characters(_same, "".join(changed))
+
+
+def _same(character: str) -> str:
+    return character
 
 
 def _connects(character: str) -> bool:

@@ -109,9 +109,9 @@ def test_links_never_lead_out(place, open_files, tmp_path):
         for path in ("absolute", "up", "sub/up", "around", "../outside", "sub/../../outside"):
             assert reading.read(path) is None, (path, given)
             assert not reading.files.exists(path, FILES)
-            assert "not found in the project" in reading.files.explain_missing(path)
+            assert "not found in the project" in reading.files.explain_missing(path, FILES)[0]
         assert reading.read("sub/lower") == "content\n"
-    assert "a link leads out" in open_files().files.explain_missing("up")
+    assert "a link leads out" in open_files().files.explain_missing("up")[0]
 
 
 def test_what_is_accepted_is_read_from_the_disk(place, open_files):
@@ -131,7 +131,9 @@ def test_what_is_accepted_is_read_from_the_disk(place, open_files):
     assert {path.name for path in reading.files.read_from_disk} == {"a", "b", "ignored", "gone"}
     other = open_files()
     assert other.read("ignored") is None
-    assert "it is on the disk, and git ignores it" in other.files.explain_missing("ignored")
+    message, hint = other.files.explain_missing("ignored", FILES)
+    assert "it is on the disk, and git ignores it" in message and f"accept it on the disk by `{FILES}`" in hint
+    assert "is read from the disk: make it there" in open_files({FILES: ["x"]}).files.explain_missing("x", FILES)[1]
 
 
 def test_targets_of_accepted_links_must_be_accepted_too(place, open_files):
@@ -270,4 +272,4 @@ def test_submodules_are_part_of_the_commit(place, open_files, tmp_path):
     place.write("sub/x", "changed\n")
     reading = open_files()
     assert reading.read("sub/x") == "inside\n"
-    assert 'the file "sub/x" must be committed: it is a submodule with changes' in reading.refused
+    assert reading.refused.startswith('the submodule "sub" is not clean and must be committed: it has changes inside')

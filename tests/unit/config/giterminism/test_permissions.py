@@ -38,6 +38,8 @@ def told(refusals, *others):
         (FILES, ["**/*.yaml"], "a/c/b.yaml", True),
         (FILES, ["./a/b"], "a/b", True),
         (FILES, ["."], "a", True),
+        (FILES, ["/**/*/"], "a/b", True),  # a leading slash is the project's directory
+        (FILES, ["/a"], "a/b", True),
         (FILES, ["../shared"], "../shared/x", True),
         (FROM_PATHS, ["/var/cache"], "/var/cache/apt", True),
         (FROM_PATHS, ["/var/cache"], "var/cache/apt", False),
