@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any
 
-from conveyor.config.template.functions import Function, FunctionError, check_elements, check_text, declare, fail
+from conveyor.config.template.functions import Function, FunctionError, check_elements, check_text, declare
 from conveyor.config.template.sprig.casts import is_empty, to_int, to_text, to_texts
-from conveyor.config.template.values import TypedList, Value, byte_length, deep_equal, joined, kind_of, raw
+from conveyor.config.template.values import (
+    Object,
+    TypedList,
+    Value,
+    byte_length,
+    deep_equal,
+    go_type,
+    is_map,
+    joined,
+    kind_of,
+    raw,
+)
 
 NIL_DEREFERENCE = "runtime error: invalid memory address or nil pointer dereference"
-_HASHABLE = frozenset({bool, int, float, str})
 
 
 def append(items: Value, value: Value) -> list[Value]:
@@ -130,34 +140,32 @@ def to_strings(items: Value) -> TypedList:
     return TypedList(to_texts(items))
 
 
-_MOST_COMPARED = 1000
-
-
 class _Seen:
-    """Values that were met: simple ones are looked up, the others compared with each other."""
+    """Values that were met."""
 
     def __init__(self, values: Iterable[Value] = ()) -> None:
-        self._simple: set[tuple[type, Value]] = set()
-        self._others: list[Value] = []
-        for value in values:
-            self.add(value)
+        self._keys = set(map(_key, values))
 
     def add(self, value: Value) -> bool:
         """Whether it is new."""
-        if value in self:
-            return False
-        if type(value) in _HASHABLE:
-            self._simple.add((type(value), value))
-        else:
-            if len(self._others) >= _MOST_COMPARED:
-                fail(f"at most {_MOST_COMPARED} different lists and maps are compared with each other")
-            self._others.append(value)
-        return True
+        before = len(self._keys)
+        self._keys.add(_key(value))
+        return len(self._keys) > before
 
     def __contains__(self, value: Value) -> bool:
-        if type(value) in _HASHABLE:
-            return value == value and (type(value), value) in self._simple
-        return any(deep_equal(other, value) for other in self._others)
+        return _key(value) in self._keys
+
+
+def _key(value: Value) -> Hashable:
+    """What is equal for values that are deeply equal, and for no others; NaN equals nothing."""
+    if isinstance(value, list):
+        return go_type(value), getattr(value, "is_nil", False), tuple(map(_key, value))
+    if is_map(value):
+        return go_type(value), frozenset((_key(key), _key(item)) for key, item in value.items())
+    if isinstance(value, Object):
+        fields = value.fields()
+        return value if not fields else (go_type(value), tuple(map(_key, fields.values())))
+    return object() if value != value else (type(value), value)
 
 
 def _elements(items: Value, refusal: str) -> Sequence[Value]:
