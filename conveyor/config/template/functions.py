@@ -20,9 +20,9 @@ engine checks number and kinds before the call, with Go's messages, so that a fu
 | `list` `strings` | `[]interface {}`, `[]string`; `None` for a nil slice |
 | any other word | a Go type by its name, such as `*semver.Version` (no blanks in it) |
 
-With `walks=1` a function may go through all of its arguments, character by character and with all that is nested in them:
-the engine counts that many steps for each character and element, and refuses before the call what holds itself, is nested
-too deep or is too large.
+With `walks` a function may go through all of its arguments, character by character and with all that is nested in them: the
+engine counts that many steps (of some tenths of a microsecond) for each character and element, and refuses before the call
+what holds itself, is nested too deep or is too large.
 
 A function returns a value of `values`, never a Python object of its own kind; None is nil. It fails by `FunctionError`: the
 person reads `error calling NAME: MESSAGE` with the place. Any other exception is a fault of the program, but for
