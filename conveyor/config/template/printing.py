@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Final
 
 from .functions import MAX_TEXT_BYTES, FunctionError
@@ -52,11 +53,12 @@ def print_value(value: Value) -> str:
 
 def print_format(form: str, arguments: Sequence[Value]) -> str:
     """As `fmt.Sprintf`, its marks of mistakes included. Raises FunctionError where it grows too long or deep."""
-    if "%" not in form:
-        if not arguments:
-            return form
-    elif form == "%s" and len(arguments) == 1 and type(arguments[0]) is str:
-        return arguments[0]
+    parts = form.split("%s")
+    if len(parts) == len(arguments) + 1 and "%" not in "".join(parts) and all(type(value) is str for value in arguments):
+        # What nearly every format is.
+        size = len(form) + sum(map(len, arguments))
+        if size <= MAX_TEXT_BYTES:
+            return joined("".join(chain.from_iterable(zip(parts, (*arguments, ""), strict=True))))
     return _Format(form, arguments).result()
 
 
