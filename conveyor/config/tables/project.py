@@ -9,10 +9,10 @@ _OPERATORS = ("And", "Or")
 _UNUSED = "read, without effect on a build"
 
 BUILD: Table = {
-    "imageSpec": Field("map", "what holds for the configuration of all final images", table=PROJECT_SPEC),
     "cacheVersion": Field("text", "of all images that have none of their own; change it to build everything anew"),
     "platform": Field("texts", "of all images that have none of their own: `linux/amd64`, `linux/arm64/v8`", "the engine's"),
-    "staged": Field("flag", _UNUSED, "false"),
+    "staged": Field("flag", "`staged` of images with a Dockerfile that do not say it", "false"),
+    "imageSpec": Field("map", "of all final images; what an image says wins", table=PROJECT_SPEC),
 }
 
 GIT_WORKTREE: Table = {

@@ -20,6 +20,10 @@ engine checks number and kinds before the call, with Go's messages, so that a fu
 | `list` `strings` | `[]interface {}`, `[]string`; `None` for a nil slice |
 | any other word | a Go type by its name, such as `*semver.Version` (no blanks in it) |
 
+With `walks` a function may go through all of its arguments, character by character and with all that is nested in them: the
+engine counts that many steps (of some tenths of a microsecond) for each character and element, and refuses before the call
+what holds itself, is nested too deep or is too large.
+
 A function returns a value of `values`, never a Python object of its own kind; None is nil. It fails by `FunctionError`: the
 person reads `error calling NAME: MESSAGE` with the place. Any other exception is a fault of the program, but for
 `RecursionError` (a value that holds itself) and errors of conveyor (`ConveyorError`), which pass as they are.
@@ -27,10 +31,10 @@ person reads `error calling NAME: MESSAGE` with the place. Any other exception i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NoReturn, Protocol
 
-from .values import Value
+from .values import AnyMap, Value
 
 GO_TYPES: Final = {
     "any": "interface {}",
@@ -47,6 +51,7 @@ GO_TYPES: Final = {
 
 MAX_TEXT_BYTES: Final = 4 << 20
 MAX_ELEMENTS: Final = 500_000
+MAX_NESTING: Final = 100
 
 
 class FunctionError(Exception):
@@ -79,20 +84,25 @@ class Runtime(Protocol):
 class Function:
     """A function and what its arguments must be. `name` is the one that messages show."""
 
-    __slots__ = ("call", "kinds", "name", "rest", "runtime")
+    __slots__ = ("call", "kinds", "name", "rest", "runtime", "walks")
 
-    def __init__(self, name: str, signature: str, call: Callable[..., Value], *, runtime: bool = False) -> None:
+    def __init__(
+        self, name: str, signature: str, call: Callable[..., Value], *, runtime: bool = False, walks: int = 0
+    ) -> None:
         words = signature.split()
         self.rest = words.pop().removesuffix("...") if words and words[-1].endswith("...") else ""
         self.kinds = tuple(words)
         self.name = name
         self.call = call
         self.runtime = runtime
+        self.walks = walks
 
 
-def declare(name: str, signature: str, call: Callable[..., Value], *, runtime: bool = False) -> tuple[str, Function]:
+def declare(
+    name: str, signature: str, call: Callable[..., Value], *, runtime: bool = False, walks: int = 0
+) -> tuple[str, Function]:
     """An entry of a table of functions."""
-    return name, Function(name, signature, call, runtime=runtime)
+    return name, Function(name, signature, call, runtime=runtime, walks=walks)
 
 
 class Library:
@@ -136,6 +146,27 @@ def check_elements(count: int) -> None:
     """Refuse to make a list or map of more than `MAX_ELEMENTS`; call it before making one. Raises FunctionError."""
     if count > MAX_ELEMENTS:
         raise FunctionError(f"the result would have {count} elements; a template may make a list of {MAX_ELEMENTS} at most")
+
+
+def count_elements(values: Sequence[Value]) -> int:
+    """How many elements lists and maps hold, nested ones included, each as often as it is met.
+
+    Raises FunctionError for more than `MAX_ELEMENTS`, and for what is nested deeper than `MAX_NESTING` or holds itself.
+    """
+    count = 0
+    level = [value for value in values if isinstance(value, (list, dict, AnyMap))]
+    for _ in range(MAX_NESTING + 1):
+        if not level:
+            return count
+        inside: list[Value] = []
+        for value in level:
+            count += len(value)
+            if count > MAX_ELEMENTS:
+                raise FunctionError(f"a value holds more than {MAX_ELEMENTS} elements")
+            elements = value if isinstance(value, list) else (element for _, element in value.items())
+            inside += [element for element in elements if isinstance(element, (list, dict, AnyMap))]
+        level = inside
+    raise FunctionError(f"a value is nested more than {MAX_NESTING} deep, or holds itself")
 
 
 def refuse_unrepeatable(runtime: Runtime, name: str, why: str) -> None:

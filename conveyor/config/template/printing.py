@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Final
 
-from .functions import MAX_TEXT_BYTES, FunctionError
+from .functions import MAX_ELEMENTS, MAX_TEXT_BYTES, FunctionError
 from .quoting import back_quoted, quoted
 from .values import AnyMap, Object, TypedList, Value, go_type, is_map, joined, raw, sorted_items
 
@@ -52,11 +53,12 @@ def print_value(value: Value) -> str:
 
 def print_format(form: str, arguments: Sequence[Value]) -> str:
     """As `fmt.Sprintf`, its marks of mistakes included. Raises FunctionError where it grows too long or deep."""
-    if "%" not in form:
-        if not arguments:
-            return form
-    elif form == "%s" and len(arguments) == 1 and type(arguments[0]) is str:
-        return arguments[0]
+    parts = form.split("%s")
+    if len(parts) == len(arguments) + 1 and "%" not in "".join(parts) and all(type(value) is str for value in arguments):
+        # What nearly every format is.
+        size = len(form) + sum(map(len, arguments))
+        if size <= MAX_TEXT_BYTES:
+            return joined("".join(chain.from_iterable(zip(parts, (*arguments, ""), strict=True))))
     return _Format(form, arguments).result()
 
 
@@ -66,6 +68,7 @@ class _Printer:
     def __init__(self) -> None:
         self._parts: list[str] = []
         self._size = 0
+        self._elements = 0
         self.clear()
 
     def clear(self) -> None:
@@ -109,6 +112,9 @@ class _Printer:
             self._print(argument, verb, 0)
 
     def _print(self, value: Value, verb: str, depth: int) -> None:
+        self._elements += 1
+        if self._elements > MAX_ELEMENTS:
+            raise FunctionError(f"a value with more than {MAX_ELEMENTS} elements cannot be printed")
         if depth > MAX_DEPTH:
             raise FunctionError(f"a value that is nested more than {MAX_DEPTH} deep, or holds itself, cannot be printed")
         if isinstance(value, str):

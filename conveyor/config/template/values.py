@@ -349,5 +349,5 @@ def deep_equal(one: Value, other: Value) -> bool:
             return False
         return all(key in other and deep_equal(value, other.get(key)) for key, value in one.items())
     if isinstance(one, Object):
-        return one is other or (one.fields() != {} and deep_equal(dict(one.fields()), dict(other.fields())))
+        return bool(one == other) or (one.fields() != {} and deep_equal(dict(one.fields()), dict(other.fields())))
     return bool(one == other)

@@ -61,6 +61,6 @@ FUNCTIONS = dict(
         declare("typeIsLike", "string any", type_is_like),
         declare("kindOf", "any", kind_of),
         declare("kindIs", "string any", kind_is),
-        declare("deepEqual", "any any", deep_equal),
+        declare("deepEqual", "any any", deep_equal, walks=4),
     )
 )

@@ -179,11 +179,11 @@ FUNCTIONS = dict(
         declare("pick", "dict string...", pick),
         declare("omit", "dict string...", omit),
         declare("dig", "any...", dig),
-        declare("merge", "dict dict...", merge),
-        declare("mustMerge", "dict dict...", merge),
-        declare("mergeOverwrite", "dict dict...", merge_overwrite),
-        declare("mustMergeOverwrite", "dict dict...", merge_overwrite),
-        declare("deepCopy", "any", deep_copy),
-        declare("mustDeepCopy", "any", deep_copy),
+        declare("merge", "dict dict...", merge, walks=4),
+        declare("mustMerge", "dict dict...", merge, walks=4),
+        declare("mergeOverwrite", "dict dict...", merge_overwrite, walks=4),
+        declare("mustMergeOverwrite", "dict dict...", merge_overwrite, walks=4),
+        declare("deepCopy", "any", deep_copy, walks=4),
+        declare("mustDeepCopy", "any", deep_copy, walks=4),
     )
 )

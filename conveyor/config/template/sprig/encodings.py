@@ -173,19 +173,19 @@ def _skip(data: bytes, at: int) -> int:
 
 FUNCTIONS = dict(
     (
-        declare("toJson", "any", to_json),
-        declare("mustToJson", "any", must_to_json),
-        declare("toPrettyJson", "any", to_pretty_json),
-        declare("mustToPrettyJson", "any", must_to_pretty_json),
-        declare("toRawJson", "any", to_raw_json),
-        declare("mustToRawJson", "any", to_raw_json),
-        declare("fromJson", "string", from_json),
-        declare("mustFromJson", "string", must_from_json),
-        declare("toYaml", "any", to_yaml),
-        declare("fromYaml", "string", from_yaml),
+        declare("toJson", "any", to_json, walks=4),
+        declare("mustToJson", "any", must_to_json, walks=4),
+        declare("toPrettyJson", "any", to_pretty_json, walks=4),
+        declare("mustToPrettyJson", "any", must_to_pretty_json, walks=4),
+        declare("toRawJson", "any", to_raw_json, walks=4),
+        declare("mustToRawJson", "any", to_raw_json, walks=4),
+        declare("fromJson", "string", from_json, walks=4),
+        declare("mustFromJson", "string", must_from_json, walks=4),
+        declare("toYaml", "any", to_yaml, walks=4),
+        declare("fromYaml", "string", from_yaml, walks=4),
         declare("b64enc", "string", encode_base64),
-        declare("b64dec", "string", decode_base64),
+        declare("b64dec", "string", decode_base64, walks=4),
         declare("b32enc", "string", encode_base32),
-        declare("b32dec", "string", decode_base32),
+        declare("b32dec", "string", decode_base32, walks=4),
     )
 )

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any
 
 from conveyor.config.template.functions import Function, FunctionError, check_elements, check_text, declare
 from conveyor.config.template.sprig.casts import is_empty, to_int, to_text, to_texts
-from conveyor.config.template.values import TypedList, Value, byte_length, deep_equal, joined, kind_of, raw
+from conveyor.config.template.values import (
+    Object,
+    TypedList,
+    Value,
+    byte_length,
+    deep_equal,
+    go_type,
+    is_map,
+    joined,
+    kind_of,
+    raw,
+)
 
 NIL_DEREFERENCE = "runtime error: invalid memory address or nil pointer dereference"
-_HASHABLE = frozenset({bool, int, float, str})
 
 
 def append(items: Value, value: Value) -> list[Value]:
@@ -131,28 +141,31 @@ def to_strings(items: Value) -> TypedList:
 
 
 class _Seen:
-    """Values that were met: simple ones are looked up, the others compared with each other."""
+    """Values that were met."""
 
     def __init__(self, values: Iterable[Value] = ()) -> None:
-        self._simple: set[tuple[type, Value]] = set()
-        self._others: list[Value] = []
-        for value in values:
-            self.add(value)
+        self._keys = set(map(_key, values))
 
     def add(self, value: Value) -> bool:
         """Whether it is new."""
-        if value in self:
-            return False
-        if type(value) in _HASHABLE:
-            self._simple.add((type(value), value))
-        else:
-            self._others.append(value)
-        return True
+        before = len(self._keys)
+        self._keys.add(_key(value))
+        return len(self._keys) > before
 
     def __contains__(self, value: Value) -> bool:
-        if type(value) in _HASHABLE:
-            return value == value and (type(value), value) in self._simple
-        return any(deep_equal(other, value) for other in self._others)
+        return _key(value) in self._keys
+
+
+def _key(value: Value) -> Hashable:
+    """What is equal for values that are deeply equal, and for no others; NaN equals nothing."""
+    if isinstance(value, list):
+        return go_type(value), getattr(value, "is_nil", False), tuple(map(_key, value))
+    if is_map(value):
+        return go_type(value), frozenset((_key(key), _key(item)) for key, item in value.items())
+    if isinstance(value, Object):
+        fields = value.fields()
+        return value if not fields else (go_type(value), tuple(map(_key, fields.values())))
+    return object() if value != value else (type(value), value)
 
 
 def _elements(items: Value, refusal: str) -> Sequence[Value]:
@@ -170,10 +183,12 @@ def _nil_list() -> TypedList:
     return TypedList((), "interface {}", is_nil=True)
 
 
-def _both(name: str, signature: str, call: Callable[..., Any]) -> tuple[tuple[str, Function], tuple[str, Function]]:
+def _both(
+    name: str, signature: str, call: Callable[..., Any], *, walks: int = 0
+) -> tuple[tuple[str, Function], tuple[str, Function]]:
     """A function and its `must` form: both fail alike here, for a panic of Go is an error of the template, too."""
     must = "must" + name[0].upper() + name[1:]
-    return declare(name, signature, call), declare(must, signature, call)
+    return declare(name, signature, call, walks=walks), declare(must, signature, call, walks=walks)
 
 
 FUNCTIONS = dict(
@@ -182,7 +197,7 @@ FUNCTIONS = dict(
         declare("tuple", "any...", make_list),
         declare("concat", "any...", concat),
         declare("join", "string any", join),
-        declare("sortAlpha", "any", sort_alpha),
+        declare("sortAlpha", "any", sort_alpha, walks=4),
         declare("toStrings", "any", to_strings),
         *_both("append", "any any", append),
         *_both("push", "any any", append),
@@ -193,9 +208,9 @@ FUNCTIONS = dict(
         *_both("initial", "any", initial),
         *_both("reverse", "any", reverse),
         *_both("compact", "any", compact),
-        *_both("uniq", "any", uniq),
-        *_both("without", "any any...", without),
-        *_both("has", "any any", has),
+        *_both("uniq", "any", uniq, walks=4),
+        *_both("without", "any any...", without, walks=4),
+        *_both("has", "any any", has, walks=4),
         *_both("slice", "any any...", slice_list),
         *_both("chunk", "int any", chunk),
     )

@@ -239,18 +239,18 @@ def _expanded(replacement: str, found: Any) -> bytes:  # noqa: ANN401 - google-r
 
 FUNCTIONS = dict(
     (
-        declare("regexMatch", "string string", match),
-        declare("mustRegexMatch", "string string", must_match),
-        declare("regexFind", "string string", find),
-        declare("mustRegexFind", "string string", must_find),
-        declare("regexFindAll", "string string int", find_all),
-        declare("mustRegexFindAll", "string string int", must_find_all),
-        declare("regexReplaceAll", "string string string", replace_all),
-        declare("mustRegexReplaceAll", "string string string", must_replace_all),
-        declare("regexReplaceAllLiteral", "string string string", replace_all_literal),
-        declare("mustRegexReplaceAllLiteral", "string string string", must_replace_all_literal),
-        declare("regexSplit", "string string int", split),
-        declare("mustRegexSplit", "string string int", must_split),
+        declare("regexMatch", "string string", match, walks=2),
+        declare("mustRegexMatch", "string string", must_match, walks=2),
+        declare("regexFind", "string string", find, walks=2),
+        declare("mustRegexFind", "string string", must_find, walks=2),
+        declare("regexFindAll", "string string int", find_all, walks=2),
+        declare("mustRegexFindAll", "string string int", must_find_all, walks=2),
+        declare("regexReplaceAll", "string string string", replace_all, walks=2),
+        declare("mustRegexReplaceAll", "string string string", must_replace_all, walks=2),
+        declare("regexReplaceAllLiteral", "string string string", replace_all_literal, walks=2),
+        declare("mustRegexReplaceAllLiteral", "string string string", must_replace_all_literal, walks=2),
+        declare("regexSplit", "string string int", split, walks=2),
+        declare("mustRegexSplit", "string string int", must_split, walks=2),
         declare("regexQuoteMeta", "string", quote_meta),
     )
 )

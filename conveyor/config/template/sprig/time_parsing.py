@@ -9,6 +9,7 @@ from conveyor.config.template.functions import FunctionError
 from conveyor.config.template.sprig.times import ELEMENT, MONTHS, UTC, WEEKDAYS, Time, Zone, days_of, in_zone
 from conveyor.config.template.values import raw
 
+_LONGEST = 2000
 _DAYS = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 _NAMES = {
     "January": MONTHS,
@@ -53,6 +54,8 @@ def parse_time(layout: str, text: str, local: Zone) -> Time:
 
     Raises FunctionError with Go's message.
     """
+    if len(layout) > _LONGEST or len(text) > _LONGEST:
+        raise FunctionError(f"parsing time: a layout and a text may have {_LONGEST} characters at most")
     found = _Found({})
     rest, at = text, 0
     elements = list(ELEMENT.finditer(layout))

@@ -102,6 +102,12 @@ class Time(Marshaled):
         self.nanosecond = nanosecond
         self.zone = zone
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Time) and other._moment() == self._moment() and other.zone is self.zone
+
+    def __hash__(self) -> int:
+        return hash(self._moment())
+
     def date(self) -> Date:
         """The moment in its zone."""
         days, seconds = divmod(self.unix_s + self.zone.at(self.unix_s)[1], DAY_S)

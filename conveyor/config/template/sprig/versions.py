@@ -48,6 +48,15 @@ class Version(Marshaled):
         self.metadata = metadata
         self.original = original or self.text()
 
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and other._parts() == self._parts()
+
+    def __hash__(self) -> int:
+        return hash(self._parts())
+
+    def _parts(self) -> tuple[Numbers, str, str, str]:
+        return self.numbers, self.prerelease, self.metadata, self.original
+
     def text(self) -> str:
         """The version in full."""
         text = ".".join(map(str, self.numbers))
@@ -285,7 +294,7 @@ def version_of(text: str) -> Value:
 
 FUNCTIONS = dict(
     (
-        declare("semver", "string", version_of),
-        declare("semverCompare", "string string", satisfies),
+        declare("semver", "string", version_of, walks=8),
+        declare("semverCompare", "string string", satisfies, walks=32),
     )
 )

@@ -271,19 +271,19 @@ def _abbreviate(octets: bytes, left: int, width: int) -> bytes:
 
 FUNCTIONS = dict(
     (
-        declare("upper", "string", upper),
-        declare("lower", "string", lower),
-        declare("title", "string", title),
-        declare("untitle", "string", untitle),
-        declare("swapcase", "string", swapcase),
-        declare("camelcase", "string", camelcase),
-        declare("snakecase", "string", snakecase),
-        declare("kebabcase", "string", kebabcase),
-        declare("initials", "string", initials),
-        declare("nospace", "string", nospace),
-        declare("abbrev", "int string", abbrev),
-        declare("abbrevboth", "int int string", abbrevboth),
-        declare("wrap", "int string", wrap),
-        declare("wrapWith", "int string string", wrap_with),
+        declare("upper", "string", upper, walks=2),
+        declare("lower", "string", lower, walks=2),
+        declare("title", "string", title, walks=2),
+        declare("untitle", "string", untitle, walks=2),
+        declare("swapcase", "string", swapcase, walks=2),
+        declare("camelcase", "string", camelcase, walks=2),
+        declare("snakecase", "string", snakecase, walks=16),
+        declare("kebabcase", "string", kebabcase, walks=16),
+        declare("initials", "string", initials, walks=2),
+        declare("nospace", "string", nospace, walks=2),
+        declare("abbrev", "int string", abbrev, walks=2),
+        declare("abbrevboth", "int int string", abbrevboth, walks=2),
+        declare("wrap", "int string", wrap, walks=2),
+        declare("wrapWith", "int string string", wrap_with, walks=2),
     )
 )

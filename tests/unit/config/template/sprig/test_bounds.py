@@ -68,6 +68,19 @@ def test_what_holds_itself_ends(function):
 
 def test_many_values_are_compared_in_time_that_grows_with_their_number():
     assert give("{{until 100000 | uniq | len}} {{without (until 100000) 7 8 | len}}") == "100000 99998"
+    assert give("{{until 20000 | chunk 1 | uniq | len}}") == "20000"
+
+
+@pytest.mark.parametrize(
+    "call", ["deepCopy $l", "deepEqual $l $l", "list $l $l | uniq", "toJson $l", "toYaml $l", "toString $l"]
+)
+def test_what_holds_itself_a_billion_times_ends(call):
+    assert "werfConfig:1:" in fail("{{$l := list 1}}{{range 60}}{{$l = list $l $l}}{{end}}{{" + call + "}}")
+
+
+def test_functions_that_are_slow_by_their_nature_count_that():
+    source = '{{derivePassword 1 "long" (repeat 300 "x") "user" "example.com"}}'
+    assert "the templates took more than" in fail(source)
 
 
 def test_aliases_of_aliases_end():
