@@ -15,7 +15,7 @@ import time
 
 import pytest
 
-from conveyor.dockerfile.context import select_files
+from conveyor.dockerfile.context import Listing, select_files
 from conveyor.dockerfile.ignore import Ignore
 from conveyor.dockerfile.parser import parse
 from conveyor.dockerfile.resolve import Question, resolve
@@ -110,7 +110,7 @@ RUN --mount=type=bind,source=docs/y.md,target=/y cp /y /out/y; cat /etc/hosts > 
     paths = sorted([*CONTENT, *LINKS])
     blobs = [Blob(path.encode(), 0o120000 if path in LINKS else 0o100644, "") for path in paths]
     found = resolve(parse(text.encode()), Question("", {}, "linux/amd64", "linux/amd64"))
-    selected = select_files(blobs, found.patterns, Ignore(), lambda blob: LINKS[blob.path.decode()])
+    selected = select_files(Listing(blobs), found.patterns, Ignore(), lambda blob: LINKS[blob.path.decode()])
     names = [blob.path.decode() for blob in selected]
     assert "unused" not in names and "current" in names
     trees = []
