@@ -183,6 +183,17 @@ def test_a_build_anew_takes_nothing_of_what_is_kept(engine, busybox_base):
     assert found[0] == found[1] != found[2]
 
 
+def test_the_engine_never_takes_an_old_file_for_a_new_one(engine, busybox_base):
+    """It compares size and time of what it has kept under the key of a context."""
+    key = secrets.token_hex(8)
+    found = []
+    for text in ("one", "two"):
+        build = DockerfileBuild(f"FROM {busybox_base}\nLABEL is={text}\n".encode(), [], mtime_s=7, context_key=key)
+        with contextlib.closing(engine.build_dockerfile(build, Said(), Cancel())) as held:
+            found.append(held.config.labels["is"])
+    assert found == ["one", "two"]
+
+
 def test_a_build_that_is_cancelled_ends_at_once(engine, busybox_base):
     cancel, said = Cancel(), Said()
     text = f"FROM {busybox_base}\nRUN echo {secrets.token_hex(4)} begun; sleep 300\n"
