@@ -21,6 +21,7 @@ from stapel.oci.reference import normalise
 
 _URL = re.compile(r"(?:https?|git|ssh)://|git@")
 _DOCKERS_FRONTEND = re.compile(r"(?:docker\.io/)?docker/dockerfile(?:-upstream)?(?:[:@].*)?")
+_FOR_BUILDKIT = re.compile(r"BUILDKIT_.*|SOURCE_DATE_EPOCH")  # it heeds them without a declaration
 _OF_BUILDER = frozenset({"BUILDPLATFORM", "BUILDOS", "BUILDARCH", "BUILDVARIANT"})
 
 
@@ -43,7 +44,7 @@ class Resolved:
     """
 
     instructions: Value
-    args: Mapping[str, Mapping[str, str]]  # by position of the stage
+    args: Mapping[str, Mapping[str, str]]  # by position of the stage, "" for those that BuildKit itself heeds
     bases: tuple[tuple[str, str], ...]
     patterns: tuple[str, ...] | None
 
@@ -64,7 +65,7 @@ class _Stage:
 
 def resolve(parsed: ParsedFile, question: Question) -> Resolved:
     """See the module. `DockerfileError` for what BuildKit would refuse, with its line."""
-    syntax = parsed.directives.get("syntax", "")
+    syntax = question.args.get("BUILDKIT_SYNTAX") or parsed.directives.get("syntax", "")
     if syntax and not _DOCKERS_FRONTEND.fullmatch(syntax.split()[0]):
         whole: list[Value] = ["frontend", syntax, [_describe(item) for item in parsed.instructions], question.target]
         return Resolved(whole, {"": dict(question.args)}, (), None)
@@ -102,6 +103,7 @@ class _Resolution:
         places = {number: place for place, number in enumerate(numbers)}
         stages = [_place(self._done[number], places) for number in numbers]
         args = {str(places[number]): self._stages[number].args for number in numbers}
+        args[""] = {name: value for name, value in self._question.args.items() if _FOR_BUILDKIT.fullmatch(name)}
         return Resolved(
             [self._syntax, self._escape, stages],
             {place: values for place, values in args.items() if values},

@@ -120,6 +120,12 @@ def test_the_values_of_arguments_count_where_they_are_declared():
     assert ask('FROM scratch\nARG A=1 B="x y" C=${A}z\n').args == {"0": {"A": "1", "B": "x y", "C": "1z"}}
 
 
+def test_arguments_for_buildkit_itself_count_without_a_declaration():
+    found = ask("FROM scratch\nCOPY a /\n", SOURCE_DATE_EPOCH="1", BUILDKIT_INLINE_CACHE="1", OTHER="x")
+    assert found.args == {"": {"SOURCE_DATE_EPOCH": "1", "BUILDKIT_INLINE_CACHE": "1"}}
+    assert patterns("FROM scratch\nCOPY a /\n", BUILDKIT_SYNTAX="example.org/own:1") is None
+
+
 def test_the_platform_is_known_and_the_builders_does_not_count():
     text = "FROM --platform=$BUILDPLATFORM alpine:3\nARG TARGETARCH\nARG TARGETVARIANT\nARG BUILDPLATFORM\nRUN x\n"
     found = ask(text)
