@@ -204,7 +204,7 @@ def _tpl(runtime: Runtime, source: str, data: Value) -> str:
 
 def _include_debug(runtime: Runtime, name: str, data: Value) -> str:
     result = runtime.include(name, data)
-    runtime.log(f"include_debug {name!r}:\n{result}")
+    runtime.log(f"include_debug {quoted(name)}:\n{result}")
     return result
 
 
