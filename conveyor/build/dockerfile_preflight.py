@@ -52,12 +52,14 @@ def check_dockerfiles(
 def _find_lfs(
     image: Image, repo: Repository, source: DockerfileSource, patterns: Patterns, ignore: Ignore
 ) -> Iterable[Problem]:
-    for path in repo.lfs_files(repo.head, Selector(source.context)) if patterns != () else ():
-        below = path[len(source.context) :].lstrip(b"/")
-        if may_take(patterns, below, is_whole=False) and not ignore.ignores(below):
-            shown = path.decode("utf-8", "backslashreplace")
-            message = f"{shown} is kept by Git LFS (filter=lfs), whose contents are not in the commit"
-            yield Problem(image.place, message, "leave it out by .dockerignore, or store it in git itself")
+    wanted = repo.lfs_wanted(repo.head, Selector(source.context)) if patterns != () else {}
+    taken = [
+        item for below, item in wanted.items() if may_take(patterns, below, is_whole=False) and not ignore.ignores(below)
+    ]
+    if taken:
+        from conveyor.build.kept_contents import find_missing
+
+        yield from find_missing(repo, taken, image.place, "leave the file out by .dockerignore")
 
 
 def _refuse_changes(

@@ -8,7 +8,8 @@ the end; final images of several platforms are named by an index where the stora
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from conveyor.build.results import Failure, ImageResult
 from conveyor.build.rooms import Rooms
@@ -17,8 +18,7 @@ from conveyor.config.naming import display_name
 from conveyor.errors import UsageError
 
 
-@dataclass(frozen=True, slots=True)
-class Pass:
+class Pass(NamedTuple):
     """The images of one platform, in order of configuration."""
 
     platform: str

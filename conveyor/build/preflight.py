@@ -6,17 +6,13 @@ All problems of all images are told at once.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterable, Iterator
 
 from conveyor.config.giterminism.api import Refusals
 from conveyor.config.models import Image, Project
 from conveyor.errors import ConfigError, GitError, Problem
 from conveyor.gitrepo.api import Change, Remotes, Repository
 from conveyor.stages.git_mapping import Mapped, map_one, select_files
-
-if TYPE_CHECKING:
-    from conveyor.gitrepo.lfs import Wanted
 
 _SHALLOW_HINT = """\
 fetch the whole history before the build:
@@ -101,22 +97,9 @@ def _mistakes(item: Mapped, image: Image) -> Iterator[Problem]:
         )
     wanted = repo.lfs_wanted(repo.head, selector)
     if wanted:
-        yield from _without_contents(item, wanted)
+        from conveyor.build.kept_contents import find_missing
 
-
-def _without_contents(item: Mapped, wanted: Mapping[bytes, Wanted]) -> Iterator[Problem]:
-    """Files of Git LFS whose contents are not here, where nothing can fetch them."""
-    from conveyor.gitrepo.lfs import is_lfs_installed
-
-    contents = item.repo.lfs_contents(item.repo.head)
-    missing = [file for file in wanted.values() if not contents.has(file)]
-    if missing and not is_lfs_installed():
-        for file in missing:
-            yield Problem(
-                item.mapping.place,
-                f"{_show(file.path)} is kept by Git LFS (filter=lfs), its content is not here, and git lfs is not installed",
-                "install it (apt-get install git-lfs); or leave the file out by excludePaths, or store it in git itself",
-            )
+        yield from find_missing(repo, wanted.values(), mapping.place, "leave the file out by excludePaths")
 
 
 def _image(image: Image) -> str:

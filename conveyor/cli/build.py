@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from conveyor.cli.command import Command
 from conveyor.cli.completion import complete_images
 from conveyor.cli.options import (
     DEFAULT_REPORT,
     BuildOptions,
-    Command,
     LogOptions,
     ProjectOptions,
     StorageOptions,

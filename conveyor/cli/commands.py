@@ -9,7 +9,7 @@ import sys
 import click
 
 from conveyor import __version__
-from conveyor.cli.options import Group
+from conveyor.cli.command import Group
 
 _COMMANDS = {
     "build": "conveyor.cli.build",
@@ -43,6 +43,13 @@ class _Lazy(Group):
         return command
 
     def hint_for(self, name: str) -> str:
+        """Where a command is that another tool has at the top."""
+        if name == "help":
+            return "conveyor --help tells of all commands, conveyor COMMAND --help of one."
+        for group in _COMMANDS:
+            command = self.get_command(click.Context(self), group)
+            if isinstance(command, Group) and name in command.commands:
+                return f"did you mean 'conveyor {group} {name}'?"
         return "it is one of werf's: conveyor builds images, and does not deploy them." if name in _OF_WERF else ""
 
 

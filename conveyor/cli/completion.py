@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from conveyor.cli.options import Command, project_of
+from conveyor.cli.command import Command
+from conveyor.cli.options import project_of
 
 VARIABLE = "_CONVEYOR_COMPLETE"
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from conveyor.cli.command import Command, Group
 from conveyor.cli.completion import complete_fields, complete_images
-from conveyor.cli.options import Command, Group, ProjectOptions, project_options
+from conveyor.cli.options import ProjectOptions, project_options
 
 if TYPE_CHECKING:
     from conveyor.cli.projects import OpenProject

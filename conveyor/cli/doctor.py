@@ -9,7 +9,8 @@ from typing import Literal
 
 import click
 
-from conveyor.cli.options import Command, ProjectOptions, StorageOptions, project_options, storage_options
+from conveyor.cli.command import Command
+from conveyor.cli.options import ProjectOptions, StorageOptions, project_options, storage_options
 
 ENGINES: tuple[Literal["sandbox", "docker"], ...] = ("sandbox", "docker")
 

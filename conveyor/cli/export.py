@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
+from conveyor.cli.command import Command
 from conveyor.cli.completion import complete_images
-from conveyor.cli.options import Command, ProjectOptions, StorageOptions, project_options, storage_options
+from conveyor.cli.options import ProjectOptions, StorageOptions, project_options, storage_options
 
 _TO = (
     "docker-daemon:REF, docker-archive:FILE[:REF], oci:DIR[:NAME], oci-archive:FILE[:NAME], "

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from conveyor.cli.options import PREFIX, Command, Group, home_option
+from conveyor.cli.command import Command, Group
+from conveyor.cli.options import PREFIX, home_option
 
 if TYPE_CHECKING:
     from conveyor.cleanup.choosing import Verdict

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
+from conveyor.cli.command import Command, Group
 from conveyor.cli.options import (
     PREFIX,
-    Command,
-    Group,
     ProjectOptions,
     StorageOptions,
     project_options,

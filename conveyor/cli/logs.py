@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from conveyor.cli.options import Command, ProjectOptions, StorageOptions, project_options, storage_options
+from conveyor.cli.command import Command
+from conveyor.cli.options import ProjectOptions, StorageOptions, project_options, storage_options
 
 if TYPE_CHECKING:
     from conveyor.build.results import ImageResult

@@ -6,8 +6,9 @@ import signal
 
 import click
 
+from conveyor.cli.command import Command
 from conveyor.cli.completion import complete_images
-from conveyor.cli.options import Command, ProjectOptions, StorageOptions, project_options, storage_options
+from conveyor.cli.options import ProjectOptions, StorageOptions, project_options, storage_options
 
 
 class _RunCommand(Command):

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from conveyor.cli.command import Command, Group
 from conveyor.cli.completion import complete_images
-from conveyor.cli.options import Command, Group, ProjectOptions, StorageOptions, project_options, storage_options
+from conveyor.cli.options import ProjectOptions, StorageOptions, project_options, storage_options
 
 if TYPE_CHECKING:
     from conveyor.config.models import Project

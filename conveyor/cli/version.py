@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from conveyor import __version__
-from conveyor.cli.options import Command
+from conveyor.cli.command import Command
 
 
 @click.command("version", cls=Command)

@@ -18,8 +18,11 @@ from conveyor.config.naming import display_name
 from conveyor.config.nodes import Budget, DocumentError, Node, compose
 from conveyor.config.scope import Scope
 from conveyor.config.source import read_source
+from conveyor.config.suggestions import closest
 from conveyor.errors import Place
 
+_OF_STAPEL = frozenset({"from", "fromImage", "fromArtifact", "git", "shell"})
+_OF_BOTH = frozenset({"image", "artifact", "docker"})
 _KINDS = ("configVersion", "image", "artifact", "dockerfile")
 
 
@@ -100,7 +103,7 @@ def _read_sections(findings: Findings, text: str) -> _Sections:
         keys = set(keys_of(node))
         if "configVersion" in keys:
             sections.projects.append(node)
-        elif any(key.lower() == "dockerfile" for key in keys):  # the decoder says what is wrong with other spellings
+        elif _has_dockerfile(keys):
             sections.dockerfiles.append(node)
         elif "image" in keys or "artifact" in keys:
             sections.images.append(node)
@@ -121,6 +124,15 @@ def _compose(findings: Findings, document: Document, budget: Budget | None = Non
                 message += f" that begins at {begun.line}:{begun.column}"
         findings.add(error.offset, message, error.hint)
         return None
+
+
+def _has_dockerfile(keys: set[str]) -> bool:
+    """Whether a document is meant to have `dockerfile`; the decoder says what is wrong with other spellings."""
+    if "dockerfile" in keys:
+        return True
+    if not keys.isdisjoint(_OF_STAPEL):
+        return False
+    return any(closest(key, ("dockerfile",)) for key in keys - _OF_BOTH)
 
 
 def _unrecognised(findings: Findings, node: Node, keys: set[str]) -> None:

@@ -38,7 +38,7 @@ def _check_import_stages(findings: Findings, image: Image, by_name: Mapping[str,
         if source is None or item.external or item.from_stage is None:
             continue
         shell = source.shell
-        there = (*shell.commands, *shell.stage_cache_versions)
+        there = (*shell.commands, *shell.tasks, *shell.stage_cache_versions)
         if item.from_stage not in there and not shell.cache_version:
             message = f'image "{item.image}" has no stage `{item.from_stage}`: it has no commands there'
             listed = ", ".join(f"`{stage}`" for stage in dict.fromkeys(there))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from conveyor.config.secret import Secret
     from stapel.image_spec import ImageSpec
 
-_UNSUPPORTED = ("ansible", "includes")
+_UNSUPPORTED = ("includes",)
 _PLATFORM = re.compile(r"[a-z0-9_.-]+/[a-z0-9_.-]+(?:/[a-z0-9_.-]+)?")
 
 
@@ -152,6 +152,13 @@ _CACHE_VERSIONS = {stage: f"{stage}CacheVersion" for stage in USER_STAGES}
 
 
 def _shell(fields: Fields) -> Shell:
+    tasks = fields.map_node("ansible")
+    if tasks is not None:
+        from conveyor.config.decode_ansible import decode_ansible
+
+        if fields.has("shell"):
+            fields.findings.add(fields.key("ansible"), "an image takes `shell` or `ansible`, not both", "leave one of them")
+        return decode_ansible(fields.findings, tasks)
     node = fields.map_node("shell", "name the stage, `install:`, and put the commands below it")
     if node is None:
         return Shell()

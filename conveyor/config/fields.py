@@ -165,7 +165,8 @@ class Fields:
             if item.kind == "map":
                 yield item
             else:
-                self.findings.add(item, f"every item of `{name}` must be a map, not {describe(item)}")
+                hint = "write its fields behind the `- `, each as `name: value`"
+                self.findings.add(item, f"every item of `{name}` must be a map, not {describe(item)}", hint)
 
     def text_map(self, name: str) -> dict[str, str]:
         """A map of texts; a null value is the empty text."""

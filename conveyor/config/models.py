@@ -50,11 +50,15 @@ class GitMapping:
 
 @dataclass(frozen=True, slots=True)
 class Shell:
-    """The commands of the user stages; `cache_version` counts for all four, `stage_cache_versions` for one each."""
+    """The commands of the user stages; `cache_version` counts for all four, `stage_cache_versions` for one each.
+
+    `tasks`: of `ansible`, in the place of commands; a JSON list for each stage.
+    """
 
     commands: Mapping[UserStageName, tuple[str, ...]] = field(default_factory=dict)
     cache_version: str = ""
     stage_cache_versions: Mapping[UserStageName, str] = field(default_factory=dict)
+    tasks: Mapping[UserStageName, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

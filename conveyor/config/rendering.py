@@ -105,6 +105,7 @@ class Rendering:
     def explain(self, problems: Sequence[Problem]) -> list[Problem]:
         """Mistakes of the rendered text with their lines, and what wrote these: nobody has that text before them."""
         from conveyor.config.template.tracing import Trace
+        from conveyor.gitrepo.addresses import hide_secrets
 
         trace = Trace()
         try:
@@ -120,7 +121,7 @@ class Rendering:
             offset = sum(map(len, lines[: place.line - 1])) + place.line - 1 + max(place.column - 1, 0)
             origin = trace.find(text, offset) if place.line else None
             hints = [
-                f"the line is `{show_text(line.strip()[:200])}`" if line else "",
+                f"the line is `{show_text(hide_secrets(line.strip())[:200])}`" if line else "",
                 f"it comes from {Place(shown.get(origin.file, origin.file), *origin[1:])}" if origin is not None else "",
                 problem.hint,
             ]

@@ -88,7 +88,7 @@ class _Resolution:
         self._question = question
         self._platform_args = _platform_args(question)
         self._global: dict[str, str] = {}
-        self._declared: dict[tuple[int, str], str | None] = {}
+        self._declared: dict[tuple[int, str], tuple[bool, str | None]] = {}
         self._stages = self._split(parsed.instructions)
         self._done: dict[int, Value] = {}
         self._bases: dict[tuple[str, str], None] = {}
@@ -231,8 +231,8 @@ class _Resolution:
             value = self._global.get(name, self._platform_args.get(name))
         if value is not None and name not in _OF_BUILDER:
             stage.args[name] = value
-        if value is not None or default is not None:
-            self._declared[stage.number, name] = value
+        is_set = value is not None or default is not None
+        self._declared[stage.number, name] = (is_set, value)
 
     def _copy(self, stage: _Stage, item: Instruction) -> Iterator[Value]:
         origin = item.flag("from")
@@ -302,9 +302,8 @@ class _Resolution:
         def look_up(name: str) -> tuple[bool, str | None]:
             if name in stage.env:
                 return True, stage.env[name]
-            if (stage.number, name) in self._declared:
-                return True, self._declared[stage.number, name]
-            return not stage.knows_env, None
+            # What a base from outside sets beside an argument is looked at when it is here (`check_bases`).
+            return self._declared.get((stage.number, name), (not stage.knows_env, None))
 
         return look_up
 

@@ -96,7 +96,7 @@ def configured_address(git_dir: bytes, setting: bytes) -> Address | None:
         return None
 
 
-def hide_secrets(text: str, credentials: Credentials | None) -> str:
+def hide_secrets(text: str, credentials: Credentials | None = None) -> str:
     """What a program said, without passwords: those that it was given, and those of addresses that it knows of itself."""
     text = re.sub(r"(://)[^/@\s'\"]+@", r"\1", text)
     if credentials is not None:

@@ -15,6 +15,7 @@ from conveyor.dockerfile.context import select_files
 from conveyor.dockerfile.ignore import Ignore
 from conveyor.errors import ConfigError, Problem, UsageError
 from conveyor.gitrepo.api import Blob, Repository, Selector
+from conveyor.stages.contents import FileContents, sizes_of
 from stapel.api import File
 
 DISK = "\0work tree"  # stands where the object store of a blob does; no submodule has such a path
@@ -56,8 +57,9 @@ def open_files(repo: Repository, directory: bytes, blobs: tuple[Blob, ...], reso
     context = _on_disk(repo.root, directory)
     ordered = sorted(blobs, key=lambda blob: blob.path.replace(b"/", b"\0"))
     committed = [blob for blob in ordered if blob.store != DISK]
-    sizes = iter(repo.sizes(committed))
-    contents = repo.contents(committed)
+    selector = Selector(directory)
+    sizes = iter(sizes_of(repo, selector, committed))
+    contents = FileContents(repo, selector, committed)
     resources.callback(contents.close)
     files, number = [], 0
     for blob in ordered:

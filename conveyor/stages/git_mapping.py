@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import BinaryIO
 
 from conveyor.config.models import GitMapping, Image
 from conveyor.gitrepo.api import Blob, Delta, Remotes, Repository, Selector, Snapshot
 from conveyor.keys.encoding import Value
 from conveyor.keys.key import hash_value
 from conveyor.stages.api import Context
+from conveyor.stages.contents import FileContents, sizes_of
 from conveyor.storage.facts import MappingFacts
 from stapel.api import File, Lay
 
@@ -148,16 +148,7 @@ def describe_delta(delta: Delta) -> list[Value]:
 
 def delta_size_bytes(found: Sequence[tuple[Mapped, Delta]]) -> int:
     """The sum of the sizes of added and changed blobs."""
-    return sum(sum(_sizes(item, [new for _, new in delta.changed])) for item, delta in found)
-
-
-def _sizes(item: Mapped, blobs: Sequence[Blob]) -> Sequence[int]:
-    """Sizes of files as they are laid, in their order."""
-    kept = item.repo.lfs_wanted(item.repo.head, item.selector) if blobs else {}
-    sizes = item.repo.sizes(blobs)
-    if not kept:
-        return sizes
-    return [kept[blob.path].pointer.size if blob.path in kept else size for blob, size in zip(blobs, sizes, strict=True)]
+    return sum(sum(sizes_of(item.repo, item.selector, [new for _, new in delta.changed])) for item, delta in found)
 
 
 def _repository_of(mapping: GitMapping, repo: Repository, remotes: Remotes | None) -> Snapshot:
@@ -175,12 +166,8 @@ def _lay_blobs(item: Mapped, blobs: Sequence[Blob]) -> Iterator[File]:
     mapping, repo = item.mapping, item.repo
     # As by their components: no other byte is less than that which stands between these.
     ordered = sorted(blobs, key=lambda blob: blob.path.replace(b"/", b"\0"))
-    sizes = _sizes(item, ordered)
-    kept = repo.lfs_wanted(repo.head, item.selector) if ordered else {}
-    from_lfs = repo.lfs_contents(repo.head) if kept else None
-    if from_lfs is not None:
-        from_lfs.fetch([kept[blob.path] for blob in ordered if blob.path in kept])
-    contents = repo.contents(ordered)
+    sizes = sizes_of(repo, item.selector, ordered)
+    contents = FileContents(repo, item.selector, ordered)
     to = mapping.to.strip("/").encode()
     owner, group = mapping.owner, mapping.group
     try:
@@ -192,10 +179,7 @@ def _lay_blobs(item: Mapped, blobs: Sequence[Blob]) -> Iterator[File]:
                 yield File(path, "symlink", 0o777, owner=owner, group=group, link=link)
             else:
                 mode = 0o755 if blob.mode & 0o100 else 0o644
-                opening: Callable[[], BinaryIO] = partial(contents.open, number)
-                if from_lfs is not None and blob.path in kept:
-                    opening = partial(from_lfs.open, kept[blob.path])
-                yield File(path, "file", mode, sizes[number], 0, 0, owner, group, open=opening)
+                yield File(path, "file", mode, sizes[number], 0, 0, owner, group, open=partial(contents.open, number))
     finally:
         contents.close()
 

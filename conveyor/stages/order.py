@@ -6,7 +6,6 @@ from conveyor.config.models import Image
 from conveyor.stages.api import StageKind
 from conveyor.stages.dependencies import Dependencies
 from conveyor.stages.docker_instructions import DockerInstructions
-from conveyor.stages.dockerfile import DockerfileStage
 from conveyor.stages.from_base import FromBase
 from conveyor.stages.git_files import GitArchive, GitCache, GitLatestPatch
 from conveyor.stages.user import UserStage
@@ -34,8 +33,13 @@ def conveyor_of(image: Image) -> tuple[StageKind, ...]:
     """
     if image.artifact:
         return _COMMON
-    patches = () if image.disable_git_after_patch else _AFTER_PATCH
-    kinds = (*_COMMON, *patches, DockerInstructions()) if image.dockerfile is None else (DockerfileStage(),)
+    kinds: tuple[StageKind, ...]
+    if image.dockerfile is None:
+        kinds = (*_COMMON, *(() if image.disable_git_after_patch else _AFTER_PATCH), DockerInstructions())
+    else:
+        from conveyor.stages.dockerfile import DockerfileStage  # many projects have none
+
+        kinds = (DockerfileStage(),)
     if image.image_spec is None:
         return kinds
     from conveyor.stages.image_spec import ImageSpecStage  # few images have one

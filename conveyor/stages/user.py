@@ -10,6 +10,7 @@ from conveyor.keys.encoding import Value
 from conveyor.keys.key import Part
 from conveyor.stages.api import Context, Decision, Need, Workshop
 from conveyor.stages.git_mapping import current_facts, deltas, lay_delta, mapped_of
+from stapel.ansible import ansible_script
 from stapel.api import Lay, Run
 from stapel.script import join_commands
 
@@ -21,8 +22,9 @@ class UserStage:
     name: UserStageName
 
     def may_exist(self, image: Image) -> bool:
-        """Where it has commands or a cache version."""
-        return bool(image.shell.commands.get(self.name) or any(_cache_versions(image, self.name)))
+        """Where it has commands, tasks or a cache version."""
+        shell = image.shell
+        return bool(shell.commands.get(self.name) or shell.tasks.get(self.name) or any(_cache_versions(image, self.name)))
 
     def takes(self, image: Image) -> tuple[Need, ...]:
         """Nothing: what a command reads of other images comes by imports."""
@@ -34,7 +36,8 @@ class UserStage:
         shell = context.image.shell
         commands = shell.commands.get(self.name, ())
         versions = _cache_versions(context.image, self.name)
-        parts = [Part("commands", commands)]
+        tasks = shell.tasks.get(self.name, "")
+        parts = [Part("ansible", tasks)] if tasks else [Part("commands", commands)]
         if any(versions):
             parts.append(Part("cacheVersion", versions))
         dependencies = _stage_dependencies(context, self.name)
@@ -45,15 +48,16 @@ class UserStage:
             parts=tuple(parts),
             git=current_facts(context) if has_git else {},
             selects_ancestor=has_git,
-            steps=lambda workshop: self._steps(context, commands, workshop),
+            steps=lambda workshop: self._steps(context, commands, tasks, workshop),
         )
 
-    def _steps(self, context: Context, commands: tuple[str, ...], workshop: Workshop) -> tuple[Lay | Run, ...]:
+    def _steps(self, context: Context, commands: tuple[str, ...], tasks: str, workshop: Workshop) -> tuple[Lay | Run, ...]:
         # The files of a delta carry the time of the build: make would otherwise see sources older than objects.
         found = deltas(context) if context.below.git else []
         laid = [lay_delta(item, delta, context.below.bases[item.id], None) for item, delta in found]
         run = Run(
-            script=join_commands(commands),
+            script=ansible_script(tasks) if tasks else join_commands(commands),
+            needs_ansible=bool(tasks),
             mounts=workshop.mounts,
             ssh_socket=workshop.ssh_socket,
             network=context.image.network or "default",

@@ -143,7 +143,7 @@ class Builds:
             return self._containers.create_to_build(
                 image_id,
                 call.arguments if call else (),
-                tools=self._toolbox.name(self._platform),
+                tools=self._toolbox.name(self._platform, ansible=run.needs_ansible),
                 env=env,
                 mounts=mounts,
                 network=run.network,

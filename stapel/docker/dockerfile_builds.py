@@ -23,6 +23,7 @@ from stapel.docker.held import DockerHeld
 from stapel.docker.images import DockerImage
 from stapel.docker.listing import inspect_image
 from stapel.docker.progress import Progress
+from stapel.docker.protobuf import BadMessage
 from stapel.docker.session import DOCKERFILE, open_session
 from stapel.dockerfile import DockerfileBuild
 from stapel.errors import CommandFailed, NotFound, StapelError
@@ -95,7 +96,8 @@ def _ask(clients: Clients, parameters: dict[str, str | list[str]], progress: Pro
                 continue
             said = json.loads(line)
             if said.get("id") == "moby.buildkit.trace":
-                progress.feed(base64.b64decode(said["aux"]))
+                with suppress(BadMessage):  # a line of the log less
+                    progress.feed(base64.b64decode(said["aux"]))
             elif said.get("id") == "moby.image.id":
                 image_id = said["aux"]["ID"]
             elif "error" in said:

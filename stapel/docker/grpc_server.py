@@ -155,9 +155,8 @@ class Server:
                             return
                     self.flush()
                     self._may_send.notify_all()
-        except (OSError, ValueError, H2Error) as error:
-            if not self._is_closed:
-                self.error = self.error or error
+        except (OSError, ValueError, H2Error):
+            return  # the connection is gone: who waits for the build is told by its own connection
         finally:
             with self._may_send:
                 self._is_closed = True

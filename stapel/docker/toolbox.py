@@ -34,23 +34,23 @@ class Toolbox:
         self._containers = containers
         self._home_dir = home_dir
         self._lock = threading.Lock()
-        self._name = ""
+        self._names: dict[bool, str] = {}  # without Ansible and with it
 
-    def name(self, platform: str) -> str:
+    def name(self, platform: str, *, ansible: bool = False) -> str:
         """The name of the service container, which is there when this returns. `StapelError`."""
         with self._lock:
-            if not self._name:
-                toolchain = make_toolchain(self._home_dir)
+            if ansible not in self._names:
+                toolchain = make_toolchain(self._home_dir, ansible=ansible)
                 name = f"conveyor.stapel.{toolchain.digest[:12]}"
                 if not self._exists(name):
                     self._make(toolchain, name, platform)
-                self._name = name
-            return self._name
+                self._names[ansible] = name
+            return self._names[ansible]
 
     def forget(self) -> None:
         """Look again at the next question: somebody has removed it."""
         with self._lock:
-            self._name = ""
+            self._names.clear()
 
     def _exists(self, name: str) -> bool:
         try:

@@ -105,7 +105,7 @@ class Runs:
         self._runner = runner
         self._outer_proc = outer_proc
         self._min_free_bytes = min_free_bytes
-        self._toolchain: Path | None = None
+        self._toolchains: dict[bool, Path] = {}  # without Ansible and with it
 
     def prepare(
         self,
@@ -126,13 +126,13 @@ class Runs:
                 f"the sandbox has no network {run.network}",
                 hint="`default` and `host` are the host's, `none` has `lo` alone, `isolated` has a way out besides",
             )
-        if self._toolchain is None:
-            self._toolchain = make_tools(self._home_dir)
+        if run.needs_ansible not in self._toolchains:
+            self._toolchains[run.needs_ansible] = make_tools(self._home_dir, ansible=run.needs_ansible)
         hostname = secrets.token_hex(6)
         mounts = self._name_files(filling, hostname, network)
         points = [("proc", True), ("dev", True), ("sys", True), *((f"etc/{name}", False) for name in _NAMES)]
         if program is None or program.needs_tools:
-            mounts.append((str(self._toolchain), ROOT, True))
+            mounts.append((str(self._toolchains[run.needs_ansible]), ROOT, True))
             points.append((ROOT, True))
         environment = _environment(on, run, hostname) if program is None else {"HOSTNAME": hostname, **program.environment}
         for mount in run.mounts:

@@ -19,6 +19,7 @@ RUN echo "listen $PORT" > /listen && grep backend.local /etc/hosts
 FROM BUSYBOX AS run
 ARG BACKEND_IMAGE
 COPY --from=build /listen /listen
+COPY generated /generated
 RUN echo "$BACKEND_IMAGE" > /backend
 """
 FILES = {
@@ -31,6 +32,7 @@ FILES = {
     "backend/setup.cfg": "cfg\n",
     "backend/VERSION": "7\n",
     "backend/README.md": "left out\n",
+    ".gitignore": "proxy/generated\n",
 }
 
 pytestmark = pytest.mark.docker
@@ -56,6 +58,7 @@ def test_the_example_is_built_and_every_image_is_as_it_says(
         "/etc/shop/license": str(license_file),
         "https://git.example.com/shop/protocol.git": f"file://{protocol.path}",
         "from: debian:12": "from: BUSYBOX",
+        "image: busybox:1.36": "image: BUSYBOX",
         "project: shop": "project: NAME",
     }
 
@@ -72,6 +75,7 @@ def test_the_example_is_built_and_every_image_is_as_it_says(
     )
     project.write("proxy/Dockerfile", DOCKERFILE.replace("BUSYBOX", project.base))
     project.commit()
+    project.write("proxy/generated/config", "generated\n")
 
     built = project.build("--engine", "docker", env={"MIRROR_TOKEN": "token-of-the-test"})
     assert set(built.built) == {"base", "assets", "backend", "worker", "bundle", "proxy"}
@@ -95,6 +99,8 @@ def test_the_example_is_built_and_every_image_is_as_it_says(
 
     bundle = images.files(built.reference("bundle"))
     assert bundle["images"].content.decode().splitlines()[0] == built.reference("backend")
+    assert bundle["usr/local/bin/busybox"].content
     proxy = images.files(built.reference("proxy"))
     assert proxy["listen"].content == b"listen 8080\n"
+    assert proxy["generated/config"].content == b"generated\n"
     assert proxy["backend"].content.decode().strip() == built.reference("backend")

@@ -101,7 +101,7 @@ COPY current/data /out/data
 COPY current /out/current
 COPY src /out/src
 ADD big empty /out/
-RUN --mount=type=bind,source=docs/y.md,target=/y cp /y /out/y
+RUN --mount=type=bind,source=docs/y.md,target=/y cp /y /out/y; cat /etc/hosts > /out/hosts; ls /sys/class/net > /out/net
 """
     paths = sorted([*CONTENT, *LINKS])
     blobs = [Blob(path.encode(), 0o120000 if path in LINKS else 0o100644, "") for path in paths]
@@ -112,12 +112,22 @@ RUN --mount=type=bind,source=docs/y.md,target=/y cp /y /out/y
     trees = []
     for chosen in (names, paths):
         said = Said()
-        build = DockerfileBuild(text.encode(), files_of(chosen), args={"NOT_DECLARED": "x"}, mtime_s=1_600_000_000)
+        build = DockerfileBuild(
+            text.encode(),
+            files_of(chosen),
+            args={"NOT_DECLARED": "x"},
+            mtime_s=1_600_000_000,
+            add_hosts=("db:192.0.2.1", "mail:192.0.2.2"),
+            network="none",
+        )
         with contextlib.closing(engine.build_dockerfile(build, said, Cancel())) as held:
             trees.append(tree_of(engine, held))
             assert {name for name in held.config.labels if name.startswith("dev.conveyor.")} >= {RUN_LABEL}
         assert "[2/9] COPY" in said.text
     assert trees[0] == trees[1]
+    assert trees[0].pop(b"net")[5] == b"lo\n"
+    hosts = trees[0].pop(b"hosts")[5]
+    assert b"192.0.2.1\tdb" in hosts and b"192.0.2.2\tmail" in hosts
     assert trees[0][b"big"][5] == CONTENT["big"] and trees[0][b"run"][1] == 0o755 and trees[0][b"docs/x.md"][2:4] == (7, 8)
 
 

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -151,14 +150,12 @@ def test_a_server_that_says_nothing_is_left(served, server, tmp_path):
     release = threading.Event()
     empty = make_place(tmp_path / "empty")
     server.on_fetch = lambda: release.wait(30) and None
-    started_s = time.monotonic()
     with pytest.raises(GitError) as raised:
         ask_remote(
             parse_address(name_of(server)), ["fetch", "origin", "v1"], git_dir=str(empty.path / ".git"), timeout_s=1.5
         )
     release.set()
     assert raised.value.reason == "remote_stalled"
-    assert time.monotonic() - started_s < 20
 
 
 def test_where_no_server_is(opening):

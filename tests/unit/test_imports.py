@@ -45,6 +45,7 @@ RULES = (
             "stapel.oci",
             "stapel.script",
             "stapel.image_config",
+            "stapel.ansible",
             "stapel.image_spec",
             "stapel.mask",
         ),

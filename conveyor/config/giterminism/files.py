@@ -106,11 +106,12 @@ class ConfigFiles:
                 self._refusals.refuse_file(
                     self._relative(changed), self._all_changes()[changed], subject, directive, used_by()
                 )
-        size = self._repo.sizes((blob,))[0]
-        if size > MAX_FILE_BYTES:
-            raise too_large(path, size)
-        with self._repo.open(blob) as content:
-            return content.read()
+        # Its size is not asked before: git is asked often enough.
+        with self._repo.open(blob) as stream:
+            content = stream.read(MAX_FILE_BYTES + 1)
+        if len(content) > MAX_FILE_BYTES:
+            raise too_large(path, self._repo.sizes((blob,))[0])
+        return content
 
     def exists(self, path: str, directive: Directive | None) -> bool:
         """Whether a file or directory is there, and a file as the commit has it. Nothing is refused."""

@@ -9,7 +9,7 @@ from typing import Literal
 
 from conveyor.config.lint.notes import Note
 from conveyor.config.naming import RENDERED
-from conveyor.errors import Place
+from conveyor.errors import Place, printable
 
 LintFormat = Literal["text", "json", "github", "gitlab"]
 
@@ -32,7 +32,7 @@ def format_notes(notes: Sequence[Note], output: LintFormat) -> str:
 
 def _as_text(note: Note) -> str:
     hint = f"    {note.hint}\n" if note.hint else ""
-    return f"{note.place}: {note.severity}: {note.message} [{note.rule}]\n{hint}"
+    return f"{printable(str(note.place))}: {note.severity}: {note.message} [{note.rule}]\n{hint}"
 
 
 def _as_object(note: Note) -> dict[str, object]:

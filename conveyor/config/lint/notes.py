@@ -11,7 +11,9 @@ from conveyor.errors import Place, Problem, printable
 if TYPE_CHECKING:
     from conveyor.config.rendering import Surroundings
 
-Rule = Literal["deprecated", "no-effect", "matches-nothing", "volatile", "unset-variable", "secret", "mistake"]
+Rule = Literal[
+    "deprecated", "no-effect", "indentation", "matches-nothing", "volatile", "unset-variable", "secret", "mistake"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,7 @@ class Note:
 
 def mistake(problem: Problem) -> Note:
     """A problem that stops a build."""
-    return Note(problem.place, "mistake", problem.message, problem.hint, "error")
+    return Note(problem.place, "mistake", printable(problem.message), printable(problem.hint), "error")
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ def lint(content: bytes, file: str, files: Files, elsewhere: Elsewhere | None = 
         visits = list(text.visit(section))
         _deprecated(text, notes, section, visits)
         _secrets(text, notes, visits)
+        _run_together(text, notes, visits)
         if section.kind in ("image", "artifact"):
             _ineffective_dependencies(text, notes, section)
             _matches_nothing(text, notes, section, files)
@@ -41,8 +42,10 @@ def lint(content: bytes, file: str, files: Files, elsewhere: Elsewhere | None = 
 
 def _with_line(note: Note, content: bytes) -> Note:
     """A note with the line that it is about: nobody has a rendered text before them. Secrets are not shown."""
+    from conveyor.gitrepo.addresses import hide_secrets
+
     lines = content.decode("utf-8", "replace").split("\n")
-    line = lines[note.place.line - 1].strip() if note.rule != "secret" and note.place.line else ""
+    line = hide_secrets(lines[note.place.line - 1].strip()) if note.rule != "secret" and note.place.line else ""
     shown = f"the line is `{printable(line[:200])}`" if line else ""
     return replace(note, hint="; ".join(filter(None, (shown, note.hint))))
 
@@ -70,6 +73,18 @@ def _secrets(text: Text, notes: Notes, visits: Iterable[Visit]) -> None:
                 if kind := secret_shape(scalar.text):
                     message = f"`{visit.name}` holds what looks like {kind}"
                     notes.add(text.place(scalar), "secret", message, _SECRET_HINT.format(f"`{visit.name}`"))
+
+
+def _run_together(text: Text, notes: Notes, visits: Iterable[Visit]) -> None:
+    """An item of a list that is indented too far goes on with the text above it, and YAML has nothing against that."""
+    for visit in visits:
+        for item in visit.value.items:
+            if item.kind != "scalar" or not item.plain or " - " not in item.text:
+                continue
+            following = text.next_line(item).strip()
+            if following.startswith("- ") and following in item.text:
+                message = f"`{visit.name}`: the line below goes on with this text, for it is indented further"
+                notes.add(text.place(item), "indentation", message, "indent all items of a list alike")
 
 
 def _ineffective_dependencies(text: Text, notes: Notes, section: Section) -> None:

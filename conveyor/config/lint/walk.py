@@ -14,6 +14,7 @@ from conveyor.config.tables.documents import FILES
 from conveyor.config.tables.field import Field, Table
 from conveyor.errors import Place
 
+_LONGEST_LOOK = 10_000
 Entries = Mapping[str, tuple[Node, Node]]
 
 
@@ -61,6 +62,11 @@ class Text:
     def place(self, node: Node) -> Place:
         """Where a node stands."""
         return self._findings.place(node)
+
+    def next_line(self, node: Node) -> str:
+        """The line below that in which a node begins, as it is written."""
+        lines = self._source.text[node.offset : node.offset + _LONGEST_LOOK].split("\n", 2)
+        return lines[1] if len(lines) > 1 else ""
 
     def visit(self, section: Section) -> Iterator[Visit]:
         """Every field of a document that has a value, at any depth."""

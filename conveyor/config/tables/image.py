@@ -66,6 +66,11 @@ SHELL: Table = {
     **{f"{stage}CacheVersion": Field("text", f"of `{stage}`: change it to run its commands again") for stage in STAGES},
 }
 
+ANSIBLE: Table = {
+    **{stage: Field("anything", f"list of tasks of the stage `{stage}`") for stage in STAGES},
+    **{name: field for name, field in SHELL.items() if name not in STAGES},
+}
+
 IMPORT: Table = {
     "image": Field("text", "an image or artifact of the file", group="source"),
     "from": Field("text", "the same as `image`", group="source"),
@@ -144,7 +149,8 @@ IMAGE: Table = {
     "network": Field("text", "of the build containers: `host`, `none`, `isolated` (sandbox) or one of the Docker Engine"),
     "disableGitAfterPatch": Field("flag", "no stages `gitCache` and `gitLatestPatch`", "false"),
     "git": Field("list of maps", "files of the commit", table=GIT),
-    "shell": Field("map", "commands", table=SHELL),
+    "shell": Field("map", "commands", table=SHELL, group="?commands"),
+    "ansible": Field("map", "tasks of Ansible in the place of commands", table=ANSIBLE, group="?commands"),
     "import": Field("list of maps", "files of other images", table=IMPORT),
     "dependencies": Field("list of maps", "names and digests of other images", table=DEPENDENCY),
     "mount": Field("list of maps", "directories of the machine in the build containers", table=MOUNT),

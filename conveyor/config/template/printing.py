@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import Final
 
-from .functions import MAX_TEXT_BYTES, FunctionError
+from .functions import MAX_ELEMENTS, MAX_TEXT_BYTES, FunctionError
 from .quoting import back_quoted, quoted
 from .values import AnyMap, Object, TypedList, Value, go_type, is_map, joined, raw, sorted_items
 
@@ -68,6 +68,7 @@ class _Printer:
     def __init__(self) -> None:
         self._parts: list[str] = []
         self._size = 0
+        self._elements = 0
         self.clear()
 
     def clear(self) -> None:
@@ -111,6 +112,9 @@ class _Printer:
             self._print(argument, verb, 0)
 
     def _print(self, value: Value, verb: str, depth: int) -> None:
+        self._elements += 1
+        if self._elements > MAX_ELEMENTS:
+            raise FunctionError(f"a value with more than {MAX_ELEMENTS} elements cannot be printed")
         if depth > MAX_DEPTH:
             raise FunctionError(f"a value that is nested more than {MAX_DEPTH} deep, or holds itself, cannot be printed")
         if isinstance(value, str):

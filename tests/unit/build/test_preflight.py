@@ -177,7 +177,7 @@ def test_the_commit_counts_and_not_the_work_tree(place):
 
 
 def test_files_kept_by_lfs_are_refused_where_nothing_can_fetch_them(place, monkeypatch):
-    monkeypatch.setattr("conveyor.gitrepo.lfs.is_lfs_installed", lambda: False)
+    monkeypatch.setattr("conveyor.build.kept_contents.is_lfs_installed", lambda: False)
     place.write(".gitattributes", "*.bin filter=lfs\nexcluded.bin -filter\n")
     for name in ("a.bin", "excluded.bin", "b.bin"):
         place.write(f"src/{name}", f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 5\n")
@@ -189,7 +189,7 @@ def test_files_kept_by_lfs_are_refused_where_nothing_can_fetch_them(place, monke
     assert [problem.message.partition(" is kept")[0] for problem in found] == ["src/a.bin", "src/b.bin"]
     assert "git lfs is not installed" in found[0].message
     assert problems(place, image("app", git=(mapping("/src", exclude=["*.bin"]),))) == ()
-    monkeypatch.setattr("conveyor.gitrepo.lfs.is_lfs_installed", lambda: True)
+    monkeypatch.setattr("conveyor.build.kept_contents.is_lfs_installed", lambda: True)
     assert problems(place, image("app", git=(mapping("/src"),))) == ()
 
 

@@ -54,10 +54,15 @@ def test_what_a_home_has(tmp_path):
     (tmp_path / "stages/1/ab").mkdir(parents=True)
     (tmp_path / "stages/1/ab/x").write_text("123")
     (tmp_path / "dev/2/objects").mkdir(parents=True)
+    (tmp_path / "clones/3/objects").mkdir(parents=True)
+    (tmp_path / "clones/3/HEAD").write_text("1234")
+    (tmp_path / "lfs/objects/aa/bb").mkdir(parents=True)
+    (tmp_path / "lfs/objects/aa/bb/aabb").write_text("12")
     for path in (tmp_path / "logs").glob("*-*"):
         os.utime(path, (100, 100))
     items = {item.kind: item for item in home_items(tmp_path, image_items([kept("1", STAGE, used_s=200.0)], {}))}
-    assert sorted(items) == ["log", "memory of stages", "objects of git"]
+    assert sorted(items) == ["clone", "content of Git LFS", "log", "memory of stages", "objects of git"]
+    assert (items["clone"].size_bytes, items["content of Git LFS"].size_bytes) == (4, 2)
     assert (items["log"].size_bytes, items["log"].used_s) == (5, 200.0)
     assert items["memory of stages"].size_bytes == 3
     running.discard()

@@ -35,6 +35,8 @@ def test_the_version():
         (["bild"], "No such command 'bild'. Did you mean 'build'?"),
         (["config", "lst"], "No such command 'lst'. Did you mean 'list'?"),
         (["converge"], "conveyor builds images, and does not deploy them"),
+        (["render"], "Did you mean 'conveyor config render'?"),
+        (["help"], "conveyor COMMAND --help"),
         (["config", "zzz"], "No such command 'zzz'.\n"),
         (["build", "--repositry", "x"], "--repositry"),
         (["\x1b[31mred"], r"No such command '\x1b[31mred'"),

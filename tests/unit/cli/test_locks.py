@@ -8,7 +8,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from conveyor.cli.options import Command, StorageOptions, storage_options
+from conveyor.cli.command import Command
+from conveyor.cli.options import StorageOptions, storage_options
 from conveyor.cli.session import make_locks
 from conveyor.errors import UsageError
 from locking.file import FileLocks

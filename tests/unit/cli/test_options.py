@@ -4,10 +4,9 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from conveyor.cli.command import Command, Group
 from conveyor.cli.options import (
     BuildOptions,
-    Command,
-    Group,
     Introspection,
     build_options,
     log_options,

@@ -6,7 +6,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from conveyor.cli.options import Group, build_options, log_options, project_options, storage_options
+from conveyor.cli.command import Group
+from conveyor.cli.options import build_options, log_options, project_options, storage_options
 from conveyor.cli.werf_names import told
 
 

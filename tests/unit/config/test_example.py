@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 
 from conveyor.config.explain import paths_of_fields
 from conveyor.config.giterminism.decode import decode_permissions
+from conveyor.config.lint.notes import Files
+from conveyor.config.lint.rules import lint
 from conveyor.config.models import Base
 from conveyor.config.reading import parse_project
 from conveyor.errors import ConfigError
@@ -39,6 +41,24 @@ def test_the_example_of_permissions_is_right_and_knows_no_other_names():
     assert permissions.allow("config.goTemplateRendering.allowEnvVariables", "CI_JOB_ID")
 
 
+KEYS = re.compile(r"^[ -]*([A-Za-z]\w*):|[{,] ([A-Za-z]\w*):", re.MULTILINE)
+OF_USERS = {"MODE", "PATH", "PORT"}  # names of variables and arguments
+
+
+def test_a_misspelt_key_of_the_example_is_never_taken_in_silence():
+    text = re.sub("^ *#.*$", "", EXAMPLE.read_text(), flags=re.MULTILINE)
+    taken = []
+    for match in KEYS.finditer(text):
+        end = match.end(match.lastindex)
+        try:
+            parse_project(f"{text[:end]}x{text[end:]}".encode(), "werf.yaml")
+        except ConfigError:
+            continue
+        taken.append(match[match.lastindex])
+    assert len(KEYS.findall(text)) > 150
+    assert set(taken) <= OF_USERS
+
+
 @settings(max_examples=150, deadline=None)
 @given(data=st.data())
 def test_a_damaged_file_is_read_or_refused_with_places_inside_it(data):
@@ -60,4 +80,5 @@ def test_a_damaged_file_is_read_or_refused_with_places_inside_it(data):
             place = problem.place
             assert place.line == 0 or 1 <= place.column <= len(lines[place.line - 1]) + 1
     else:
+        lint(text.encode(), "werf.yaml", Files(lambda *_: False))
         assert all(image.base.kind != "image" or project.image(image.base.reference) for image in project.images)

@@ -57,3 +57,10 @@ def test_a_branch_needs_a_permission(extra, line):
     fixed = Refusals(Permissions())
     read("  tag: v1\n", fixed)
     assert not fixed
+
+
+def test_the_line_of_a_mistake_is_shown_without_a_token():
+    from conveyor.gitrepo.addresses import hide_secrets
+
+    line = '- {url: "https://t0ken@example.org/a", tag: v1, too: x}'
+    assert hide_secrets(line) == '- {url: "https://example.org/a", tag: v1, too: x}'

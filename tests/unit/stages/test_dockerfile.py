@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -144,6 +145,27 @@ def test_what_the_engine_is_asked(world):
     with pytest.raises(StageFailed, match="takes files of the context that the Dockerfile does not name: `conf`") as caught:
         build.check_bases({"busybox:1": ImageConfig({"config": {"OnBuild": ["COPY conf /etc"]}})})
     assert caught.value.reason == "base_takes_files" and "ONBUILD" in caught.value.hint
+
+
+def test_files_of_lfs_are_sent_with_their_contents(world, monkeypatch):
+    content = b"large\n" * 500
+    oid = hashlib.sha256(content).hexdigest()
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize {len(content)}\n".encode()
+    commit = world.source.commit({**FILES, b".gitattributes": b"*.c filter=lfs\n", b"app/src/main.c": pointer})
+    rooms = world.rooms((APP,), commit)
+    config_files = ConfigFiles(rooms.repo, b"", world.path, Refusals(Permissions()))
+    monkeypatch.setattr("conveyor.build.kept_contents.is_lfs_installed", lambda: False)
+    (problem,) = check_dockerfiles((APP,), rooms.repo, b"", config_files, (), None)
+    assert "app/src/main.c is kept by Git LFS" in problem.message
+    kept = Path(world.source.at(commit).git_dir.decode()) / "lfs/objects" / oid[:2] / oid[2:4] / oid
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(content)
+    assert check_dockerfiles((APP,), rooms.repo, b"", config_files, (), None) == []
+    looked = look(rooms, Task(APP, DockerfileStage(), None, None, {}))
+    with ExitStack() as resources:
+        build = looked.decision.dockerfile(Workshop(world.engine, resources, (), None, 1_600_000_000, world.engine.base))
+        (sent,) = (file for file in build.files if file.path == b"src/main.c")
+        assert (sent.size, sent.open().read()) == (len(content), content)
 
 
 def test_images_are_built_and_found_again(world):

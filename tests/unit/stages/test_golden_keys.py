@@ -92,6 +92,7 @@ IMAGES = (
         ),
     ),
     image("on app", "image:app", install="true"),
+    image("tasks", "scratch", shell=Shell(tasks={"setup": '[{"command": "make"}]'})),
     image(
         "from outside",
         "scratch",
@@ -194,7 +195,7 @@ def test_every_kind_of_stage_and_every_named_part_is_in_the_golden_file(world):
     }
     assert parts == {
         *("base", "fromLatest", "cacheVersion", "fromCacheVersion", "mounts"),
-        *("commands", "stageDependencies", "imports", "dependencies", "mappings", "delta MiB", "delta"),
+        *("commands", "ansible", "stageDependencies", "imports", "dependencies", "mappings", "delta MiB", "delta"),
         *("volume", "expose", "env", "label", "cmd", "entrypoint", "workdir", "user", "healthcheck", "exactValues"),
         *("author", "clearHistory", "clearCmd", "clearEntrypoint", "clearUser", "clearWorkingDir", "removeLabels"),
         *("removeVolumes", "removeEnv", "labels", "volumes", "workingDir", "stopSignal"),

@@ -41,6 +41,8 @@ NOTES = [
     (IMAGE + "git:\n- to: /app\n  stageDependencies:\n    @@install: src\n", "no-effect", "`stageDependencies.install` has no effect", "remove it"),
     (IMAGE + "shell: {beforeInstall: a, setup: a}\ngit:\n- to: /app\n  stageDependencies: {@@beforeSetup: src, setup: src}\n", "no-effect", "no commands for `beforeSetup`", "commands for `setup`"),
     (IMAGE + "shell: {install: [], setup: ''}\ngit:\n- {to: /app, stageDependencies: {@@install: src}}\n", "no-effect", "`install`", "remove"),
+    # YAML joins what is indented further
+    (IMAGE + "shell:\n  install:\n  - @@make\n   - make install\n", "indentation", "goes on with this text", "alike"),
     # globs and paths
     (IMAGE + "git:\n- @@add: /sources\n  to: /app\n", "matches-nothing", "`git.add: /sources`: nothing is there", ""),
     (GIT + "  includePaths: [main.c, @@'*.cpp']\n", "matches-nothing", "`includePaths`: `*.cpp` matches nothing below `/src`", "relative to `add`"),
@@ -79,6 +81,7 @@ def test_a_note_has_its_place_its_rule_and_a_way_out(marked, rule, message, hint
         IMAGE + "docker: {ENV: {CI_X: a}}\nshell: {setup: echo $CI_X}\n",
         IMAGE
         + "docker: {ENV: {DB_PASSWORD: $DB, TOKEN_FILE: x, SECRET: /run/secrets/a, API_KEY: '', AUTH_URL: http://a/b}}\n",
+        IMAGE + "shell:\n  install:\n  - make - j\n  - 'a\n\n    - b'\n  - |\n    x\n    - y\n",
         IMAGE + "git: [{to: /app, stageDependencies: {install: ~}}]\n",
     ],
 )
@@ -120,6 +123,9 @@ def test_names_of_secrets(name, value, found):
         ("postgres://user:$PASS@db/x", ""),
         ("https://example.org/a@b:c", ""),
         ("x" * 10_000_000, ""),
+        ("eyJ12345678-" * 8000, ""),
+        ("a." * 50_000, ""),
+        ("a://" * 25_000, ""),
     ],
 )
 def test_shapes_of_secrets(text, kind):

@@ -1,0 +1,58 @@
+"""Tasks of Ansible as a script for a build container: one play, on the container itself, by the toolchain's own Python.
+
+The tasks go into the script as they are, the play is thrown away after it, and Ansible reads no configuration but this.
+"""
+
+from __future__ import annotations
+
+import base64
+
+from stapel.script import ROOT
+
+PLACE = "/.conveyor/tmp/ansible"
+LIBRARY = f"{ROOT}/ansible"
+PYTHON = f"{ROOT}/bin/python3"
+VERSION = "2.17.7"
+# What of the package and of what it needs is used; the rest of it reads vaults and galaxies.
+DISTRIBUTIONS = ("ansible-core", "jinja2", "markupsafe", "pyyaml", "packaging")
+
+_SETTINGS = {
+    "ANSIBLE_CONFIG": f"{PLACE}/ansible.cfg",
+    "ANSIBLE_HOME": PLACE,
+    "ANSIBLE_LOCAL_TEMP": f"{PLACE}/local",
+    "ANSIBLE_REMOTE_TEMP": f"{PLACE}/remote",
+    "ANSIBLE_LOCALHOST_WARNING": "False",
+    "ANSIBLE_INVENTORY_UNPARSED_WARNING": "False",
+    "ANSIBLE_NOCOWS": "1",
+    "ANSIBLE_NOCOLOR": "1",
+}
+# It wants a locale of UTF-8, which few images have; Python has been told to use UTF-8, and commands keep their environment.
+# They would begin where the play is, instead of at the root of the container.
+_MAIN = f"""\
+import locale, sys
+locale.setlocale = lambda *_: None
+locale.getlocale = lambda *_: (None, 'utf-8')
+sys.path.insert(0, '{LIBRARY}')
+from ansible.cli.playbook import main
+from ansible.parsing.dataloader import DataLoader
+DataLoader.get_basedir = lambda loader: '/'
+main()
+"""
+
+
+def ansible_script(tasks: str) -> str:
+    """Bash that runs a JSON list of tasks, and ends with their status."""
+    play = f'[{{"hosts": "all", "gather_facts": false, "tasks": {tasks}}}]'
+    encoded = base64.b64encode(play.encode("utf-8", "surrogateescape")).decode()
+    settings = " ".join(f"{name}={value}" for name, value in _SETTINGS.items())
+    arguments = f"-i localhost, -c local -e ansible_python_interpreter={PYTHON} {PLACE}/play.json"
+    return "\n".join(
+        [
+            f"{ROOT}/bin/mkdir -p -- {PLACE}",
+            f": >{PLACE}/ansible.cfg",
+            f"printf %s {encoded} | {ROOT}/bin/base64 --decode >{PLACE}/play.json",
+            f'{settings} {PYTHON} -I -X utf8 -c "{_MAIN}" {arguments}',
+            f"{ROOT}/bin/rm -rf -- {PLACE}",
+            "",
+        ]
+    )
