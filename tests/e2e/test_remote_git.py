@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import threading
 from pathlib import Path
 
 from tests.conftest import absent
 from tests.e2e.conftest import MakeProject
-from tests.git_servers import find_sshd, git_ssh
+from tests.git_servers import find_sshd, git_http, git_ssh
+from tests.trace_points import children
 from tests.unit.gitrepo.repositories import make_place
 
 CONFIG = """\
@@ -97,6 +101,44 @@ def test_a_repository_that_only_a_key_opens(make_project: MakeProject, tmp_path:
         assert built.built == {"app": ["from", "gitArchive"]}
         assert f"Fetching the tag v1 of {url}" in built.run.stderr
     assert project.build("--engine", "sandbox").built == {}
+
+
+def test_an_interrupt_ends_what_is_fetched(make_project: MakeProject, tmp_path: Path) -> None:
+    """Two servers that do not come to an end; nobody waits for them."""
+    other = make_place(tmp_path / "served" / "a")
+    for name, value in {"user.name": "a", "user.email": "a@b"}.items():
+        other.git("config", name, value)
+    other.commit()
+    fetching, release = threading.Semaphore(0), threading.Event()
+
+    def hold() -> None:
+        fetching.release()
+        release.wait(120)
+
+    with git_http(tmp_path / "served") as one, git_http(tmp_path / "served") as two:
+        one.on_fetch = two.on_fetch = hold
+        mappings = ", ".join(
+            f"{{url: '{server.url('a')}', commit: {other.head()}, to: /{server.host}}}" for server in (one, two)
+        )
+        project = make_project(f"image: app\nfrom: scratch\ngit: [{mappings}]\n")
+        process = subprocess.Popen(
+            project.command("build", "--engine", "sandbox"), cwd=project.directory, env=project.env, stderr=subprocess.PIPE
+        )
+        for _ in range(2):
+            assert fetching.acquire(timeout=120)
+        started = children(process.pid)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+        assert (process.returncode, b"Traceback" in said) == (130, False), said
+        assert not [pid for pid in started if "git" in _program(pid)]
+        release.set()
+
+
+def _program(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode()
+    except OSError:
+        return ""
 
 
 def _files_of(archive: Path) -> dict[str, str]:
