@@ -40,7 +40,7 @@ _QUIET = ("-c", "gc.auto=0", "-c", "maintenance.auto=false")
 # Whole packs, however small: loose objects would become visible one by one.
 _PACKS = ("-c", "fetch.unpackLimit=1", "-c", "transfer.unpackLimit=1", "-c", "fetch.writeCommitGraph=false")
 _PARTIAL = ("-c", "remote.origin.promisor=true", "-c", "remote.origin.partialCloneFilter=blob:none")
-_FETCH = ("fetch", "--progress", "--no-tags", "--no-recurse-submodules")
+_FETCH = ("fetch", "--progress", "--no-tags", "--prune", "--no-recurse-submodules")
 _ALL_REFS = ("+refs/heads/*:refs/origin/heads/*", "+refs/tags/*:refs/origin/tags/*")
 
 
@@ -69,7 +69,7 @@ class Clone:
     def tag(self, name: str, *, fresh: bool = False) -> str:
         """The commit of a tag, asked of the server once (`fresh`: again): a tag is not meant to move. `GitError`."""
         # By the address as it is written: two that have one name might yet be two repositories.
-        ref = f"refs/tags/{_digest(self.address.url)}/{name}"
+        ref = f"refs/asked/{_digest(self.address.url)}-{_digest(name)}"
         known = self._read_ref(ref)
         if known and not fresh:
             return known
