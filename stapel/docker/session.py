@@ -83,8 +83,10 @@ def _open_connection(client: Any, headers: list[tuple[str, str]]) -> Any:  # noq
     prepared.headers = HTTPHeaderDict([*prepared.headers.items(), *headers])
     answer = client.send(prepared, stream=True, timeout=client.timeout)
     if answer.status_code != 101:
-        client._raise_for_status(answer)
-        raise StapelError(f"the Docker Engine opened no session for a build: it answered {answer.status_code}")
+        raise StapelError(
+            f"the Docker Engine opened no session for a build: it answered {answer.status_code} {answer.reason}",
+            hint="a Docker Engine of 19.03 or newer is needed, with its BuildKit",
+        )
     return answer
 
 

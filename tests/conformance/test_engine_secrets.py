@@ -8,7 +8,7 @@ import pytest
 
 from stapel.api import Cancel, Run
 from stapel.errors import CommandFailed
-from tests.conformance.engines import ENGINES, RUNNERS, Said, directory, file, lay, link
+from tests.conformance.engines import ENGINES, RUNNERS, Said, directory, file, lay, link, sandbox_subject
 
 CANARY = b"canary $(x) 'q' \"d\" \\ 7f3a9c1e"
 SECRETS = {"token": CANARY, "key.pem": b"one\ntwo\0three\n\n", "empty": b"", "odd name": b"\xff" * 70_000}
@@ -17,7 +17,7 @@ READ = (
 )
 
 
-@pytest.fixture(params=[*ENGINES.values(), RUNNERS["sandbox-runc"]], ids=[*ENGINES, "sandbox-runc"])
+@pytest.fixture(params=ENGINES.values(), ids=ENGINES)
 def subject(request, engine_home):
     with request.param(engine_home, request) as subject:
         yield subject
@@ -62,6 +62,12 @@ def test_commands_read_them_and_nothing_of_them_is_left(subject, base):
     assert b"canary" not in made.config.to_bytes()
 
 
+def test_a_runtime_has_them_too(request, engine_home):
+    (make,) = RUNNERS["sandbox-runc"].values
+    with make(engine_home, request) as subject:
+        assert subject.run(subject.base(), "wc -c </run/secrets/token", secrets=SECRETS) == "30\n"
+
+
 @pytest.mark.parametrize(
     ("script", "status"),
     [("cat /run/secrets/token >/dev/null; exit 7", 7), ("false\necho on", 1), ("trap 'exit 9' EXIT", 9)],
@@ -101,12 +107,10 @@ def test_no_process_file_or_container_tells_them(subject):
     assert [where for where, text in told if b"7f3a9c1e" in text] == []
 
 
-def test_what_the_sandbox_keeps_of_the_output_is_masked(subject):
-    if subject.engine.name != "sandbox":
-        pytest.skip("only the sandbox keeps a log of its own")
-    with pytest.raises(CommandFailed):
-        subject.engine.build(
-            subject.base(), [Run("cat /run/secrets/token; echo end; exit 3", secrets=SECRETS)], Said(), Cancel(), "m" * 56
-        )
-    (kept,) = (subject.home_dir / "sandbox/logs").glob("mmmm*")
-    assert kept.read_bytes() == b"***end\n"
+def test_what_the_sandbox_keeps_of_the_output_is_masked(request, engine_home):
+    with sandbox_subject(engine_home, request) as subject:
+        run = Run("cat /run/secrets/token; echo end; exit 3", secrets=SECRETS)
+        with pytest.raises(CommandFailed):
+            subject.engine.build(subject.base(), [run], Said(), Cancel(), "m" * 56)
+        (kept,) = (subject.home_dir / "sandbox/logs").glob("mmmm*")
+        assert kept.read_bytes() == b"***end\n"

@@ -246,6 +246,11 @@ def test_an_image_of_two_platforms_is_an_index(make_project, push, registry, eng
     again = project.build("--add-custom-tag", "%image%-tag", *arguments)
     assert again.built == {}
     assert again.reference("app") == first.reference("app")
+    final = f"{registry.host}/{project.name}/final"
+    published = project.build("--final-repo", final, *arguments)
+    assert published.reference("app") == f"{final}:{tag}"
+    assert RegistryStore(final).digest_of(tag) == store.digest_of(tag)
+    assert RegistryStore(final).get(tag, "linux/arm64").config.platform == "linux/arm64"
     project.change("file", "two\n")
     patched = project.build(*arguments)
     assert patched.built["app"] == ["gitLatestPatch"] * 2

@@ -8,9 +8,12 @@ from hypothesis import strategies as st
 from stapel.oci.api import Descriptor
 from stapel.oci.errors import Broken, NotFound
 from stapel.oci.manifest import (
+    DOCKER_INDEX,
     DOCKER_MANIFEST,
+    OCI_INDEX,
     OCI_LAYER_GZIP,
     OCI_MANIFEST,
+    build_index,
     build_manifest,
     choose_platform,
     digest_bytes,
@@ -21,6 +24,16 @@ from stapel.oci.manifest import (
 
 DOCKER_GZIP = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 D = digest_bytes(b"x")
+
+
+def test_an_index_has_every_platform_and_is_dockers_where_its_manifests_are():
+    dockers = [(Descriptor(DOCKER_MANIFEST, D, 1), "linux/amd64"), (Descriptor(DOCKER_MANIFEST, D, 2), "linux/arm/v7")]
+    index, data = build_index(dockers)
+    assert (index.media_type, index.digest, index.size_bytes) == (DOCKER_INDEX, digest_bytes(data), len(data))
+    assert choose_platform(json.loads(data), "linux/arm/v7", "it") == dockers[1][0]
+    mixed, _ = build_index([*dockers, (Descriptor(OCI_MANIFEST, D, 3), "linux/s390x")])
+    assert mixed.media_type == OCI_INDEX
+    assert build_index(dockers)[0] == index
 
 
 def test_a_built_manifest_is_read_back():

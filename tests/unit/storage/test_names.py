@@ -7,7 +7,10 @@ from conveyor.storage.names import (
     copy_record_name,
     custom_tag_record_name,
     import_record_name,
+    index_name,
+    is_index_name,
     is_own_name,
+    is_record_of_build,
     is_record_of_stage,
     managed_image_name,
     parse_copy_record,
@@ -125,3 +128,11 @@ def test_a_record_speaks_of_its_stage():
 def test_copies_are_read_as_they_were_written():
     assert parse_copy_record(copy_record_name(STAGE, "sha256:" + "d" * 64)) == (str(STAGE), "d" * 16)
     assert parse_copy_record(str(STAGE)) is None
+
+
+def test_an_index_is_named_by_its_stages_and_is_no_stage_and_no_record():
+    name = index_name({"linux/amd64": str(STAGE), "linux/arm64": str(STAGE)})
+    assert name == index_name({"linux/arm64": str(STAGE), "linux/amd64": str(STAGE)})
+    assert name != index_name({"linux/amd64": str(STAGE)})
+    assert is_index_name(name) and is_own_name(name)
+    assert parse_stage_name(name) is None and not is_record_of_build(name)
