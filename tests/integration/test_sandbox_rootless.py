@@ -44,7 +44,7 @@ secret = build(held, Run("stat -c '%u %a %s' /run/secrets/token", **given))
 secret.close()
 laid = build(held, lay(file(b"laid", b"x", 0o4755, owner="www-data", group="users", mtime_s=7)))
 print(laid.config.diff_ids[-1])
-made = build(laid, Run("mkdir -m 700 /d; echo >/d/f; chown -R 33:100 /d; chmod 2755 /d/f; stat -c '%u:%g %a' /laid /d /d/f", **given))
+made = build(laid, Run("mkdir -m 700 /d; echo >/d/f; chown -R 33:100 /d; chmod 2755 /d/f; stat -c '%u:%g %a' /laid /d /d/f"))
 with engine.tree(made) as tree:
     print([(item.path, item.uid, item.gid, oct(item.mode)) for item in tree.walk(b"d")])
 laid.close(); made.close()
