@@ -9,7 +9,6 @@ from dataclasses import replace
 from decimal import Decimal
 
 from conveyor.config.decode_image import read_platforms
-from conveyor.config.decode_image_spec import decode_image_spec, merge_specs
 from conveyor.config.decode_links import source_image
 from conveyor.config.decode_secrets import decode_secrets
 from conveyor.config.dockerfile_model import Dockerfile
