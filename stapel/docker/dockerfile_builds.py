@@ -24,7 +24,7 @@ from stapel.docker.images import DockerImage
 from stapel.docker.listing import inspect_image
 from stapel.docker.progress import Progress
 from stapel.docker.protobuf import BadMessage
-from stapel.docker.session import DOCKERFILE, open_session
+from stapel.docker.session import dockerfile_name, open_session
 from stapel.dockerfile import DockerfileBuild
 from stapel.errors import CommandFailed, NotFound, StapelError
 
@@ -78,7 +78,7 @@ def _parameters(build: DockerfileBuild, labels: dict[str, str]) -> dict[str, str
     asked: dict[str, str | list[str]] = {
         "version": "2",
         "remote": "client-session",
-        "dockerfile": DOCKERFILE,
+        "dockerfile": dockerfile_name(build),
         "target": build.target,
         "platform": build.platform,
         "networkmode": build.network,

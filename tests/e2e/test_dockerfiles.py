@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import tarfile
+from pathlib import Path
 
+from stapel.docker.containers import HOME_LABEL
+from stapel.runs import home_label
 from tests.e2e.projects import Link, Program, Project
 
 WERF = """\
@@ -178,7 +181,8 @@ def test_what_goes_wrong_is_told_with_its_place(make_project, images):
     assert "werf.yaml:4:1: `staged: true` of image app is not supported yet" in failed
     assert "app/dockerfile" in failed and "before" in failed
     assert "exit status 3" in failed and "[3/3] RUN echo before; exit 3" in failed
-    assert not images.client.images(filters={"dangling": True, "label": ["dev.conveyor.run", "dev.conveyor.home"]})
+    mine = f"{HOME_LABEL}={home_label(Path(project.env['CONVEYOR_HOME_DIR']).resolve())}"
+    assert not images.client.images(filters={"dangling": True, "label": [mine]})
 
     project.write("a", "changed\n")
     refused = project.build(status=2).run.stderr

@@ -15,7 +15,7 @@ import time
 
 import pytest
 
-from conveyor.dockerfile.context import select_files
+from conveyor.dockerfile.context import Listing, select_files
 from conveyor.dockerfile.ignore import Ignore
 from conveyor.dockerfile.parser import parse
 from conveyor.dockerfile.resolve import Question, resolve
@@ -110,7 +110,7 @@ RUN --mount=type=bind,source=docs/y.md,target=/y cp /y /out/y; cat /etc/hosts > 
     paths = sorted([*CONTENT, *LINKS])
     blobs = [Blob(path.encode(), 0o120000 if path in LINKS else 0o100644, "") for path in paths]
     found = resolve(parse(text.encode()), Question("", {}, "linux/amd64", "linux/amd64"))
-    selected = select_files(blobs, found.patterns, Ignore(), lambda blob: LINKS[blob.path.decode()])
+    selected = select_files(Listing(blobs), found.patterns, Ignore(), lambda blob: LINKS[blob.path.decode()])
     names = [blob.path.decode() for blob in selected]
     assert "unused" not in names and "current" in names
     trees = []
@@ -181,6 +181,17 @@ def test_a_build_anew_takes_nothing_of_what_is_kept(engine, busybox_base):
         with contextlib.closing(engine.build_dockerfile(build, Said(), Cancel())) as held, engine.tree(held) as tree:
             found.append(tree.open(b"id").read())
     assert found[0] == found[1] != found[2]
+
+
+def test_the_engine_never_takes_an_old_file_for_a_new_one(engine, busybox_base):
+    """It compares size and time of what it has kept under the key of a context."""
+    key = secrets.token_hex(8)
+    found = []
+    for text in ("one", "two"):
+        build = DockerfileBuild(f"FROM {busybox_base}\nLABEL is={text}\n".encode(), [], mtime_s=7, context_key=key)
+        with contextlib.closing(engine.build_dockerfile(build, Said(), Cancel())) as held:
+            found.append(held.config.labels["is"])
+    assert found == ["one", "two"]
 
 
 def test_a_build_that_is_cancelled_ends_at_once(engine, busybox_base):
