@@ -82,6 +82,7 @@ def _image_spec(scope: Scope, fields: Fields) -> ImageSpec | None:
     node = fields.map_node("imageSpec")
     if node is None and scope.image_spec is None:
         return None
+    from conveyor.config.decode_image_spec import decode_image_spec, merge_specs
 
     own = decode_image_spec(scope.findings, node) if node is not None else None
     if not fields.flag("final", True):
