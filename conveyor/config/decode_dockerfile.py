@@ -9,7 +9,6 @@ from dataclasses import replace
 from decimal import Decimal
 
 from conveyor.config.decode_image import read_platforms
-from conveyor.config.decode_image_spec import decode_image_spec, merge_specs
 from conveyor.config.decode_links import source_image
 from conveyor.config.decode_secrets import decode_secrets
 from conveyor.config.dockerfile_model import Dockerfile
@@ -83,6 +82,7 @@ def _image_spec(scope: Scope, fields: Fields) -> ImageSpec | None:
     node = fields.map_node("imageSpec")
     if node is None and scope.image_spec is None:
         return None
+    from conveyor.config.decode_image_spec import decode_image_spec, merge_specs
 
     own = decode_image_spec(scope.findings, node) if node is not None else None
     if not fields.flag("final", True):

@@ -40,7 +40,7 @@ _QUIET = ("-c", "gc.auto=0", "-c", "maintenance.auto=false")
 # Whole packs, however small: loose objects would become visible one by one.
 _PACKS = ("-c", "fetch.unpackLimit=1", "-c", "transfer.unpackLimit=1", "-c", "fetch.writeCommitGraph=false")
 _PARTIAL = ("-c", "remote.origin.promisor=true", "-c", "remote.origin.partialCloneFilter=blob:none")
-_FETCH = ("fetch", "--progress", "--no-tags", "--no-recurse-submodules")
+_FETCH = ("fetch", "--progress", "--no-tags", "--prune", "--no-recurse-submodules")
 _ALL_REFS = ("+refs/heads/*:refs/origin/heads/*", "+refs/tags/*:refs/origin/tags/*")
 
 
@@ -50,7 +50,7 @@ class Clone:
     def __init__(self, address: Address, clones: Clones) -> None:
         """One of the clones of a run."""
         self.address = address
-        name = hashlib.sha256(address.name.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+        name = _digest(address.name)
         self._place = Path(clones.home_dir).absolute() / "clones" / name
         self._lock_path = Path(clones.home_dir).absolute() / "locks" / f"clone-{name}.lock"
         self._clones = clones
@@ -68,11 +68,13 @@ class Clone:
 
     def tag(self, name: str, *, fresh: bool = False) -> str:
         """The commit of a tag, asked of the server once (`fresh`: again): a tag is not meant to move. `GitError`."""
-        known = self._read_ref(f"refs/tags/{name}")
+        # By the address as it is written: two that have one name might yet be two repositories.
+        ref = f"refs/asked/{_digest(self.address.url)}-{_digest(name)}"
+        known = self._read_ref(ref)
         if known and not fresh:
             return known
         named, commit = self._resolve(f"refs/tags/{name}", f"the tag {name}")
-        self._fetch_commit(named, commit, f"the tag {name}", keep_as=f"refs/tags/{name}")
+        self._fetch_commit(named, commit, f"the tag {name}", keep_as=ref)
         return commit
 
     def branch(self, name: str) -> str:
@@ -312,6 +314,10 @@ def _make_repository(path: Path, id_digits: int) -> None:
     if done.returncode:
         said = done.stderr.decode("utf-8", "backslashreplace").strip()
         raise GitError(f"git cannot make {path}: {said}", reason="git_failed", hint="is the disk full?")
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def _count(files: int) -> str:

@@ -54,7 +54,7 @@ def ask_remote(
     environment: Mapping[str, str] = {},
     timeout_s: float = STALLED_S,
     keeps_output: bool = True,
-    is_stopped: Callable[[], bool] = lambda: False,
+    is_stopped: Callable[[], bool] | None = None,
 ) -> Said:
     """Run git against the remote `origin`, which is `address`. `GitError` (`git_missing`, `remote_stalled`, `stopped`).
 
@@ -113,7 +113,7 @@ def _credentials(address: Address) -> list[str]:
 
 
 def _listen(
-    process: subprocess.Popen[bytes], feed: bytes, timeout_s: float, is_stopped: Callable[[], bool]
+    process: subprocess.Popen[bytes], feed: bytes, timeout_s: float, is_stopped: Callable[[], bool] | None
 ) -> tuple[bytes, str]:
     """Output and the end of the complaints; `TimeoutError` where neither has come for so long."""
     assert process.stderr is not None
@@ -130,7 +130,7 @@ def _listen(
         last_s = time.monotonic()
         while selector.get_map():
             ready = selector.select(min(_LOOK_S, timeout_s))
-            if is_stopped():
+            if is_stopped is not None and is_stopped():
                 raise GitError("fetching was stopped", reason="stopped")
             if not ready:
                 # A program that git has left behind (ssh's own master) may hold our end open for hours.

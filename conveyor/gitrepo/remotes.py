@@ -33,7 +33,7 @@ class FetchedSnapshot(Reader):
         environment = git_environment()
         own = Objects("", git_dir, environment, clone.supply, clone.address)
         submodules = Submodules(b"", (git_dir,), environment, FetchedSubmodules(clones, clone.address), own)
-        super().__init__(submodules, git_dir, PlainTrees(clones.home_dir, git_dir), clones.home_dir)
+        super().__init__(submodules, git_dir, PlainTrees(clones.home_dir, git_dir), clones.home_dir, clones.is_stopped)
         self._head = head
 
     @property

@@ -9,10 +9,12 @@ from pathlib import Path
 
 from tests.conftest import absent
 from tests.e2e.conftest import MakeProject
+from tests.e2e.projects import REPORT, Build
 from tests.git_servers import find_sshd, git_http, git_ssh
 from tests.trace_points import children
 from tests.unit.gitrepo.repositories import make_place
 
+TOKEN = "s3cret-t0ken"
 CONFIG = """\
 image: app
 from: scratch
@@ -35,19 +37,26 @@ git:
 
 
 def test_files_of_another_repository(make_project: MakeProject, tmp_path: Path, monkeypatch) -> None:
-    """A tag and the commit that it names are one stage; a later tag lays the delta; a moved server is not asked."""
+    """A tag and the commit that it names are one stage; a later tag lays the delta; what is here needs no server.
+
+    The token in the URL is in nothing that is told or kept.
+    """
     for who in ("AUTHOR", "COMMITTER"):
         monkeypatch.setenv(f"GIT_{who}_NAME", "a")
         monkeypatch.setenv(f"GIT_{who}_EMAIL", "a@b")
-    other = make_place(tmp_path / "other")
+    other = make_place(tmp_path / "served" / "other")
     other.git("config", "uploadpack.allowFilter", "true")
     other.write("src/a", "1\n")
     other.write("src/sub/b", "1\n")
     other.write("unused", "1\n")
     first = other.commit()
     other.git("tag", "v1")
-    text = CONFIG.replace("URL", f"file://{other.path}").replace("COMMIT", first)
-    project = make_project(text, {"file": "own\n"})
+    told = []
+
+    def build(status: int = 0) -> Build:
+        done = project.build("--engine", "sandbox", status=status)
+        told.append(done.run.output + (project.directory / REPORT).read_text() if not status else done.run.output)
+        return done
 
     def files(image: str) -> dict[str, str]:
         target = tmp_path / "exported.tar"
@@ -56,28 +65,32 @@ def test_files_of_another_repository(make_project: MakeProject, tmp_path: Path, 
         assert ran.status == 0, ran.output
         return _files_of(target)
 
-    built = project.build("--engine", "sandbox")
-    assert built.built == {"app": ["from", "gitArchive"], "same": ["from", "gitArchive"]}
-    assert built.stage("same", "gitArchive")["DockerImageName"] == built.stage("app", "gitArchive")["DockerImageName"]
-    assert files("app") == {"app/a": "1\n", "app/sub/b": "1\n", "own/file": "own\n"}
+    with git_http(tmp_path / "served", (TOKEN, "")) as server:
+        text = CONFIG.replace("URL", server.url("other", TOKEN)).replace("COMMIT", first)
+        project = make_project(text, {"file": "own\n"})
+        built = build()
+        assert built.built == {"app": ["from", "gitArchive"], "same": ["from", "gitArchive"]}
+        assert built.stage("same", "gitArchive")["DockerImageName"] == built.stage("app", "gitArchive")["DockerImageName"]
+        assert files("app") == {"app/a": "1\n", "app/sub/b": "1\n", "own/file": "own\n"}
 
-    other.write("src/a", "2\n")
-    (other.path / "src/sub/b").unlink()
-    other.commit()
-    other.git("tag", "v2")
-    project.configure(text.replace("v1", "v2"))
-    project.commit()
-    again = project.build("--engine", "sandbox")
-    assert again.built == {"app": ["gitLatestPatch"]}
-    assert files("app") == {"app/a": "2\n", "own/file": "own\n"}
+        other.write("src/a", "2\n")
+        (other.path / "src/sub/b").unlink()
+        other.commit()
+        other.git("tag", "v2")
+        project.configure(text.replace("v1", "v2"))
+        project.commit()
+        assert build().built == {"app": ["gitLatestPatch"]}
+        assert files("app") == {"app/a": "2\n", "own/file": "own\n"}
 
-    other.path.rename(tmp_path / "gone")
-    assert project.build("--engine", "sandbox").built == {}
+    assert build().built == {}
     project.configure(text.replace("tag: v1", "tag: v3"))
     project.commit()
-    refused = project.build("--engine", "sandbox", status=2).run.stderr
+    refused = build(status=2).run.stderr
     assert "werf.yaml:7:" in refused, refused
-    assert f"git cannot fetch the tag v3 of file://{other.path}" in refused
+    assert f"git cannot fetch the tag v3 of {server.url('other')}" in refused
+    assert TOKEN not in "".join(told)
+    kept = [path for path in project.home.rglob("*") if path.is_file() and not path.is_symlink()]
+    assert not [path for path in kept if TOKEN.encode() in path.read_bytes()]
 
 
 def test_a_repository_that_only_a_key_opens(make_project: MakeProject, tmp_path: Path) -> None:
