@@ -26,6 +26,7 @@ class DockerfileBuild:
     bases: Sequence[tuple[str, str]] = ()  # references as the Dockerfile has them; the platform that is asked for, or ""
     check_bases: Callable[[Mapping[str, ImageConfig]], None] = lambda configs: None
     network: str = ""
+    is_anew: bool = False  # nothing of what was built before may be used
     add_hosts: Sequence[str] = ()  # `name:address`
     mtime_s: int = 0  # of all files of the context
     context_key: str = ""  # equal where `files` and `mtime_s` are; "" : not known

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from conveyor.build.logs import StepLog, begin_log
+from conveyor.build.logs import begin_log
 from conveyor.build.rooms import Rooms
 from conveyor.build.task import Looked, Made, Ran, Task
 from conveyor.build.use import check_stored, hold_stage, writing_refused
@@ -30,9 +31,6 @@ from stapel.oci.reference import parse_reference
 
 _CANNOT_EXECUTE = 126
 
-if TYPE_CHECKING:
-    from stapel.dockerfile import DockerfileBuild
-
 
 def run(rooms: Rooms, task: Task, looked: Looked, cancel: Cancel, ahead_of: Ran | None = None) -> Ran:
     """Do the work of a stage; a failure leaves nothing. `ahead_of`: the stage below, which is not stored yet.
@@ -52,7 +50,10 @@ def run(rooms: Rooms, task: Task, looked: Looked, cancel: Cancel, ahead_of: Ran 
     try:
         with _masked(rooms, tell) as log, ExitStack() as resources:
             if looked.decision.dockerfile is not None:
-                return _run_dockerfile(rooms, task, looked.decision.dockerfile, log, cancel, kept)
+                kept.open()
+                asked = looked.decision.dockerfile(_workshop(rooms, task.image, resources, log))
+                made = rooms.engine.build_dockerfile(replace(asked, is_anew=_is_wanted_anew(looked)), log, cancel)
+                return Ran(made, "", made.config, time.monotonic() - started, kept)
             on = ahead_of.held if ahead_of is not None else _hold_base(rooms, task, log)
             if ahead_of is None:
                 resources.callback(on.close)
@@ -75,14 +76,9 @@ def run(rooms: Rooms, task: Task, looked: Looked, cancel: Cancel, ahead_of: Ran 
         raise _failure(rooms, error, task, tail) from error
 
 
-def _run_dockerfile(
-    rooms: Rooms, task: Task, build: Callable[[Workshop], DockerfileBuild], log: Log, cancel: Cancel, kept: StepLog
-) -> Ran:
-    started = time.monotonic()
-    kept.open()
-    with ExitStack() as resources:
-        made = rooms.engine.build_dockerfile(build(_workshop(rooms, task.image, resources, log)), log, cancel)
-    return Ran(made, "", made.config, time.monotonic() - started, kept)
+def _is_wanted_anew(looked: Looked) -> bool:
+    """Whether the engine's own cache would give again what somebody wants to be rid of."""
+    return looked.why is not None and (looked.why.kind == "rejected" or "cacheVersion" in looked.why.parts)
 
 
 def store(rooms: Rooms, task: Task, looked: Looked, ran: Ran) -> Made:

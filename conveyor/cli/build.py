@@ -94,7 +94,7 @@ def _run(
     )
     try:
         for warning in opened.warnings:
-            reporter(Warned(warning))
+            reporter(Warned(str(warning)))
         opened.clones.on_fetch = lambda what, url: reporter(Fetching(what, url))
         chosen = needed_images(opened.project, select_images(opened.project, images))
         tags = CustomTags(build.custom_tags)

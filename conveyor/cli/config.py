@@ -107,25 +107,27 @@ def lint(output: Literal["text", "json", "github", "gitlab"], strict: bool, proj
 
 def _lint(project: ProjectOptions) -> tuple[Note, ...]:
     from conveyor.cli.projects import open_project
-    from conveyor.config.lint.notes import Files
+    from conveyor.config.lint.notes import Files, without_effect
     from conveyor.config.lint.rules import lint as lint_config
     from conveyor.config.naming import RENDERED
     from conveyor.gitrepo.api import Selector
 
-    opened = open_project(project)
+    opened = open_project(project, builds=True)  # it is not told of warnings there: they are notes here
     try:
+        opened.refusals.raise_any()
 
         def match(add: str, include: tuple[str, ...], exclude: tuple[str, ...], within: tuple[str, ...]) -> bool:
             below = b"/".join(part for part in (opened.prefix, add.strip("/").encode()) if part)
             return opened.repo.matches(opened.repo.head, Selector(below, include, exclude, within))
 
+        notes = tuple(map(without_effect, opened.warnings))
         if opened.render_as is None:
-            return lint_config(opened.content, opened.project.file, Files(match))
+            return notes + lint_config(opened.content, opened.project.file, Files(match))
         from conveyor.config.lint.notes import Elsewhere
         from conveyor.config.rendering import surroundings_of
 
         elsewhere = Elsewhere(opened.render_as, surroundings_of(opened.repo), opened.variables)
-        return lint_config(opened.content, opened.project.file + RENDERED, Files(match), elsewhere)
+        return notes + lint_config(opened.content, opened.project.file + RENDERED, Files(match), elsewhere)
     finally:
         opened.close()
 

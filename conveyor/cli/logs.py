@@ -88,7 +88,7 @@ def _find(result: ImageResult, home_dir: Path) -> list[_Found]:
     for stage in result.stages:
         name = parse_stage_name(stage.name)
         path = find_log(home_dir, name) if name is not None else None
-        if stage.stage in USER_STAGES:
+        if stage.stage in (*USER_STAGES, "dockerfile"):
             why = f"stage {stage.name} was not built on this machine, or its log was removed"
         else:
             why = "the stage runs no commands"

@@ -46,7 +46,7 @@ class OpenProject:
     refusals: Refusals
     files: ConfigFiles
     variables: Mapping[str, str | None]
-    warnings: Sequence[str]
+    warnings: Sequence[Problem]
     clones: Clones
     remotes: FetchedRemotes | None = None
     render_as: Callable[[Surroundings], bytes] | None = None
@@ -161,7 +161,7 @@ def _read(
     file = os.path.normpath(options.giterminism_config or DEFAULT_FILE)
     refusals = Refusals(ALLOW_ALL if options.loose_giterminism else Permissions(file))
     files = ConfigFiles(repo, prefix, directory, refusals, checks_work_tree=checks_work_tree)
-    warnings = [str(warning) for warning in _read_permissions(options, files, refusals, file)]
+    warnings = _read_permissions(options, files, refusals, file)
     remotes = _read_includes(options, files, refusals, clones, directory)
     path, content = _read_config(options, repo, files, directory)
     rendering: Rendering | None = None

@@ -12,7 +12,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -138,7 +138,16 @@ def _used(opened: OpenProject, images: Sequence[Image]) -> list[bytes]:
     paths |= {add_path(mapping, opened.prefix) for image in images for mapping in image.git if mapping.remote is None}
     contexts = {image.dockerfile.context for image in images if image.dockerfile is not None}
     paths |= {b"/".join(part for part in (opened.prefix, os.fsencode(context)) if part) for context in contexts}
-    return sorted(paths)
+    return outermost(paths)
+
+
+def outermost(paths: Iterable[bytes]) -> list[bytes]:
+    """Those that lie below none of the others, in order: git is asked about few paths only, and quickly."""
+    kept: list[bytes] = []
+    for path in sorted(set(paths), key=lambda path: path.split(b"/") if path else []):
+        if not kept or not (kept[-1] == b"" or path.startswith(kept[-1] + b"/")):
+            kept.append(path)
+    return kept
 
 
 def _describe_storage(rooms: Rooms, storage: StorageOptions) -> dict[str, object]:

@@ -292,7 +292,9 @@ def open_rooms(
     def warn(message: str) -> None:
         reporter(Warned(message))
 
+    cancel = Cancel()
     with ExitStack() as resources:
+        resources.callback(cancel.on_cancel(opened.clones.stop))
         engine = make_engine(opened.project.name, places, storage, warn, dockerfile_of=find_dockerfile(opened.project))
         resources.callback(engine.close)
         if not build.require_built_images:
@@ -317,7 +319,7 @@ def open_rooms(
             locks=locks,
             lock_timeout_s=storage.lock_timeout_s,
             reporter=reporter,
-            cancel=Cancel(),
+            cancel=cancel,
             directory=opened.directory,
             home_dir=places.home_dir,
             tmp_dir=places.tmp_dir,

@@ -29,7 +29,8 @@ _LONGEST_SEARCHED = 2**20
 
 MAX_ACTIONS = 50_000  # of all templates together
 MAX_PATHS = 20_000  # that templates ask for, each counted once
-MAX_GLOBS = 500
+MAX_GLOBS = 200
+MAX_BYTES = 128 * 2**20  # of all files that templates read
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,48 +235,64 @@ class _Environment:
 
 
 class _Files:
-    """`.Files` of templates."""
+    """`.Files` of templates. What was asked once is remembered: a run sees one state, and loops cost little."""
 
     def __init__(self, files: ConfigFiles, search: _Search) -> None:
         self._files = files
         self._search = search
         self._texts: dict[str, str] = {}
-        self._asked: set[str] = set()
+        self._bytes = 0
+        self._answers: dict[tuple[str, str], bool] = {}
         self._found: dict[str, Mapping[str, str]] = {}
 
     def get(self, path: str) -> str:
         """See `conveyor.config.template.api.Files`, the others too."""
-        if path not in self._texts:
-            self._count(path)
-            content = self._files.read(path, _FILES, used_by=lambda: self._user("Get", path))
-            if content is None:
-                message, hint = self._files.explain_missing(path, _FILES)
-                raise FunctionError(message, hint=hint)
-            self._texts[path] = _text(content)
-            self._search.add(self._files.show(path), self._texts[path])
-        return self._texts[path]
+        text = self._read(clean_path(path), lambda: self._user("Get", path))
+        if text is None:
+            message, hint = self._files.explain_missing(path, _FILES)
+            raise FunctionError(message, hint=hint)
+        return text
 
     def exists(self, path: str) -> bool:
-        self._count(path)
-        return self._files.exists(path, _FILES)
+        return self._ask("exists", path, self._files.exists)
 
     def is_dir(self, path: str) -> bool:
-        self._count(path)
-        return self._files.is_directory(path, _FILES)
+        return self._ask("is a directory", path, self._files.is_directory)
 
     def glob(self, pattern: str) -> Mapping[str, str]:
         if pattern not in self._found:
             if len(self._found) >= MAX_GLOBS:
                 raise FunctionError(f"the templates look for more than {MAX_GLOBS} globs")
-            found = self._files.matching(pattern, _FILES, used_by=lambda: self._user("Glob", pattern))
-            self._found[pattern] = {name: _text(content) for name, content in found.items()}
-            for name, text in self._found[pattern].items():
-                self._search.add(self._files.show(name), text)
+            texts = {}
+            for name in self._files.names(clean_path(pattern) or ".", _FILES):
+                text = self._read(name, lambda: self._user("Glob", pattern))
+                if text is not None:
+                    texts[name] = text
+            self._found[pattern] = texts
         return self._found[pattern]
 
-    def _count(self, path: str) -> None:
-        self._asked.add(path)
-        if len(self._asked) > MAX_PATHS:
+    def _read(self, path: str, used_by: Callable[[], str]) -> str | None:
+        if path not in self._texts:
+            content = self._files.read(path, _FILES, used_by=used_by)
+            if content is None:
+                return None
+            self._bytes += len(content)
+            self._bound()
+            self._texts[path] = _text(content)
+            self._search.add(self._files.show(path), self._texts[path])
+        return self._texts[path]
+
+    def _ask(self, question: str, path: str, ask: Callable[[str, Directive], bool]) -> bool:
+        key = (question, path)
+        if key not in self._answers:
+            self._bound()
+            self._answers[key] = ask(path, _FILES)
+        return self._answers[key]
+
+    def _bound(self) -> None:
+        if self._bytes > MAX_BYTES:
+            raise FunctionError(f"the templates read more than {MAX_BYTES} bytes of files")
+        if len(self._texts) + len(self._answers) >= MAX_PATHS:
             raise FunctionError(f"the templates ask for more than {MAX_PATHS} files")
 
     def _user(self, method: str, argument: str) -> str:

@@ -16,19 +16,28 @@ _NEVER = re.compile(r"(?!)")
 _LINKS_FOLLOWED = 255
 
 
+class Listing:
+    """The files of a context, sorted by path, so that many may ask for a few of them."""
+
+    def __init__(self, files: Sequence[Blob]) -> None:
+        self.files = files
+        self.paths = [blob.path for blob in files]
+        self.links: Mapping[bytes, Blob] = {blob.path: blob for blob in files if blob.is_link}
+
+
 def select_files(
-    files: Sequence[Blob],
+    listing: Listing,
     patterns: Iterable[str] | None,
     ignore: Ignore,
     read_link: Callable[[Blob], bytes],
 ) -> tuple[Blob, ...]:
-    """Of the files of a context (sorted by path) those that `patterns` take, sorted by path; None takes all.
+    """Of the files of a context those that `patterns` take, sorted by path; None takes all.
 
     What a path leads through is taken too where it is a link, and what the link names.
     """
     if patterns is None:
-        return tuple(blob for blob in files if not ignore.ignores(blob.path))
-    selection = _Selection(files, ignore, read_link)
+        return tuple(blob for blob in listing.files if not ignore.ignores(blob.path))
+    selection = _Selection(listing, ignore, read_link)
     for pattern in patterns:
         selection.take(tuple(part for part in pattern.encode("utf-8", "surrogateescape").split(b"/") if part))
     return tuple(selection.taken[path] for path in sorted(selection.taken))
@@ -48,12 +57,12 @@ def may_take(patterns: Iterable[str] | None, path: bytes, *, is_whole: bool) -> 
 
 
 class _Selection:
-    def __init__(self, files: Sequence[Blob], ignore: Ignore, read_link: Callable[[Blob], bytes]) -> None:
-        self._files = files
-        self._paths = [blob.path for blob in files]
+    def __init__(self, listing: Listing, ignore: Ignore, read_link: Callable[[Blob], bytes]) -> None:
+        self._files = listing.files
+        self._paths = listing.paths
+        self._links = listing.links
         self._ignore = ignore
         self._read_link = read_link
-        self._links: Mapping[bytes, Blob] = {blob.path: blob for blob in files if blob.is_link}
         self._found: dict[tuple[bytes, tuple[bytes, ...]], bool] = {}
         self.taken: dict[bytes, Blob] = {}
 

@@ -19,38 +19,41 @@ import os
 import re
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from sys import audit as trace
+from typing import TYPE_CHECKING
 
 from conveyor.errors import GitError
 from conveyor.gitrepo.addresses import Address
+from conveyor.gitrepo.clones import Clones
 from conveyor.gitrepo.fetching import Said, ask_remote
 from conveyor.gitrepo.invocation import git_environment
 from conveyor.gitrepo.processes import CatFile, run_git
 
+if TYPE_CHECKING:
+    from filelock import FileLock
+
+_LOOK_S = 1.0
 _AT_ONCE = 4000  # ids in the arguments of one fetch
 _QUIET = ("-c", "gc.auto=0", "-c", "maintenance.auto=false")
 # Whole packs, however small: loose objects would become visible one by one.
 _PACKS = ("-c", "fetch.unpackLimit=1", "-c", "transfer.unpackLimit=1", "-c", "fetch.writeCommitGraph=false")
 _PARTIAL = ("-c", "remote.origin.promisor=true", "-c", "remote.origin.partialCloneFilter=blob:none")
-_FETCH = ("fetch", "--progress", "--no-tags", "--no-recurse-submodules")
+_FETCH = ("fetch", "--progress", "--no-tags", "--prune", "--no-recurse-submodules")
 _ALL_REFS = ("+refs/heads/*:refs/origin/heads/*", "+refs/tags/*:refs/origin/tags/*")
 
 
 class Clone:
     """The clone of one address. Thread-safe, and safe beside other processes; made when something is fetched."""
 
-    def __init__(
-        self, address: Address, home_dir: str, environment: Mapping[str, str], on_fetch: Callable[[str, str], None]
-    ) -> None:
-        """`environment`: variables for git beside ours, as that of an SSH agent."""
+    def __init__(self, address: Address, clones: Clones) -> None:
+        """One of the clones of a run."""
         self.address = address
-        name = hashlib.sha256(address.name.encode("utf-8", "surrogateescape")).hexdigest()[:16]
-        self._place = Path(home_dir).absolute() / "clones" / name
-        self._lock_path = Path(home_dir).absolute() / "locks" / f"clone-{name}.lock"
-        self._environment = environment
-        self._on_fetch = on_fetch
+        name = _digest(address.name)
+        self._place = Path(clones.home_dir).absolute() / "clones" / name
+        self._lock_path = Path(clones.home_dir).absolute() / "locks" / f"clone-{name}.lock"
+        self._clones = clones
         self._lock = threading.Lock()
         self._cat: CatFile | None = None
 
@@ -65,11 +68,13 @@ class Clone:
 
     def tag(self, name: str, *, fresh: bool = False) -> str:
         """The commit of a tag, asked of the server once (`fresh`: again): a tag is not meant to move. `GitError`."""
-        known = self._read_ref(f"refs/tags/{name}")
+        # By the address as it is written: two that have one name might yet be two repositories.
+        ref = f"refs/asked/{_digest(self.address.url)}-{_digest(name)}"
+        known = self._read_ref(ref)
         if known and not fresh:
             return known
         named, commit = self._resolve(f"refs/tags/{name}", f"the tag {name}")
-        self._fetch_commit(named, commit, f"the tag {name}", keep_as=f"refs/tags/{name}")
+        self._fetch_commit(named, commit, f"the tag {name}", keep_as=ref)
         return commit
 
     def branch(self, name: str) -> str:
@@ -90,7 +95,7 @@ class Clone:
         with self._locked():
             missing = self._missing(oids)
             if missing:
-                self._on_fetch(_count(len(missing)), self.address.url)
+                self._clones.on_fetch(_count(len(missing)), self.address.url)
             for start in range(0, len(missing), _AT_ONCE):
                 said = self._fetch(missing[start : start + _AT_ONCE], "-c", "fetch.negotiationAlgorithm=noop")
                 if said.status and said.is_refusal:
@@ -144,7 +149,12 @@ class Clone:
     def _resolve(self, name: str, what: str) -> tuple[str, str]:
         """The object that a ref of the server names, and the commit that this is or leads to."""
         wanted = (name, f"{name}^{{}}") if name else ("refs/heads/master", "HEAD")
-        said = ask_remote(self.address, ["ls-remote", "origin", *wanted], environment=self._environment)
+        said = ask_remote(
+            self.address,
+            ["ls-remote", "origin", *wanted],
+            environment=self._clones.environment,
+            is_stopped=self._clones.is_stopped,
+        )
         if said.status:
             raise self._failure(what, said)
         lines = [line.partition("\t") for line in said.output.decode("utf-8", "replace").splitlines()]
@@ -163,7 +173,7 @@ class Clone:
             return
         with self._locked():
             if self._kind(commit) != "commit":
-                self._on_fetch(what, self.address.url)
+                self._clones.on_fetch(what, self.address.url)
                 self._prepare(len(commit))
                 said = self._fetch([named])
                 if said.status and said.is_refusal:
@@ -196,7 +206,8 @@ class Clone:
             self.address,
             [*_QUIET, *_PACKS, *partial, *settings, *_FETCH, *filtered, "origin", *wanted],
             git_dir=str(self._place),
-            environment=self._environment,
+            environment=self._clones.environment,
+            is_stopped=self._clones.is_stopped,
         )
         trace("clone.after-fetch")
         return said
@@ -210,7 +221,8 @@ class Clone:
             self.address,
             [*_QUIET, *_PACKS, *_FETCH, "origin", *_ALL_REFS],
             git_dir=str(aside),
-            environment=self._environment,
+            environment=self._clones.environment,
+            is_stopped=self._clones.is_stopped,
         )
         if said.status:
             raise self._failure("all branches and tags", said)
@@ -236,15 +248,36 @@ class Clone:
         try:
             self._lock_path.parent.mkdir(parents=True, exist_ok=True)
             # Each acquisition has its own descriptor, so threads exclude one another too.
-            with FileLock(self._lock_path, thread_local=False):
+            lock = FileLock(self._lock_path, thread_local=False)
+            self._acquire(lock)
+            try:
                 self._remove_unfinished()
                 yield
+            finally:
+                lock.release()
         except OSError as error:
             raise GitError(
                 f"the clone of {self.address.url} cannot be written in {self._place}: {error.strerror or error}",
                 reason="clone_not_written",
                 hint="is the disk full, and the home yours? --home-dir names another one",
             ) from error
+
+    def _acquire(self, lock: FileLock) -> None:
+        """Wait for the lock, as long as somebody waits for us."""
+        from filelock import Timeout
+
+        is_told = False
+        while True:
+            try:
+                lock.acquire(timeout=_LOOK_S)
+            except Timeout:
+                if self._clones.is_stopped():
+                    raise GitError("fetching was stopped", reason="stopped") from None
+                if not is_told:
+                    self._clones.on_fetch("what another run is fetching", self.address.url)
+                    is_told = True
+            else:
+                return
 
     def _prepare(self, id_digits: int) -> None:
         """Have a repository, made aside and named by one rename."""
@@ -281,6 +314,10 @@ def _make_repository(path: Path, id_digits: int) -> None:
     if done.returncode:
         said = done.stderr.decode("utf-8", "backslashreplace").strip()
         raise GitError(f"git cannot make {path}: {said}", reason="git_failed", hint="is the disk full?")
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def _count(files: int) -> str:

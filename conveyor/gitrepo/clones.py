@@ -17,9 +17,11 @@ class Clones:
     """The clones of a home by their addresses. Thread-safe."""
 
     def __init__(self, home_dir: str) -> None:
+        """`environment`: variables for git beside ours."""
         self.home_dir = home_dir
         self.on_fetch: Callable[[str, str], None] = _tell_nobody  # what of which address is fetched now
-        self._environment: dict[str, str] = {}
+        self.environment: dict[str, str] = {}
+        self._stopped = threading.Event()
         self._lock = threading.Lock()
         self._clones: dict[Address, Clone] = {}
 
@@ -29,15 +31,20 @@ class Clones:
 
         with self._lock:
             if address not in self._clones:
-                self._clones[address] = Clone(address, self.home_dir, self._environment, self._tell)
+                self._clones[address] = Clone(address, self)
             return self._clones[address]
 
     def use_agent(self, socket: Path) -> None:
         """Ask an SSH agent of this run from now on."""
-        self._environment["SSH_AUTH_SOCK"] = str(socket)
+        self.environment["SSH_AUTH_SOCK"] = str(socket)
 
-    def _tell(self, what: str, url: str) -> None:
-        self.on_fetch(what, url)
+    def stop(self) -> None:
+        """End what is being fetched, and fetch nothing any more: who waits for it gets a `GitError`."""
+        self._stopped.set()
+
+    def is_stopped(self) -> bool:
+        """Whether nothing is fetched any more."""
+        return self._stopped.is_set()
 
     def close(self) -> None:
         """End git's processes."""

@@ -12,7 +12,7 @@ import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from conveyor.errors import GitError
@@ -54,8 +54,12 @@ def ask_remote(
     environment: Mapping[str, str] = {},
     timeout_s: float = STALLED_S,
     keeps_output: bool = True,
+    is_stopped: Callable[[], bool] | None = None,
 ) -> Said:
-    """Run git against the remote `origin`, which is `address`. `GitError` (`git_missing`, `remote_stalled`)."""
+    """Run git against the remote `origin`, which is `address`. `GitError` (`git_missing`, `remote_stalled`, `stopped`).
+
+    `is_stopped` is asked now and then; once it is true git is ended.
+    """
     command = [
         "git",
         *SETTINGS,
@@ -85,7 +89,7 @@ def ask_remote(
         raise GitError("git is not found", reason="git_missing", hint="install git, or have it in PATH") from error
     with process:
         try:
-            output, complaints = _listen(process, feed, timeout_s)
+            output, complaints = _listen(process, feed, timeout_s, is_stopped)
         except BaseException as error:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -108,7 +112,9 @@ def _credentials(address: Address) -> list[str]:
     return ["-c", "credential.helper=", "-c", f"{scope}={_HELPER}"]
 
 
-def _listen(process: subprocess.Popen[bytes], feed: bytes, timeout_s: float) -> tuple[bytes, str]:
+def _listen(
+    process: subprocess.Popen[bytes], feed: bytes, timeout_s: float, is_stopped: Callable[[], bool] | None
+) -> tuple[bytes, str]:
     """Output and the end of the complaints; `TimeoutError` where neither has come for so long."""
     assert process.stderr is not None
     output = bytearray()
@@ -124,6 +130,8 @@ def _listen(process: subprocess.Popen[bytes], feed: bytes, timeout_s: float) -> 
         last_s = time.monotonic()
         while selector.get_map():
             ready = selector.select(min(_LOOK_S, timeout_s))
+            if is_stopped is not None and is_stopped():
+                raise GitError("fetching was stopped", reason="stopped")
             if not ready:
                 # A program that git has left behind (ssh's own master) may hold our end open for hours.
                 if process.poll() is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
@@ -62,10 +62,11 @@ def is_lfs_installed() -> bool:
 class LfsContents:
     """The contents of a home, and those that checkouts have. Thread-safe."""
 
-    def __init__(self, home_dir: str, url: str = "") -> None:
+    def __init__(self, home_dir: str, url: str = "", is_stopped: Callable[[], bool] | None = None) -> None:
         """`url`: where contents are fetched from, as the commit's `.lfsconfig` says; "": from the repository's server."""
         self._storage = Path(home_dir).absolute() / "lfs"
         self._url = url
+        self._is_stopped = is_stopped
 
     def has(self, wanted: Wanted) -> bool:
         """Whether a content is on this machine."""
@@ -119,6 +120,7 @@ class LfsContents:
             environment={"GIT_LFS_SKIP_SMUDGE": "0", "GIT_LFS_PROGRESS": ""},
             timeout_s=_TIMEOUT_S,
             keeps_output=False,
+            is_stopped=self._is_stopped,
         )
         if self._find(wanted) is None:
             lines = [line for line in said.complaints.split("\n") if not line.startswith(_ABOUT_LOGS)]

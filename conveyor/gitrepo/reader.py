@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from operator import attrgetter
 from subprocess import CompletedProcess
@@ -30,9 +30,17 @@ _FILES_KEPT = 4  # lists of files; each may hold all of a repository
 class Reader:
     """The part of `conveyor.gitrepo.api.Repository` that asks for no work tree. Thread-safe."""
 
-    def __init__(self, submodules: Submodules, git_dir: bytes, plain_trees: PlainTrees, home_dir: str) -> None:
-        """Takes over `submodules`; `git_dir` is where git is asked about history."""
+    def __init__(
+        self,
+        submodules: Submodules,
+        git_dir: bytes,
+        plain_trees: PlainTrees,
+        home_dir: str,
+        is_stopped: Callable[[], bool] | None = None,
+    ) -> None:
+        """Takes over `submodules`; `git_dir` is where git is asked about history; `is_stopped`: nothing is to be fetched."""
         self._home_dir = home_dir
+        self._is_stopped = is_stopped
         self._submodules = submodules
         self._asked_dir = git_dir
         self._is_shallow = False
@@ -243,7 +251,7 @@ class Reader:
         from conveyor.gitrepo.lfs import LfsContents
 
         settings = self.read_file(commit, b".lfsconfig")
-        return LfsContents(self._home_dir, _lfs_url(settings) if settings else "")
+        return LfsContents(self._home_dir, _lfs_url(settings) if settings else "", self._is_stopped)
 
 
 def _lfs_url(settings: bytes) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -33,7 +33,7 @@ class FetchedSnapshot(Reader):
         environment = git_environment()
         own = Objects("", git_dir, environment, clone.supply, clone.address)
         submodules = Submodules(b"", (git_dir,), environment, FetchedSubmodules(clones, clone.address), own)
-        super().__init__(submodules, git_dir, PlainTrees(clones.home_dir, git_dir), clones.home_dir)
+        super().__init__(submodules, git_dir, PlainTrees(clones.home_dir, git_dir), clones.home_dir, clones.is_stopped)
         self._head = head
 
     @property
@@ -83,8 +83,11 @@ class FetchedRemotes:
         distinct = dict.fromkeys(sources)
         if len(distinct) > 1:
             with ThreadPoolExecutor(_AT_ONCE, "fetch") as pool:
-                for source in distinct:
-                    pool.submit(self.open, source)
+                try:
+                    wait([pool.submit(self.open, source) for source in distinct])
+                except BaseException:
+                    self._clones.stop()
+                    raise
 
     def open(self, source: RemoteSource) -> Snapshot:
         """See `Remotes`."""

@@ -71,7 +71,8 @@ class GitRepository(Reader):
         environment = git_environment(area.reading if area is not None else {})
         fetch = _fetch_submodules(clones) if clones is not None else None
         submodules = Submodules(found.root, (found.git_dir, found.common_dir), environment, fetch)
-        super().__init__(submodules, found.git_dir, PlainTrees(home_dir, found.common_dir), home_dir)
+        is_stopped = clones.is_stopped if clones is not None else None
+        super().__init__(submodules, found.git_dir, PlainTrees(home_dir, found.common_dir), home_dir, is_stopped)
         self._is_shallow = found.is_shallow
         if area is not None:
             try:

@@ -6,12 +6,12 @@ import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from conveyor.config.models import Image
-from conveyor.dockerfile.context import select_files
+from conveyor.dockerfile.context import Listing, select_files
 from conveyor.dockerfile.ignore import Ignore
 from conveyor.errors import ConfigError, Problem, UsageError
 from conveyor.gitrepo.api import Blob, Repository, Selector
@@ -34,9 +34,8 @@ def select_context(
         context = _on_disk(repo.root, directory)
         added = [blob for name in image.dockerfile.context_add_files for blob in _added(image, context, name, repo.root)]
         added.sort(key=lambda blob: blob.path)
-        taken = select_files(
-            added, patterns, Ignore(), lambda blob: os.fsencode(_on_disk(os.fsencode(context), blob.path).readlink())
-        )
+        links = {blob.path: os.fsencode(blob.oid.removeprefix("link:")) for blob in added if blob.is_link}
+        taken = select_files(Listing(added), patterns, Ignore(), lambda blob: links[blob.path])
         found |= {blob.path: blob for blob in taken}
     return tuple(found[path] for path in sorted(found))
 
@@ -48,8 +47,14 @@ def _select(
         with repo.open(blob) as content:
             return content.read()
 
-    files = repo.files(commit, Selector(directory))
-    return {blob.path: blob for blob in select_files(files, patterns, ignore, read_link)}
+    listing = _list(repo, commit, directory)  # type: ignore[arg-type] # a repository is equal to itself alone
+    return {blob.path: blob for blob in select_files(listing, patterns, ignore, read_link)}
+
+
+@lru_cache(maxsize=8)
+def _list(repo: Repository, commit: str, directory: bytes) -> Listing:
+    """Made once for all images that have one context."""
+    return Listing(repo.files(commit, Selector(directory)))
 
 
 def open_files(repo: Repository, directory: bytes, blobs: tuple[Blob, ...], resources: ExitStack) -> list[File]:

@@ -24,12 +24,16 @@ from stapel.docker.images import DockerImage
 from stapel.docker.listing import inspect_image
 from stapel.docker.progress import Progress
 from stapel.docker.protobuf import BadMessage
-from stapel.docker.session import DOCKERFILE, open_session
+from stapel.docker.session import dockerfile_name, open_session
 from stapel.dockerfile import DockerfileBuild
 from stapel.errors import CommandFailed, NotFound, StapelError
 
 _EXIT_STATUS = re.compile(r"exit code: (\d+)")
-_NOT_PULLED = ("pull access denied", "failed to resolve source metadata", "manifest unknown")
+_NOT_PULLED = ("pull access denied", "failed to resolve source metadata", "manifest unknown", "401 Unauthorized")
+# What BuildKit puts before the reason.
+_PREAMBLE = re.compile(
+    r"(?:failed to solve(?: with frontend [\w.]+)?: |failed to create LLB definition: |rpc error: code = \w+ desc = )+"
+)
 
 
 def build_dockerfile(
@@ -74,10 +78,11 @@ def _parameters(build: DockerfileBuild, labels: dict[str, str]) -> dict[str, str
     asked: dict[str, str | list[str]] = {
         "version": "2",
         "remote": "client-session",
-        "dockerfile": DOCKERFILE,
+        "dockerfile": dockerfile_name(build),
         "target": build.target,
         "platform": build.platform,
         "networkmode": build.network,
+        "nocache": "1" if build.is_anew else "",
         "extrahosts": list(build.add_hosts),  # a parameter each
         "buildargs": json.dumps({**proxies(), **build.args}),
         "labels": json.dumps(labels),
@@ -112,12 +117,13 @@ def _ask(clients: Clients, parameters: dict[str, str | list[str]], progress: Pro
 def _failure(error: str, progress: Progress) -> StapelError:
     status = _EXIT_STATUS.search(error)
     step = next(iter(progress.errors), "")
+    reason = _PREAMBLE.sub("", error, count=1) if _PREAMBLE.match(error) else error
     if status is not None:
         return CommandFailed(int(status[1]), hint=f"the instruction that failed: {step}" if step else "")
     hint = "check the name of the image, and `docker login`" if any(text in error for text in _NOT_PULLED) else ""
     kind = NotFound if hint else StapelError
     where = f" at {step}" if step else ""
-    return kind(f"BuildKit could not build the Dockerfile{where}: {error}", hint=hint)
+    return kind(f"BuildKit could not build the Dockerfile{where}: {reason}", hint=hint)
 
 
 def _cancel(clients: Clients, build_id: str) -> None:

@@ -147,14 +147,22 @@ class DockerEngine:
 
     def build_dockerfile(self, build: DockerfileBuild, log: Log, cancel: Cancel) -> DockerHeld:
         """See `Engine`. A base that the engine has is not asked for in a registry, as with `base`."""
-        from stapel.docker.dockerfile_builds import build_dockerfile
-
         self._remove_leftovers()
         cancel.check()
         configs = {}
         for reference, platform in build.bases:
             configs[reference] = self.base(reference, platform or build.platform, log).config
         build.check_bases(configs)
+        try:
+            return self._build_dockerfile(build, log, cancel)
+        except EngineGone as error:
+            self._await_engine(error, cancel)
+            log("stderr", b"conveyor: the Docker Engine went away and is back; the Dockerfile is built again\n")
+        return self._build_dockerfile(build, log, cancel)
+
+    def _build_dockerfile(self, build: DockerfileBuild, log: Log, cancel: Cancel) -> DockerHeld:
+        from stapel.docker.dockerfile_builds import build_dockerfile
+
         return build_dockerfile(
             self._clients,
             self._containers,

@@ -6,6 +6,7 @@ the engine's API (`POST /session`) that both sides go on with as HTTP/2, on whic
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import socket
 import threading
@@ -25,9 +26,13 @@ from stapel.dockerfile import DockerfileBuild
 from stapel.errors import StapelError
 from stapel.oci.auth import credentials_for
 
-DOCKERFILE = "Dockerfile"
 _SERVING = write_field(1, 1)
 _PIECE_BYTES = 32 << 10
+
+
+def dockerfile_name(build: DockerfileBuild) -> str:
+    """What the Dockerfile is called: another content, another name, or the engine might take the one that it has kept."""
+    return f"Dockerfile-{hashlib.sha256(build.dockerfile).hexdigest()[:32]}"
 
 
 @contextmanager
@@ -83,8 +88,10 @@ def _open_connection(client: Any, headers: list[tuple[str, str]]) -> Any:  # noq
     prepared.headers = HTTPHeaderDict([*prepared.headers.items(), *headers])
     answer = client.send(prepared, stream=True, timeout=client.timeout)
     if answer.status_code != 101:
-        client._raise_for_status(answer)
-        raise StapelError(f"the Docker Engine opened no session for a build: it answered {answer.status_code}")
+        raise StapelError(
+            f"the Docker Engine opened no session for a build: it answered {answer.status_code} {answer.reason}",
+            hint="a Docker Engine of 19.03 or newer is needed, with its BuildKit",
+        )
     return answer
 
 
@@ -112,7 +119,8 @@ def _send_directory(build: DockerfileBuild, call: Call) -> None:
     """The context, or the Dockerfile. What the engine leaves out or asks for by patterns is not ours to know."""
     name = call.metadata.get("dir-name", [""])[0]
     if name == "dockerfile":
-        content = File(DOCKERFILE.encode(), "file", 0o644, len(build.dockerfile), open=lambda: BytesIO(build.dockerfile))
+        path = dockerfile_name(build).encode()
+        content = File(path, "file", 0o644, len(build.dockerfile), open=lambda: BytesIO(build.dockerfile))
         send_files(call, [content], build.mtime_s)
     elif name == "context":
         # Before the context itself it may look for this file alone.

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import hashlib
 import io
+import json
 import secrets
 import subprocess
+import tarfile
 import threading
 import time
 
 import pytest
 
-from conveyor.dockerfile.context import select_files
+from conveyor.dockerfile.context import Listing, select_files
 from conveyor.dockerfile.ignore import Ignore
 from conveyor.dockerfile.parser import parse
 from conveyor.dockerfile.resolve import Question, resolve
@@ -23,6 +26,7 @@ from stapel.docker.engine import DockerEngine
 from stapel.dockerfile import DockerfileBuild
 from stapel.errors import Cancelled, CommandFailed, NotFound, StapelError
 from stapel.runs import open_run
+from tests.conftest import PASSWORD
 
 CONTENT = {
     "Makefile": b"all:\n",
@@ -106,7 +110,7 @@ RUN --mount=type=bind,source=docs/y.md,target=/y cp /y /out/y; cat /etc/hosts > 
     paths = sorted([*CONTENT, *LINKS])
     blobs = [Blob(path.encode(), 0o120000 if path in LINKS else 0o100644, "") for path in paths]
     found = resolve(parse(text.encode()), Question("", {}, "linux/amd64", "linux/amd64"))
-    selected = select_files(blobs, found.patterns, Ignore(), lambda blob: LINKS[blob.path.decode()])
+    selected = select_files(Listing(blobs), found.patterns, Ignore(), lambda blob: LINKS[blob.path.decode()])
     names = [blob.path.decode() for blob in selected]
     assert "unused" not in names and "current" in names
     trees = []
@@ -169,6 +173,27 @@ RUN --mount=type=ssh perl /keys.pl > /keys
         engine.build_dockerfile(DockerfileBuild(missing.encode(), []), said, Cancel())
 
 
+def test_a_build_anew_takes_nothing_of_what_is_kept(engine, busybox_base):
+    text = f"FROM {busybox_base}\nRUN cat /proc/sys/kernel/random/uuid > /id\n".encode()
+    found = []
+    for is_anew in (False, False, True):
+        build = DockerfileBuild(text, [], is_anew=is_anew)
+        with contextlib.closing(engine.build_dockerfile(build, Said(), Cancel())) as held, engine.tree(held) as tree:
+            found.append(tree.open(b"id").read())
+    assert found[0] == found[1] != found[2]
+
+
+def test_the_engine_never_takes_an_old_file_for_a_new_one(engine, busybox_base):
+    """It compares size and time of what it has kept under the key of a context."""
+    key = secrets.token_hex(8)
+    found = []
+    for text in ("one", "two"):
+        build = DockerfileBuild(f"FROM {busybox_base}\nLABEL is={text}\n".encode(), [], mtime_s=7, context_key=key)
+        with contextlib.closing(engine.build_dockerfile(build, Said(), Cancel())) as held:
+            found.append(held.config.labels["is"])
+    assert found == ["one", "two"]
+
+
 def test_a_build_that_is_cancelled_ends_at_once(engine, busybox_base):
     cancel, said = Cancel(), Said()
     text = f"FROM {busybox_base}\nRUN echo {secrets.token_hex(4)} begun; sleep 300\n"
@@ -186,6 +211,44 @@ def test_a_build_that_is_cancelled_ends_at_once(engine, busybox_base):
         engine.build_dockerfile(DockerfileBuild(text.encode(), []), said, cancel)
     stopping.join()
     assert time.monotonic() - begun < 120  # it sleeps for longer
+
+
+def test_buildkit_is_given_the_credentials_of_registries(docker_engine, busybox_base, registry_with_auth, tmp_path):
+    """It asks for them by itself where nobody has pulled the base before."""
+    name = f"{registry_with_auth.host}/{secrets.token_hex(4)}/base"
+    nothing = docker_engine.import_image_from_data(_archive_of("own", secrets.token_bytes(8)), repository=name, tag="1")
+    image_id = json.loads(nothing.splitlines()[-1])["status"]
+    credentials = {"username": "ci", "password": PASSWORD}
+    pushed = list(docker_engine.push(name, "1", stream=True, decode=True, auth_config=credentials))
+    assert not [line for line in pushed if "error" in line]
+    docker_engine.remove_image(image_id, force=True)
+    auth = base64.b64encode(f"ci:{PASSWORD}".encode()).decode()
+    (tmp_path / "config.json").write_text(json.dumps({"auths": {registry_with_auth.host: {"auth": auth}}}))
+    (tmp_path / "empty").mkdir()
+    with open_run(tmp_path / "home") as run:
+        for docker_config in (tmp_path / "empty", tmp_path):
+            engine = DockerEngine(
+                "conveyor-dockerfile", run_id=run.id, home_dir=tmp_path, tmp_dir=tmp_path, docker_config=str(docker_config)
+            )
+            build = DockerfileBuild(f"FROM {name}:1\nLABEL a=b\n".encode(), [])
+            try:
+                if docker_config.name == "empty":  # the engine itself knows nobody
+                    with pytest.raises(StapelError, match="401 Unauthorized"):
+                        engine.build_dockerfile(build, Said(), Cancel())
+                else:
+                    with contextlib.closing(engine.build_dockerfile(build, Said(), Cancel())) as held:
+                        assert held.config.labels["a"] == "b" and len(held.config.diff_ids) == 1
+            finally:
+                engine.close()
+
+
+def _archive_of(name: str, content: bytes) -> bytes:
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as archive:
+        member = tarfile.TarInfo(name)
+        member.size = len(content)
+        archive.addfile(member, io.BytesIO(content))
+    return made.getvalue()
 
 
 def test_how_builds_fail(engine, busybox_base):

@@ -32,6 +32,11 @@ def mistake(problem: Problem) -> Note:
     return Note(problem.place, "mistake", printable(problem.message), printable(problem.hint), "error")
 
 
+def without_effect(problem: Problem) -> Note:
+    """Something that is read and changes nothing."""
+    return Note(problem.place, "no-effect", printable(problem.message), printable(problem.hint))
+
+
 @dataclass(frozen=True, slots=True)
 class Files:
     """What rules ask of the commit. A path is relative to the project directory, globs to the path, in werf's forms.

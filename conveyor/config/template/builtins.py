@@ -47,7 +47,7 @@ def _length(item: Value) -> int:
         return byte_length(item)
     if isinstance(item, list) or is_map(item):
         return len(item)
-    raise FunctionError(f"len of type {go_type(item)}")
+    raise FunctionError(f"len of type {go_type(item).removeprefix('*')}")
 
 
 def _index(item: Value, *keys: Value) -> Value:
@@ -61,7 +61,7 @@ def _index(item: Value, *keys: Value) -> Value:
         elif isinstance(item, (str, list)):
             item = _element(item, key)
         else:
-            raise FunctionError(f"can't index item of type {go_type(item)}")
+            raise FunctionError(f"can't index item of type {go_type(item).removeprefix('*')}")
     return item
 
 
@@ -204,7 +204,7 @@ def _tpl(runtime: Runtime, source: str, data: Value) -> str:
 
 def _include_debug(runtime: Runtime, name: str, data: Value) -> str:
     result = runtime.include(name, data)
-    runtime.log(f"include_debug {name!r}:\n{result}")
+    runtime.log(f"include_debug {quoted(name)}:\n{result}")
     return result
 
 

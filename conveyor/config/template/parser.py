@@ -177,8 +177,8 @@ class _Parser:
 
         `blamed` is the token whose line is named where no `end` comes; None for the one that comes.
         """
-        variables, ranges = self._variables, self._ranges
-        self._variables, self._ranges = ["$"], 0
+        variables, ranges, action_line = self._variables, self._ranges, self._action_line
+        self._variables, self._ranges, self._action_line = ["$"], 0, 0
         self._deeper()
         body, end = self._block()
         self._depth -= 1
@@ -186,7 +186,7 @@ class _Parser:
             self._furthest = self._furthest if blamed is None else blamed
             raise self._error(f"unexpected {end} in {context}")
         self._add(Template(name, self._file, self._source, body))
-        self._variables, self._ranges = variables, ranges
+        self._variables, self._ranges, self._action_line = variables, ranges, action_line
 
     def _block(self) -> tuple[Block, Node]:
         """Everything up to an `end` or `else`, and that."""

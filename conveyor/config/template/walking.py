@@ -15,9 +15,11 @@ from .arguments import EXACT, ArgumentError, can_be_nil, checked_argument, const
 from .bounds import (
     CHARACTERS_MADE_IN_A_STEP,
     CHARACTERS_READ_IN_A_STEP,
+    LEAST_EXTENT,
     MAX_STEPS,
     MAX_WRITTEN,
     STEPS_OF_A_CALL,
+    STEPS_OF_A_NEW_ENTRY,
     STEPS_OF_A_NODE,
     STEPS_OF_A_PRINTED_CHARACTER,
     STEPS_OF_AN_ELEMENT,
@@ -430,6 +432,8 @@ class Walk:
                 )
         elif isinstance(result, list):
             steps += len(result) * STEPS_OF_AN_ELEMENT
+        elif isinstance(result, TypedMap):  # always a new one, while a `dict` is mostly one that was there
+            steps += len(result) * STEPS_OF_A_NEW_ENTRY
         run.steps += steps
         if run.steps > MAX_STEPS:
             self._charge(0)
@@ -483,4 +487,4 @@ def _naming(call: Function, arguments: Sequence[Node], final: Value) -> Function
 
 def _extent(values: Sequence[Value]) -> int:
     """How much there is to go through in all of these."""
-    return count_elements(values) + sum(len(value) for value in values if type(value) is str)
+    return LEAST_EXTENT + count_elements(values) + sum(len(value) for value in values if type(value) is str)

@@ -171,6 +171,7 @@ class MemoryEngine:
     failing: set[str] = field(default_factory=set)
     trace: Trace = no_trace
     ran: list[str] = field(default_factory=list)
+    dockerfiles: list[DockerfileBuild] = field(default_factory=list)
     held: set[MemoryHeld] = field(default_factory=set)
     gates: defaultdict[str, threading.Event] = field(default_factory=lambda: defaultdict(threading.Event))
     used: set[str] = field(default_factory=set)
@@ -229,6 +230,7 @@ class MemoryEngine:
 
     def build_dockerfile(self, build: DockerfileBuild, log: Log, cancel: Cancel) -> MemoryHeld:
         """The files of the context in an image. RUN lines of the Dockerfile are scripts as any."""
+        self.dockerfiles.append(build)
         held = [self.base(reference, platform, log) for reference, platform in build.bases]
         try:
             build.check_bases({each.id: each.config for each in held})

@@ -94,6 +94,14 @@ def test_lint_fails_where_it_was_asked_to_and_where_a_build_would(project):
     assert "werf.yaml:4:1: warning: `artifact` is deprecated [deprecated]" in output
     assert "werf.yaml:6:8: warning: `git.add: /nothing`" in output
     assert invoke("config", "lint", "--strict")[0] == 2
+    (project / "werf-giterminism.yaml").write_text(
+        "giterminismConfigVersion: 1\nconfig: {stapel: {allowFromLatests: true}}\n"
+    )
+    commit(project, "configVersion: 1\nproject: demo\n")
+    status, output = invoke("config", "lint")
+    assert status == 0
+    assert output.startswith("werf-giterminism.yaml:2:19: warning: unknown fields: `config.stapel.allowFromLatests`")
+    assert "Warning" not in output
     commit(project, "configVersion: 1\nproject: demo\n---\nimage: a\nfrm: b\n")
     status, output = invoke("config", "lint", "--format", "github")
     assert status == 2

@@ -165,7 +165,7 @@ def test_what_was_read_is_known(place, monkeypatch):
         ('{{ fail "told" }}', "error calling fail: told"),
         ("{{ uuidv4 }}", "uuidv4 is not allowed by giterminism"),
         ("{{ range $i := until 30000 }}{{ $.Files.Exists (print $i) }}{{ end }}", "more than 20000 files"),
-        ("{{ range $i := until 600 }}{{ $.Files.Glob (print $i) }}{{ end }}", "more than 500 globs"),
+        ("{{ range $i := until 600 }}{{ $.Files.Glob (print $i) }}{{ end }}", "more than 200 globs"),
     ],
 )
 def test_a_template_that_fails_names_its_place(place, template, what):
@@ -173,6 +173,24 @@ def test_a_template_that_fails_names_its_place(place, template, what):
     said = mistakes(place, template)
     assert what in said
     assert "werf.yaml:4" in said or "deep:2" in said
+
+
+def test_what_templates_read_is_bounded(place, monkeypatch):
+    from conveyor.config import rendering
+
+    for name in "abc":
+        place.write(f"files/{name}", "0123456789")
+    monkeypatch.setattr(rendering, "MAX_BYTES", 30)
+    monkeypatch.setattr(rendering, "MAX_PATHS", 5)
+    # The same files again cost nothing.
+    three = '{{ len (.Files.Glob "files/*") }}'
+    assert (
+        rendered(place, three + three + '{{ .Files.Get "files/a" }}{{ .Files.Get "/files/a" }}') == "33" + "0123456789" * 2
+    )
+    place.write("files/d", "x")
+    assert "the templates read more than 30 bytes of files" in mistakes(place, three)
+    questions = "".join(f'{{{{ .Files.Exists "x{number}" }}}}' for number in (1, 1, 2, 3, 4, 5, 6))
+    assert "the templates ask for more than 5 files" in mistakes(place, questions)
 
 
 def test_templates_are_bounded(place):

@@ -5,7 +5,7 @@ from fnmatch import fnmatchcase
 
 import pytest
 
-from conveyor.dockerfile.context import may_take, select_files
+from conveyor.dockerfile.context import Listing, may_take, select_files
 from conveyor.dockerfile.ignore import Ignore
 from conveyor.gitrepo.api import Blob
 
@@ -34,7 +34,7 @@ def blob(path: str) -> Blob:
 
 def select(patterns, ignore: str = "") -> list[str]:
     blobs = sorted((blob(path) for path in FILES), key=lambda item: item.path)
-    found = select_files(blobs, patterns, Ignore(ignore.encode()), lambda item: FILES[item.path.decode()].encode())
+    found = select_files(Listing(blobs), patterns, Ignore(ignore.encode()), lambda item: FILES[item.path.decode()].encode())
     return [item.path.decode() for item in found]
 
 
@@ -81,7 +81,7 @@ def test_a_wildcard_is_what_it_is_for_every_path_alone():
             and all(fnmatchcase(name, part.replace("^", "!")) for name, part in zip(path.split("/"), parts, strict=False))
         )
         blobs = [Blob(path.encode(), 0o100644, "0") for path in sorted(paths)]
-        found = select_files(blobs, [pattern], Ignore(), lambda item: b"")
+        found = select_files(Listing(blobs), [pattern], Ignore(), lambda item: b"")
         assert [item.path.decode() for item in found] == expected, (pattern, sorted(paths))
 
 

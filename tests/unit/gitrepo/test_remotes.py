@@ -148,6 +148,26 @@ def test_a_server_that_gives_only_what_its_refs_name(served, open_remote, versio
     assert "1" * 40 in str(raised.value)
 
 
+def test_branches_of_a_server_that_stand_in_the_way_of_earlier_ones(served, open_remote, monkeypatch):
+    """Where all of its refs are fetched, those that are gone make room."""
+    monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
+    monkeypatch.setenv("GIT_CONFIG_KEY_0", "protocol.version")
+    monkeypatch.setenv("GIT_CONFIG_VALUE_0", "0")
+    commits = []
+    for number in range(6):
+        served.write("a", f"{number}\n")
+        commits.append(served.commit())
+    served.git("branch", "topic", commits[1])
+    assert open_remote(served, "commit", commits[0]).head == commits[0]
+    served.git("branch", "-D", "topic")
+    served.git("branch", "topic/inner", commits[1])
+    served.write("a", "more\n")
+    served.commit()
+    served.write("a", "again\n")
+    served.commit()
+    assert open_remote(served, "commit", served.head("HEAD~1")).head == served.head("HEAD~1")
+
+
 @pytest.mark.parametrize(("kind", "ref"), [("tag", "v9"), ("branch", "none")])
 def test_a_name_that_the_server_has_not(served, open_remote, kind, ref):
     with pytest.raises(GitError) as raised:

@@ -180,6 +180,9 @@ def test_images_are_built_and_found_again(world):
     assert sources(world.build(app, commit=commit)["app"]) == {"dockerfile": "primary"}
     later = world.source.commit({**FILES, b"outside": b"changed\n"}, commit)
     assert sources(world.build(app, commit=later)["app"]) == {"dockerfile": "primary"}
+    assert not world.engine.dockerfiles[-1].is_anew
+    world.build(replace(app, cache_version="2"), commit=commit)
+    assert world.engine.dockerfiles[-1].is_anew
     failed = world.build(with_dockerfile("b", target="nowhere"), commit=commit)["b"].failure
     assert failed.exit_status == 2 and "target stage `nowhere` could not be found" in failed.message
 

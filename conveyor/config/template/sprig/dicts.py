@@ -177,7 +177,7 @@ FUNCTIONS = dict(
         declare("keys", "dict...", keys),
         declare("values", "dict", values),
         declare("pick", "dict string...", pick),
-        declare("omit", "dict string...", omit),
+        declare("omit", "dict string...", omit, walks=4),
         declare("dig", "any...", dig),
         declare("merge", "dict dict...", merge, walks=4),
         declare("mustMerge", "dict dict...", merge, walks=4),

@@ -117,13 +117,15 @@ def _compiled(pattern: str) -> Any:  # noqa: ANN401 - google-re2 has no types
     options.log_errors = False
     if any("\ud800" <= character <= "\udfff" for character in pattern):
         raise _Syntax(f"error parsing regexp: invalid UTF-8: `{map_characters(str, pattern)}`")
-    if _ONE_BYTE.search(octets):
-        raise _Syntax("error parsing regexp: invalid escape sequence: `\\C`")
     try:
-        return re2.compile(octets, options)
+        compiled = re2.compile(octets, options)
     except re2.error as error:
         message = error.args[0]
         message = as_text(message) if isinstance(message, bytes) else str(message)
+    else:
+        if _ONE_BYTE.search(octets):  # RE2 takes it, Go does not
+            raise _Syntax("error parsing regexp: invalid escape sequence: `\\C`")
+        return compiled
     found = re.fullmatch(r"(.*?)(?:: (.*))?", message, re.DOTALL)
     problem, part = found.groups() if found else (message, None)
     if problem == "trailing \\":

@@ -174,7 +174,7 @@ def _part(parts: dict[str, Value], name: str) -> str:
 
 FUNCTIONS = dict(
     (
-        declare("urlParse", "string", parse_url, walks=8),
-        declare("urlJoin", "dict", join_url, walks=8),
+        declare("urlParse", "string", parse_url, walks=4),
+        declare("urlJoin", "dict", join_url, walks=4),
     )
 )

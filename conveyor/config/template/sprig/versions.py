@@ -294,7 +294,7 @@ def version_of(text: str) -> Value:
 
 FUNCTIONS = dict(
     (
-        declare("semver", "string", version_of, walks=8),
-        declare("semverCompare", "string string", satisfies, walks=32),
+        declare("semver", "string", version_of, walks=3),
+        declare("semverCompare", "string string", satisfies, walks=20),
     )
 )

@@ -35,6 +35,8 @@ NOTES = [
     (HEAD + "image: b\nfrom: a\n---\nimage: app\n@@fromImage: b\n", "deprecated", "`fromImage` is deprecated", "`from`"),
     (HEAD + "@@artifact: b\nfrom: a\n", "deprecated", "`artifact` is deprecated", "`final: false`"),
     (HEAD + "image: b\nfrom: a\n---\nimage: app\nfrom: b\nimport:\n- {@@artifact: b, add: /x, after: setup}\n", "deprecated", "`artifact` is deprecated", "`image`"),
+    (HEAD + "image: app\ndockerfile: Dockerfile\nargs:\n  PORT: 80\n  @@NPM_TOKEN: abc\n", "secret", "`NPM_TOKEN` of `args`", "`secrets`"),
+    (HEAD + "image: app\ndockerfile: Dockerfile\n@@contextAddFile: a\n", "deprecated", "`contextAddFile`", "`contextAddFiles`"),
     (IMAGE + "imageSpec: {config: {env: {@@TOKEN: x}}}\n", "secret", "`TOKEN` of `env`", ""),
     (HEAD + "@@image: ~\nfrom: a\n", "deprecated", "an image without a name", "name"),
     # stageDependencies without commands

@@ -46,6 +46,11 @@ def notes_of(template, variables=("CI_PIPELINE_ID", "CI_REGISTRY", "APP_ENV", "C
         (IMAGE + "fromCacheVersion: 'xCI_COMMIT_TAG'\n", (6, 19), "changes with `CI_COMMIT_TAG`: the whole image"),
         (IMAGE + "mount: [{from: tmp_dir, to: /HASH}]\n", (6, 29), "`mount.to` changes"),
         (IMAGE + "git: [{to: /app, includePaths: [a, HASH]}]\n", (6, 36), "the image from its files on"),
+        (
+            HEAD + "---\nimage: app\ndockerfile: Dockerfile\nargs: {PORT: 80, COMMIT: HASH}\n",
+            (6, 26),
+            "`args.COMMIT` changes with the commit (`.Commit`): all that follows its `ARG`",
+        ),
         (HEAD + "build: {cacheVersion: TIME}\n", (3, 23), "every image is"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
 
 import pytest
@@ -117,3 +118,21 @@ def test_passwords():
     assert give('{{encryptAES "key" "some texté" | decryptAES "key"}}', loose=True) == "some texté"
     assert give('{{decryptAES "mykey" "4sJ0ZDIzg4X0RBlox+LlI1A/g5dAacbaQqWX1yiZlck="}}') == "plain text"  # Go encrypted it
     assert fail('{{decryptAES "k" "YWJj"}}').startswith("template: werfConfig:1:2:")
+
+
+@pytest.mark.parametrize(
+    ("source", "function", "package"),
+    [
+        ('{{bcrypt "a"}}', "bcrypt", "bcrypt"),
+        ('{{encryptAES "k" "a"}}', "encryptAES", "cryptography"),
+        ('{{decryptAES "k" "4sJ0ZDIzg4X0RBlox+LlI1A/g5dAacbaQqWX1yiZlck="}}', "decryptAES", "cryptography"),
+        ('{{(genCA "a" 1).Cert}}', "genCA", "cryptography"),
+        ('{{genPrivateKey "rsa"}}', "genPrivateKey", "cryptography"),
+    ],
+)
+def test_a_package_that_is_not_installed_is_named(source, function, package, monkeypatch):
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("bcrypt", "cryptography")]:
+        monkeypatch.setitem(sys.modules, name, None)
+    for name in ("bcrypt", "cryptography.hazmat.primitives.ciphers", "cryptography.hazmat.primitives.asymmetric"):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert fail(source, loose=True).endswith(f"{function} needs the package {package}: pip install 'conveyor-build[sprig]'")
