@@ -5,6 +5,7 @@ They are added to the tools of `stapel.toolchain`, with their libraries, at plac
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 import sysconfig
@@ -16,6 +17,8 @@ from stapel.errors import StapelError
 from stapel.script import ROOT
 from stapel.toolchain import find_libraries, patch_program
 
+# Modules of Ansible go into containers as texts.
+_NEVER_IMPORTED = re.compile(r"/ansible/(modules|galaxy)/|/(unittest|pydoc_data|distutils|wsgiref|curses|dbm|msilib)/")
 _HINT = "pip install 'conveyor-build[ansible]'"
 # Large, and of no use to modules; what is installed beside the standard library is another's.
 _LEFT_OUT = (
@@ -47,9 +50,20 @@ def fill_ansible(directory: Path) -> None:
     python.chmod(0o755)
     loader = _add_libraries(Path(sys.base_prefix, "bin", name).resolve(), directory)
     patch_program(["--set-interpreter", f"{ROOT}/lib/{loader}", "--force-rpath", "--set-rpath", f"{ROOT}/lib"], python)
+    _compile(library, f"{ROOT}/lib/{name}")
+    _compile(packages, LIBRARY)
     for extension in sorted((*library.rglob("*.so"), *packages.rglob("*.so"))):
         _add_libraries(extension, directory)
         patch_program(["--force-rpath", "--set-rpath", f"{ROOT}/lib"], extension)
+
+
+def _compile(directory: Path, place: str) -> None:
+    """Compile modules ahead: their place cannot be written to, and each task starts a Python. Equal sources, equal bytes."""
+    from compileall import compile_dir
+    from py_compile import PycInvalidationMode
+
+    mode = PycInvalidationMode.UNCHECKED_HASH
+    compile_dir(directory, ddir=place, quiet=2, workers=0, rx=_NEVER_IMPORTED, invalidation_mode=mode)
 
 
 def _copy_package(distribution: str, packages: Path) -> None:
