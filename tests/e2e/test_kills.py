@@ -33,6 +33,7 @@ from: BUSYBOX
 import: [{artifact: tools, add: /made, to: /taken, before: setup}]
 docker: {ENV: {A: b}}
 """
+DOCKERFILE = "image: app\ndockerfile: Dockerfile\nplatform: [linux/amd64, linux/386]\n"
 # What a home, or a repository, has once.
 FIRST_TIME = ("toolchain.", "blob.", "manifest.before-put", "manifest.after-put")
 # With a registry only what is not the same without one.
@@ -49,6 +50,8 @@ ELSEWHERE = {
     "service-container.": "test_a_service_container_is_complete_or_has_no_name",
     "dev-commit.": "test_a_build_of_a_work_tree_is_killed",
     "clone.": "tests/e2e/test_includes.py",
+    "dockerfile.": "test_a_build_of_a_dockerfile_for_two_platforms_is_killed",
+    "index.": "test_a_build_of_a_dockerfile_for_two_platforms_is_killed",
     "memory.before-rename": "tests/unit/storage/test_memory.py",
 }
 TIMEOUT_S = 300
@@ -247,7 +250,10 @@ def registry_names(storage: Path, repository: str) -> dict[str, str]:
 
 
 def registry_blobs(storage: Path, repository: str, digest: str) -> Iterator[Path]:
-    """The files that an image needs: its manifest, configuration and layers, and their links in the repository."""
+    """The files that an image needs: its manifest, configuration and layers, and their links in the repository.
+
+    Of an index: those of all its images.
+    """
     root = storage / "docker/registry/v2"
 
     def data(blob: str) -> Path:
@@ -256,6 +262,10 @@ def registry_blobs(storage: Path, repository: str, digest: str) -> Iterator[Path
     yield root / f"repositories/{repository}/_manifests/revisions/sha256/{digest[7:]}/link"
     yield data(digest)
     manifest = json.loads(data(digest).read_bytes())
+    for one in manifest.get("manifests", ()):
+        yield from registry_blobs(storage, repository, one["digest"])
+    if "manifests" in manifest:
+        return
     for blob in (manifest["config"], *manifest["layers"]):
         yield data(blob["digest"])
         yield root / f"repositories/{repository}/_layers/sha256/{blob['digest'][7:]}/link"
@@ -376,6 +386,13 @@ def test_a_service_container_is_complete_or_has_no_name(make_killed, images, mon
     assert container["Names"] == [f"/{name}"]
     images.client.remove_container(name, v=True, force=True)
     images.client.remove_image(container["ImageID"])
+
+
+def test_a_build_of_a_dockerfile_for_two_platforms_is_killed(make_project, images, tmp_path, registry):
+    project = make_project(DOCKERFILE, {"src/a": "0", "Dockerfile": "FROM scratch\nCOPY src /src\n"})
+    killed = Killed(project, images, tmp_path, registry)
+    for point in ("dockerfile.before-build", "dockerfile.after-build", "index.before-name", "index.after-name"):
+        killed.kill_and_build(point)
 
 
 def test_a_build_of_a_work_tree_is_killed(make_killed):
