@@ -48,8 +48,9 @@ def once_each(*answers: Answer | type[Reset]) -> Rule:
     made: dict[tuple[str, str], Rule] = {}
 
     def rule(request: Request, forward: Callable[[], Reply]) -> Reply | None:
-        # An upload has an address of its own each time.
-        what = (request.method, re.sub(r"/uploads/[^?]+.*", "/uploads/*", request.path))
+        # An upload has an address of its own each time, and the name of a stage the time of its last try.
+        path = re.sub(r"/uploads/[^?]+.*", "/uploads/*", request.path)
+        what = (request.method, re.sub(r"-\d{13}-", "-*-", path))
         with lock:
             own = made.setdefault(what, failing(1, answers[len(made) % len(answers)]))
         return own(request, forward)

@@ -67,7 +67,6 @@ LASTING = {
     "the list": (failing(10**6, Reply(500), path="/tags/"), "listing the names", "status 500"),
     "a reset": (failing(10**6, Reset, method="PUT", path="/manifests/[0-9a-f]{56}-"), "writing the manifest", "broke"),
     "reading": (failing(10**6, Reply(503), method="GET", path="/manifests/"), "reading the manifest", "status 503"),
-    "the name": (failing(10**6, changed(status=504), method="PUT", path="/manifests/[0-9a-f]{56}-"), "writing", "504"),
     "the login": (failing(10**6, Reply(401)), "listing the names", "docker login"),
 }
 
@@ -90,8 +89,8 @@ def test_faults_that_last_end_with_status_4(make_project, registry):
                 text=True,
             )
             resources.callback(process.kill)
-            builds[name] = process, front, path, project
-        for name, (process, front, path, project) in builds.items():
+            builds[name] = process, front, path
+        for name, (process, front, path) in builds.items():
             said, _ = process.communicate(timeout=300)
             _, doing, word = LASTING[name]
             assert process.returncode == 4, f"{name}: {said}"
@@ -99,8 +98,17 @@ def test_faults_that_last_end_with_status_4(make_project, registry):
             told = " ".join(said.split())
             assert doing in told and word in told and front.host in told, f"{name}: {said}"
             assert incomplete_names(registry.storage, path) == []
-            if name == "the name":  # the answers alone were lost: what has its name is used
-                assert project.build("--repo", f"{registry.host}/{path}").reference("app")
+
+
+def test_names_whose_answers_are_always_lost_are_found_in_the_list(make_project, registry, front, path):
+    """Who is to send a name again lists first."""
+    front.rules.append(failing(10**6, changed(status=504), method="PUT", path="/manifests/[0-9a-f]{56}-"))
+    project = make_project(APP, FILES)
+    first = project.build("--repo", f"{front.host}/{path}")
+    assert set(first.built) == {"tools", "app"}
+    assert "status 504" in first.run.stderr
+    again = project.build("--repo", f"{registry.host}/{path}", "--require-built-images")
+    assert [tag(name) for name in again.names()] == [tag(name) for name in first.names()]
 
 
 def tag(name):
