@@ -149,4 +149,6 @@ def test_builders_at_one_commit_agree(race, make_project, images, request, recor
     record_property(
         "counted", f"{len(ROUNDS_OF)} rounds, " + ", ".join(f"{count} {what}" for what, count in counted.items())
     )
-    assert counted["reports that name another stage than is selected"] == 0
+    stale = counted["reports that name another stage than is selected"]
+    # Without a common lock a name may be on its way while another builder ends: docs/decisions/0009-names-on-their-way.md.
+    assert stale <= (0 if have_one_lock else max(1, counted["builds"] // 50))
