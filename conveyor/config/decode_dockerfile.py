@@ -9,7 +9,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 from conveyor.config.decode_image import read_platforms
-from conveyor.config.decode_links import source_image
+from conveyor.config.decode_links import read_injection, source_image
 from conveyor.config.decode_secrets import decode_secrets
 from conveyor.config.dockerfile_model import Dockerfile
 from conveyor.config.fields import Fields, describe, merged_entries
@@ -202,12 +202,5 @@ def _dependency(scope: Scope, node: Node) -> Dependency | None:
 
 def _build_argument(scope: Scope, node: Node) -> Injection | None:
     fields = Fields(scope.findings, node, "`dependencies.imports`", (*BUILD_INJECTION, "targetEnv"))
-    if fields.has("targetEnv"):
-        hint = "images with a Dockerfile take `targetBuildArg`"
-        scope.findings.add(fields.key("targetEnv"), "`targetEnv` is for images without a Dockerfile", hint)
-    missing = [name for name in ("type", "targetBuildArg") if not fields.has(name) and not fields.has("targetEnv")]
-    for name in missing:
-        scope.findings.add(node, f"`{name}` is required in `dependencies.imports`")
-    kind = fields.choice("type", BUILD_INJECTION["type"].choices)
-    target = fields.text("targetBuildArg")
+    kind, target = read_injection(node, fields, "targetBuildArg", "targetEnv")
     return Injection(kind, target_build_arg=target) if kind and target else None  # type: ignore[arg-type] # one of _TYPES

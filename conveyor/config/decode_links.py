@@ -19,6 +19,8 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 When = Literal["before", "after"]
 Neighbour = Literal["install", "setup"]
 
+_TARGETS = {"targetEnv": "without", "targetBuildArg": "with"}  # a Dockerfile
+
 
 def decode_import(scope: Scope, node: Node) -> Import | None:
     """One import; None where a mistake leaves nothing to check further."""
@@ -68,16 +70,23 @@ def decode_dependency(scope: Scope, node: Node) -> Dependency | None:
     return Dependency(scope.findings.place(node), image, *position, tuple(injections))
 
 
+def read_injection(node: Node, fields: Fields, own: str, other: str) -> tuple[str | None, str]:
+    """Type and target of an injected value. `own` names the target; `other` does so for images of the other kind.
+
+    What is wrong is noted; the type is None and the target "" where they are not there.
+    """
+    if fields.has(other):
+        hint = f"images {_TARGETS[own]} a Dockerfile take `{own}`"
+        fields.findings.add(fields.key(other), f"`{other}` is for images {_TARGETS[other]} a Dockerfile", hint)
+    for name in ("type", own):
+        if not fields.has(name) and not fields.has(other):
+            fields.findings.add(node, f"`{name}` is required in `dependencies.imports`")
+    return fields.choice("type", INJECTION["type"].choices), fields.text(own)
+
+
 def _injection(scope: Scope, node: Node) -> Injection | None:
     fields = Fields(scope.findings, node, "`dependencies.imports`", (*INJECTION, "targetBuildArg"))
-    if fields.has("targetBuildArg"):
-        hint = "images without a Dockerfile take `targetEnv`"
-        scope.findings.add(fields.key("targetBuildArg"), "`targetBuildArg` is for images with a Dockerfile", hint)
-    missing = [name for name in ("type", "targetEnv") if not fields.has(name) and not fields.has("targetBuildArg")]
-    for name in missing:
-        scope.findings.add(node, f"`{name}` is required in `dependencies.imports`")
-    kind = fields.choice("type", INJECTION["type"].choices)
-    target = fields.text("targetEnv")
+    kind, target = read_injection(node, fields, "targetEnv", "targetBuildArg")
     if target and not _VARIABLE.fullmatch(target):
         scope.findings.add(fields.value("targetEnv") or node, f"`targetEnv: {target}` cannot name a variable")
     return Injection(kind, target) if kind and target else None  # type: ignore[arg-type] # `choice` gives one of them
