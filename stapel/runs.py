@@ -11,15 +11,15 @@ import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from sys import audit as trace
+
+from msgspec import Struct
 
 _ID_DIGITS = 12
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(Struct, frozen=True):
     """This run's id: 12 hexadecimal digits."""
 
     id: str

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from conveyor.build.results import Failure, ImageResult, MissingStage, StageResult
 from conveyor.build.task import StageGone
@@ -13,8 +14,7 @@ from conveyor.stages.order import conveyor_of
 from conveyor.storage.selection import Chosen, StoredStage
 
 
-@dataclass(slots=True)
-class Progress:
+class Progress(Struct):
     """Where an image is. `passed` counts the stages of its conveyor that are behind it."""
 
     image: Image

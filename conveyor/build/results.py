@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 StageSource = Literal["primary", "secondary", "built"]
 
 
-@dataclass(frozen=True, slots=True)
-class Why:
+class Why(Struct, frozen=True):
     """Why a stage was built.
 
     `kind`: `changed` (parts differ from the nearest stored stage), `no_ancestor` (stages of this digest exist, none made
@@ -31,8 +31,7 @@ class Why:
         }[self.kind]
 
 
-@dataclass(frozen=True, slots=True)
-class StageResult:
+class StageResult(Struct, frozen=True):
     """A stage as this build goes on with it."""
 
     image: str
@@ -52,8 +51,7 @@ class StageResult:
     discarded: bool = False  # built here, and another's was used
 
 
-@dataclass(frozen=True, slots=True)
-class MissingStage:
+class MissingStage(Struct, frozen=True):
     """The first stage of an image that is not stored, where built images are required."""
 
     image: str
@@ -63,8 +61,7 @@ class MissingStage:
     unknown: tuple[str, ...]  # what comes after it: whether those are stored depends on it
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(Struct, frozen=True):
     """Why an image is not there: its own failed stage, or (`blocked_by`) another image's."""
 
     image: str
@@ -78,8 +75,7 @@ class Failure:
     exit_status: int = 1  # of conveyor
 
 
-@dataclass(frozen=True, slots=True)
-class ImageResult:
+class ImageResult(Struct, frozen=True):
     """An image after a build: its stages in order, and how it ended. `failure` and `missing` exclude one another."""
 
     name: str
@@ -110,8 +106,7 @@ class ImageResult:
         return any(stage.source == "built" for stage in self.stages)
 
 
-@dataclass(frozen=True, slots=True)
-class BuildResult:
+class BuildResult(Struct, frozen=True):
     """All images that a run was asked for or needed, in order of configuration."""
 
     project: str

@@ -14,12 +14,12 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import click
 from click.core import ParameterSource
+from msgspec import Struct
 
 PREFIX = "CONVEYOR_"
 DEFAULT_HOME = "~/.conveyor"
@@ -29,8 +29,7 @@ AnyCommand = Callable[..., Any]
 Decorator = Callable[[AnyCommand], AnyCommand]
 
 
-@dataclass(frozen=True, slots=True)
-class ProjectOptions:
+class ProjectOptions(Struct, frozen=True):
     """Where the project is and how it is read. `tmp_dir` None: the system's."""
 
     dir: Path
@@ -47,8 +46,7 @@ class ProjectOptions:
     allow_includes_update: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class StorageOptions:
+class StorageOptions(Struct, frozen=True):
     """What builds, and where stages are stored.
 
     `repo` "": the engine's own store; `synchronization` "": files of this machine.
@@ -69,16 +67,14 @@ class StorageOptions:
     sandbox_store: Literal["auto", "overlay", "btrfs", "copy"] = "auto"
 
 
-@dataclass(frozen=True, slots=True)
-class Introspection:
+class Introspection(Struct, frozen=True):
     """A stage to open a shell in. `image` None: of every image; "": of the nameless one."""
 
     image: str | None
     stage: str
 
 
-@dataclass(frozen=True, slots=True)
-class BuildOptions:
+class BuildOptions(Struct, frozen=True):
     """How images are built; by default they are looked for. `limit` 0: none; `report_path` None: no report is saved."""
 
     limit: int = 0
@@ -95,8 +91,7 @@ class BuildOptions:
     custom_tags: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class LogOptions:
+class LogOptions(Struct, frozen=True):
     """How much is told, and how. At most one of `quiet`, `verbose` and `debug` is set; `debug` includes `verbose`."""
 
     quiet: bool

@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from conveyor.build.rooms import Introspection, Rooms
 from conveyor.cli.options import BuildOptions, ProjectOptions, StorageOptions
@@ -31,8 +32,7 @@ if TYPE_CHECKING:
     from stapel.sandbox.engine import SandboxEngine
 
 
-@dataclass(frozen=True, slots=True)
-class Places:
+class Places(Struct, frozen=True):
     """Where a run keeps things."""
 
     home_dir: Path
@@ -162,8 +162,7 @@ def open_store(target: Target, storage: StorageOptions, warn: Callable[[str], No
         yield None
 
 
-@dataclass(frozen=True, slots=True)
-class OpenUpkeep:
+class OpenUpkeep(Struct, frozen=True):
     """The upkeep of a home's store, and the other runs that use the home."""
 
     upkeep: Upkeep

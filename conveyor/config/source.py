@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from conveyor.errors import ConfigError, Place, Problem
 
@@ -13,8 +14,7 @@ _FORBIDDEN_IN_ASCII = r"[^\t\n\r\x20-\x7e]"
 _MINIMAL = "a configuration starts with a document that holds `configVersion: 1` and `project: NAME`"
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(Struct, frozen=True):
     """A configuration as text. `line_starts` holds the offset (in characters) of every line."""
 
     file: str

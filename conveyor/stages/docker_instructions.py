@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from conveyor.config.models import DockerInstructions as Configured
 from conveyor.config.models import Image
@@ -13,8 +14,7 @@ from stapel.image_config import Instructions, configure
 _NAMES = {"exact_values": "exactValues"}
 
 
-@dataclass(frozen=True, slots=True)
-class DockerInstructions:
+class DockerInstructions(Struct, frozen=True):
     """Exists where the directive `docker` does."""
 
     name: str = "dockerInstructions"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
+
+from msgspec import Struct
 
 from conveyor.config.models import GitMapping, Image
 from conveyor.gitrepo.api import Blob, Delta, Remotes, Repository, Selector, Snapshot
@@ -19,8 +20,7 @@ from stapel.api import File, Lay
 _LINK = 0o120000
 
 
-@dataclass(frozen=True, slots=True)
-class Mapped:
+class Mapped(Struct, frozen=True):
     """A mapping of an image with its id: the digest of its definition, which names it in facts.
 
     `repo`: where its files are, at the commit that this run takes.

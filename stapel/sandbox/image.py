@@ -9,7 +9,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from functools import partial
 from typing import BinaryIO, cast
 
@@ -25,11 +24,10 @@ _LARGE_BYTES = 8 << 20  # below it a further request costs more than it saves
 ReadLayer = Callable[[Layer, Layer | None], AbstractContextManager[BinaryIO]]  # the tar of a layer that was made on another
 
 
-@dataclass(frozen=True, slots=True)
-class StoredConfig(ImageConfig):
+class StoredConfig(ImageConfig, frozen=True):
     """A configuration that came in bytes which are not ours to write anew."""
 
-    raw: bytes = field(default=b"", compare=False, repr=False)
+    raw: bytes = b""
 
     def to_bytes(self) -> bytes:
         """The bytes that it came in."""

@@ -158,7 +158,20 @@ def test_imports_follow_the_rules(module):
 def test_nothing_is_imported_that_is_not_a_dependency(module):
     """Beside the standard library: what pyproject.toml names, its extras included."""
     declared = {
-        *("click", "docker", "filelock", "h2", "isal", "pyseccomp", "re2", "urllib3", "yaml", "zstandard", "redis"),
+        *(
+            "click",
+            "docker",
+            "filelock",
+            "h2",
+            "isal",
+            "msgspec",
+            "pyseccomp",
+            "re2",
+            "urllib3",
+            "yaml",
+            "zstandard",
+            "redis",
+        ),
         *("bcrypt", "cryptography"),  # of the extra for sprig's certificates and ciphers
         *ROOMS,
     }

@@ -5,7 +5,8 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from conveyor.config.lint.notes import Elsewhere, Files, Note, Notes
 from conveyor.config.lint.secrets import secret_name, secret_shape
