@@ -65,6 +65,7 @@ class StorageOptions(Struct, frozen=True):
     sandbox_runner: Literal["bubblewrap", "runc", "crun"] = "bubblewrap"
     min_free: str = "256MiB"
     sandbox_store: Literal["auto", "overlay", "btrfs", "copy"] = "auto"
+    layer_compression: Literal["gzip", "zstd"] = "gzip"
 
 
 class Introspection(Struct, frozen=True):
@@ -253,6 +254,7 @@ def _storage(values: dict[str, Any]) -> StorageOptions:
         sandbox_runner=values["sandbox_runner"],
         min_free=values["min_free"],
         sandbox_store=values["sandbox_store"],
+        layer_compression=values["layer_compression"],
     )
 
 
@@ -376,6 +378,12 @@ storage_options = _group(
             "How the sandbox keeps files; auto: overlay, else btrfs, else copy, whichever works.",
             default="auto",
             type=click.Choice(["auto", "overlay", "btrfs", "copy"], case_sensitive=False),
+        ),
+        _value(
+            "--layer-compression",
+            "How the sandbox compresses layers for a registry.",
+            default="gzip",
+            type=click.Choice(["gzip", "zstd"], case_sensitive=False),
         ),
         _value(
             "--min-free",

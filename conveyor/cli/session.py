@@ -87,6 +87,8 @@ def find_dockerfile(project: Project) -> str | None:
 def _make_docker(project: str, places: Places, storage: StorageOptions, warn: Callable[[str], None]) -> DockerEngine:
     from stapel.docker.engine import DockerEngine
 
+    if storage.layer_compression != "gzip":
+        warn(f"--layer-compression {storage.layer_compression} is for the sandbox: the Docker Engine compresses by gzip")
     return DockerEngine(
         project,
         run_id=places.run.id,
@@ -117,6 +119,7 @@ def _make_sandbox(project: str, places: Places, storage: StorageOptions, warn: C
         runner=storage.sandbox_runner,
         min_free_bytes=_min_free_bytes(storage.min_free, places.home_dir),
         driver=storage.sandbox_store,
+        compression=storage.layer_compression,
         open_registry=lambda repository: make_registry(repository, storage, (), warn),
         find_elsewhere=find_in_docker,
         on_warning=warn,

@@ -14,7 +14,7 @@ from typing import BinaryIO, cast
 
 from stapel.errors import Broken
 from stapel.oci.api import Descriptor, ImageConfig
-from stapel.sandbox.records import Layer, StoredImage
+from stapel.sandbox.records import Layer, PushCompression, StoredImage
 from stapel.sandbox.store import Store
 
 IMAGE_MEDIA_TYPE = "application/vnd.oci.image.config.v1+json"
@@ -37,8 +37,11 @@ class StoredConfig(ImageConfig, frozen=True):
 class SandboxImage:
     """An `ImageView` of the store."""
 
-    def __init__(self, store: Store, image: StoredImage, read_layer: ReadLayer) -> None:
+    def __init__(
+        self, store: Store, image: StoredImage, read_layer: ReadLayer, compression: PushCompression = "gzip"
+    ) -> None:
         self.image = image
+        self._compression = compression
         self._store = store
         self._read_layer = read_layer
         self._config: StoredConfig | None = None
@@ -90,7 +93,7 @@ class SandboxImage:
 
     def _blob(self, number: int) -> Descriptor:
         layer = self.image.layers[number]
-        return layer.blob or self._store.compressed(layer.diff_id) or self._compress(number)
+        return layer.blob or self._store.compressed(layer.diff_id, self._compression) or self._compress(number)
 
     def unwritten(self) -> Sequence[Callable[[BinaryIO], Descriptor]]:
         """See `stapel.oci.uploads.Unwritten`."""
@@ -98,7 +101,9 @@ class SandboxImage:
         return [
             partial(self._write, number)
             for number, layer in enumerate(self.image.layers)
-            if layer.blob is None and layer.size_bytes >= _LARGE_BYTES and self._store.compressed(layer.diff_id) is None
+            if layer.blob is None
+            and layer.size_bytes >= _LARGE_BYTES
+            and self._store.compressed(layer.diff_id, self._compression) is None
         ]
 
     def _compress(self, number: int) -> Descriptor:
@@ -112,11 +117,11 @@ class SandboxImage:
         from stapel.oci.compress import compress
 
         layer, below = self.image.layers[number], self.image.layers[number - 1] if number else None
-        made = compress(self._tar(layer, below), out)
+        made = compress(self._tar(layer, below), out, self._compression)
         if made.diff_id != layer.diff_id:
             raise Broken(f"layer {layer.diff_id} of image {self.image.id} has changed: it is {made.diff_id} now")
         blob = Descriptor(made.media_type, made.digest, made.size_bytes)
-        self._store.remember_compressed(layer.diff_id, blob)
+        self._store.remember_compressed(layer.diff_id, self._compression, blob)
         return blob
 
     def _tar(self, layer: Layer, below: Layer | None) -> Iterator[bytes]:

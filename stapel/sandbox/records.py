@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import Struct
 
 from stapel.oci.api import Descriptor
+
+PushCompression = Literal["gzip", "zstd"]  # of layers of ours; those of others keep their bytes
 
 
 class Layer(Struct, frozen=True):
