@@ -87,7 +87,7 @@ def find_left(home_dir: Path, endpoint: str) -> Iterator[Left]:
     """The ledgers of runs of this home, about this engine, that are gone."""
     directory, suffix = home_dir / "runs", _suffix(endpoint)
     try:
-        names = os.listdir(directory)  # noqa: PTH208 -- names are what is asked for
+        names = os.listdir(directory)
     except OSError:
         return
     for name in names:

@@ -55,7 +55,7 @@ class SandboxImages:
         """The names; a list is always fresh."""
         del fresh
         self._store.open()
-        return iter([name for name in self._store.names.of(self.repository) if name.startswith(prefix) and ":" not in name])
+        return (name for name in self._store.names.of(self.repository, prefix) if ":" not in name)
 
     def describe(self, name: str) -> Description:
         """See `ImageStore`."""

@@ -60,7 +60,7 @@ EMPTY = "0"
 FORMAT = "2"
 _ID_BYTES = 5
 _TOUCH_S = 3600.0
-_NAMED_LATER = (".*-driver", "images/.*-*", "compressed/.*-*", "blobs/sha256/.*-*", "names/*/.*-*")
+_NAMED_LATER = ("", "images", "compressed", "blobs/sha256")  # where files are made aside; and beside names
 _DIRECTORIES = (
     *("chains", "images", "names", "blobs/sha256", "compressed", "filling", "stubs", "pins", "steps", "logs", "mnt"),
     f"snapshots/{EMPTY}",
@@ -198,8 +198,11 @@ class Store:
 
     def take_out(self, snapshots: Iterable[str]) -> list[str]:
         """Take those that nobody needs out of sight; where they are now, relative to the snapshots, to be removed."""
+        asked = list(snapshots)
+        if not asked:
+            return []
         with self._locked(fcntl.LOCK_EX):
-            return self._take_out_unused(snapshots)
+            return self._take_out_unused(asked)
 
     def _take_out_unused(self, snapshots: Iterable[str]) -> list[str]:
         used = self._used_snapshots()
@@ -257,10 +260,15 @@ class Store:
 
     def _unfinished(self) -> Iterator[Path]:
         """Files of runs that are gone, which have no name yet."""
-        for pattern in _NAMED_LATER:
-            for path in self.dir.glob(pattern):
-                if not self._lives(path.name[1:].partition("-")[0]):
-                    yield path
+        for directory in (*(self.dir / name for name in _NAMED_LATER), *(self.dir / "names").iterdir()):
+            try:
+                names = os.listdir(directory)
+            except FileNotFoundError:  # removed by another run
+                continue
+            for name in names:
+                run_id, dash, _ = name[1:].partition("-")
+                if dash and name.startswith(".") and not self._lives(run_id):
+                    yield directory / name
 
     def leftovers(self) -> list[Path]:
         """What runs that are gone were filling."""
