@@ -47,7 +47,7 @@ class GitArchive(Struct, frozen=True):
             del workshop
             return tuple(lay_commit(item) for item in items)
 
-        definitions = [define(item.mapping, context.prefix) for item in items]
+        definitions = [define(item.mapping, context.prefix).value() for item in items]
         return Decision((Part("mappings", definitions),), current_facts(context), selects_ancestor=True, steps=steps)
 
 
