@@ -70,6 +70,8 @@ RULES = (
     ),
     # It asks storages for their names without opening them.
     Rule("conveyor.cli.confirm", ("conveyor", "stapel.docker.names", "stapel.sandbox.names", "stapel.oci.registry")),
+    # It starts a worker before anything else is imported.
+    Rule("conveyor.cli.ahead", ("conveyor", "stapel.sandbox.spawning")),
     # It reads a base's instructions as a Dockerfile has them.
     Rule("conveyor.cli.image", ("conveyor", "stapel.api", "stapel.errors", "stapel.image_config", "stapel.oci.api")),
     # It tries the tools of the build containers and looks for the agent.
