@@ -43,6 +43,13 @@ NOTES = [
     (IMAGE + "git:\n- to: /app\n  stageDependencies:\n    @@install: src\n", "no-effect", "`stageDependencies.install` has no effect", "remove it"),
     (IMAGE + "shell: {beforeInstall: a, setup: a}\ngit:\n- to: /app\n  stageDependencies: {@@beforeSetup: src, setup: src}\n", "no-effect", "no commands for `beforeSetup`", "commands for `setup`"),
     (IMAGE + "shell: {install: [], setup: ''}\ngit:\n- {to: /app, stageDependencies: {@@install: src}}\n", "no-effect", "`install`", "remove"),
+    # what is for commands, for files of git, for final images, and nothing
+    (IMAGE + "@@network: none\n", "no-effect", "`network` has no effect: the image has no commands", "remove it"),
+    (IMAGE + "@@secrets: [{id: a, value: b}]\nshell: {setup: []}\n", "no-effect", "`secrets` has no effect", "commands alone"),
+    (IMAGE + "@@disableGitAfterPatch: true\n", "no-effect", "the image has no `git`", "remove it"),
+    (IMAGE + "final: false\n@@imageSpec: {author: me}\n", "no-effect", "the image is not final", "built on this one"),
+    (HEAD + "image: app\ndockerfile: D\nfinal: no\n@@imageSpec: {author: me}\n", "no-effect", "the image is not final", ""),
+    (HEAD + "image: b\nfrom: a\n---\nimage: app\nfrom: a\ndependencies: [@@{image: b, before: setup}]\n", "no-effect", "a dependency without `imports`", "say what"),
     # YAML joins what is indented further
     (IMAGE + "shell:\n  install:\n  - @@make\n   - make install\n", "indentation", "goes on with this text", "alike"),
     # globs and paths
@@ -85,6 +92,9 @@ def test_a_note_has_its_place_its_rule_and_a_way_out(marked, rule, message, hint
         + "docker: {ENV: {DB_PASSWORD: $DB, TOKEN_FILE: x, SECRET: /run/secrets/a, API_KEY: '', AUTH_URL: http://a/b}}\n",
         IMAGE + "shell:\n  install:\n  - make - j\n  - 'a\n\n    - b'\n  - |\n    x\n    - y\n",
         IMAGE + "git: [{to: /app, stageDependencies: {install: ~}}]\n",
+        IMAGE + "final: true\nimageSpec: {author: me}\nnetwork: ~\ndisableGitAfterPatch: false\n",
+        IMAGE + "network: none\nsecrets: [{id: a, value: b}]\nansible: {setup: [{command: a}]}\n",
+        HEAD + "image: app\ndockerfile: Dockerfile\nnetwork: none\nsecrets: [{id: a, value: b}]\n",
     ],
 )
 def test_what_is_meant_is_not_noted(text):
