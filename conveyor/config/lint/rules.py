@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 
+from conveyor.config.lint.dockerfiles import note_untaken
 from conveyor.config.lint.no_effect import note_without_effect
 from conveyor.config.lint.notes import Elsewhere, Files, Note, Notes
 from conveyor.config.lint.secrets import secret_name, secret_shape
@@ -30,6 +31,8 @@ def lint(content: bytes, file: str, files: Files, elsewhere: Elsewhere | None = 
         _secrets(text, notes, visits)
         _run_together(text, notes, visits)
         note_without_effect(text, notes, section)
+        if section.kind == "dockerfile":
+            note_untaken(text, notes, section, files)
         if section.kind in ("image", "artifact"):
             _matches_nothing(text, notes, section, files)
             _unset_variables(text, notes, section)
