@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from conveyor.config.lint.notes import Files, Notes
-from conveyor.config.lint.walk import Section, Text, maps_in
-from conveyor.config.nodes import Node
+from conveyor.config.lint.walk import Entries, Section, Text, maps_in
 from conveyor.config.suggestions import did_you_mean
 from conveyor.dockerfile.parser import DockerfileError, Instruction, ParsedFile, parse
 
@@ -26,7 +25,7 @@ def note_untaken(text: Text, notes: Notes, section: Section, files: Files) -> No
         parsed = parse(content)
     except DockerfileError:
         return  # a mistake, which is told as one
-    if parsed.directives.get("syntax", "docker/dockerfile").rpartition("docker/dockerfile")[1] == "":
+    if "docker/dockerfile" not in parsed.directives.get("syntax", "docker/dockerfile"):
         return  # another frontend: nobody knows what it takes
     _arguments(text, notes, section, parsed)
     _mounted(text, notes, section, parsed)
@@ -43,9 +42,8 @@ def _arguments(text: Text, notes: Notes, section: Section, parsed: ParsedFile) -
     for name, key in given.items():
         if name not in declared and not _PREDEFINED.fullmatch(name):
             message = f"the argument `{name}` has no effect: the Dockerfile has no `ARG {name}`"
-            notes.add(
-                text.place(key), "no-effect", message, did_you_mean(name, sorted(declared)) or "declare it, or remove it"
-            )
+            hint = did_you_mean(name, sorted(declared)) or "declare it, or remove it"
+            notes.add(text.place(key), "no-effect", message, hint)
 
 
 def _declared(item: Instruction) -> Iterable[str]:
@@ -57,21 +55,33 @@ def _declared(item: Instruction) -> Iterable[str]:
 
 def _mounted(text: Text, notes: Notes, section: Section, parsed: ParsedFile) -> None:
     lines = [" ".join([*item.flags, item.text]) for item in parsed.instructions if item.keyword in ("RUN", "ONBUILD")]
-    mounts = re.findall(r"--mount=(\S+)", "\n".join(lines))
-    if "ssh" in section.entries and not _has(mounts, "ssh"):
-        _note(text, notes, section.entries["ssh"][0], "`ssh` has no effect", "ssh")
-    if maps_in(section.entries, "secrets") and not _has(mounts, "secret"):
-        _note(text, notes, section.entries["secrets"][0], "`secrets` have no effect", "secret")
+    mounted = re.findall(r"--mount=(\S+)", "\n".join(lines))
+    if any("$" in one for one in mounted):
+        return  # only a build knows what is mounted
+    mounts = [_mount(one) for one in mounted]
+    if "ssh" in section.entries and not any(mount.get("type") == "ssh" for mount in mounts):
+        message = "`ssh` has no effect: no RUN of the Dockerfile has `--mount=type=ssh`"
+        notes.add(text.place(section.entries["ssh"][0]), "no-effect", message, "mount it there, or remove it")
+    taken = [mount.get("id") or _last_name(mount) for mount in mounts if mount.get("type") == "secret"]
+    for item in maps_in(section.entries, "secrets"):
+        name = _id_of(text.entries(item))
+        if name and name not in taken:
+            message = f"the secret `{name}` has no effect: no RUN of the Dockerfile has `--mount=type=secret,id={name}`"
+            notes.add(text.place(item), "no-effect", message, did_you_mean(name, taken) or "mount it there, or remove it")
 
 
-def _has(mounts: Iterable[str], kind: str) -> bool:
-    return any(f"type={kind}" in mount or "$" in mount for mount in mounts)
+def _mount(text: str) -> dict[str, str]:
+    return {key.lower(): value for key, _, value in (word.partition("=") for word in f"type=,{text}".split(","))}
 
 
-def _note(text: Text, notes: Notes, key: Node, what: str, kind: str) -> None:
-    notes.add(
-        text.place(key), "no-effect", f"{what}: no RUN of the Dockerfile has `--mount=type={kind}`", "mount them there"
-    )
+def _last_name(mount: Mapping[str, str]) -> str:
+    """What a mount without an id takes: the name of the file that it makes."""
+    return posixpath.basename(next((mount[key] for key in ("target", "dst", "destination") if key in mount), ""))
+
+
+def _id_of(secret: Entries) -> str:
+    given = {name: value.text for name, (_, value) in secret.items() if value.kind == "scalar" and not value.is_null}
+    return given.get("id") or given.get("env") or posixpath.basename(given.get("src", ""))
 
 
 def _scalar(section: Section, name: str) -> str:

@@ -20,7 +20,8 @@ PATHS = ("src/main.c", "src/lib/a.c", "docs/x.md", "Makefile")
 
 DOCKERFILES = {
     "plain/D": b"ARG BASE\nFROM $BASE\nARG PORT=80 NAME\nONBUILD ARG LATER\nRUN make\n",
-    "mounts/D": b"FROM a\nRUN --mount=type=secret,id=a --mount=type=ssh make\n",
+    "mounts/D": b"FROM a\nRUN --mount=type=secret,id=a --mount=type=ssh make\n"
+    b"RUN --mount=type=secret,env=T,id=TOKEN --mount=type=secret,target=/root/.netrc make\n",
     "other/D": b"# syntax=example/frontend:1\nFROM a\n",
     "variable/D": b"FROM a\nRUN --mount=$MOUNT make\n",
 }
@@ -62,7 +63,8 @@ NOTES = [
     # what a Dockerfile does not take
     (WITH + "plain\nargs: {PORT: 1, LATER: 2, http_proxy: a, BUILDKIT_INLINE_CACHE: 1, @@PROT: 3}\n", "no-effect", "the argument `PROT` has no effect: the Dockerfile has no `ARG PROT`", "`PORT`"),
     (WITH + "plain\ndependencies: [{image: b, imports: [{type: ImageName, targetBuildArg: BASE}, {type: ImageID, @@targetBuildArg: XXXXXXXX}]}]\n---\nimage: b\nfrom: a\n", "no-effect", "`XXXXXXXX` has no effect", "declare it"),
-    (WITH + "plain\n@@secrets: [{id: a, value: b}]\n", "no-effect", "`secrets` have no effect", "mount them"),
+    (WITH + "plain\nsecrets: [@@{id: a, value: b}]\n", "no-effect", "the secret `a` has no effect", "mount it"),
+    (WITH + "mounts\nsecrets: [@@{env: TOKENS}, {src: ~/.netrc}]\n", "no-effect", "`--mount=type=secret,id=TOKENS`", "`TOKEN`"),
     (WITH + "plain\n@@ssh: default\n", "no-effect", "`--mount=type=ssh`", ""),
     # YAML joins what is indented further
     (IMAGE + "shell:\n  install:\n  - @@make\n   - make install\n", "indentation", "goes on with this text", "alike"),
