@@ -188,6 +188,9 @@ def _read(
         refusals.raise_any(error.problems)
         raise
     remotes = remotes or _remotes(project, clones, directory)
+    told = project.warnings
+    if told and rendering is not None:
+        told = tuple(rendering.explain(told))
     return OpenProject(
         repo,
         project,
@@ -198,7 +201,7 @@ def _read(
         refusals,
         files,
         rendering.variables if rendering is not None else {},
-        warnings,
+        (*warnings, *told),
         clones,
         remotes,
         rendering.render_elsewhere if rendering is not None else None,

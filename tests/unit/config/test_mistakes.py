@@ -235,7 +235,6 @@ MISTAKES = [
     (OTHER + "import:\n- image: other\n  @@add: /\n  to: /x\n  after: setup\n", "`add: /` in `import` needs `includePaths`", ""),
     (IMPORT + "  to: @@out\n", "must be an absolute path", ""),
     (IMPORT + "  stage: @@instal\n", "`stage` must be one of", "`install`"),
-    (OTHER + "import:\n- @@image: other\n  add: /o\n  after: setup\n  stage: setup\n", 'image "other" has no stage `setup`', "`install`"),
     (IMPORT + "  @@includePath: a\n", "unknown fields: `includePath`", "`includePaths`"),
     (IMPORT + "- @@image: other\n  add: /b\n  to: /out\n  before: setup\n", "Conflict between imports!", ""),
     # dependencies
