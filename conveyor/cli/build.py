@@ -72,7 +72,7 @@ def _run(
     from conveyor.build.tags import CustomTags
     from conveyor.cli.projects import open_project
     from conveyor.cli.remember import Asked, Watched, remember
-    from conveyor.cli.session import open_agent, open_places, open_rooms
+    from conveyor.cli.session import find_agent, open_places, open_rooms
     from conveyor.config.selection import select_images
     from conveyor.errors import Interrupted
     from conveyor.events.api import Fetching, Warned
@@ -107,7 +107,8 @@ def _run(
             _check_engine(chosen, storage, reporter)
         _check(opened, chosen, project, written)
         limits = Limits(build.limit, build.fail_fast, build.require_built_images)
-        with open_places(project) as places, open_agent(opened, build, places) as ssh_socket:
+        with open_places(project) as places:
+            ssh_socket = find_agent(opened, project)
             check_mappings(chosen, opened.repo, opened.prefix, opened.remotes)
             with open_rooms(opened, places, storage, build, reporter, ssh_socket) as rooms:
                 result = build_images(rooms, chosen, limits, tags, storage.repo, started_s)

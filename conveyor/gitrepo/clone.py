@@ -152,7 +152,7 @@ class Clone:
         said = ask_remote(
             self.address,
             ["ls-remote", "origin", *wanted],
-            environment=self._clones.environment,
+            environment=self._clones.environment(self.address),
             is_stopped=self._clones.is_stopped,
         )
         if said.status:
@@ -206,7 +206,7 @@ class Clone:
             self.address,
             [*_QUIET, *_PACKS, *partial, *settings, *_FETCH, *filtered, "origin", *wanted],
             git_dir=str(self._place),
-            environment=self._clones.environment,
+            environment=self._clones.environment(self.address),
             is_stopped=self._clones.is_stopped,
         )
         trace("clone.after-fetch")
@@ -221,7 +221,7 @@ class Clone:
             self.address,
             [*_QUIET, *_PACKS, *_FETCH, "origin", *_ALL_REFS],
             git_dir=str(aside),
-            environment=self._clones.environment,
+            environment=self._clones.environment(self.address),
             is_stopped=self._clones.is_stopped,
         )
         if said.status:
