@@ -227,12 +227,15 @@ class DockerEngine:
 
     def shell(self, image: Held, run: Run) -> int:
         """See `Engine`."""
-        from stapel.docker.terminal import attach_terminal
+        from stapel.docker.secret_files import stdin_of
+        from stapel.docker.terminal import attach_terminal, open_shell
         from stapel.terminal import has_terminal
 
         held = _own(image)
         with ExitStack() as resources:
             container = self._builds.create(held, run, (), resources, interactive=True, tty=has_terminal())
+            if run.secrets:
+                return open_shell(self._clients.make(), container, stdin_of(run.secrets))
             return attach_terminal(self._clients.make(), container)
 
     def shell_failed(self, on: Held, steps: Sequence[Lay | Run]) -> int:
