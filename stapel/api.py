@@ -98,6 +98,7 @@ class Run:
     network: str = "default"
     secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)  # files of these names in /run/secrets
     needs_ansible: bool = False  # whether the script is one of `stapel.ansible`
+    collections: Sequence[str] = ()  # of Ansible, that it uses
 
 
 class Log(Protocol):

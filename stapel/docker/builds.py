@@ -127,6 +127,10 @@ class Builds:
 
         With it, it is a shell, or with secrets one that holds them for a shell beside it (`terminal.open_shell`).
         """
+        if run.collections:
+            from stapel.ansible_toolchain import check_collections
+
+            check_collections(run.collections)
         env = _environment(on, run)
         mounts = list(run.mounts)
         if run.ssh_socket is not None:
