@@ -287,14 +287,15 @@ def make_killed(make_project, images, tmp_path):
     return make
 
 
-def test_a_build_killed_anywhere_is_made_good_by_the_next(make_killed):
+@pytest.mark.parametrize("part", range(4))
+def test_a_build_killed_anywhere_is_made_good_by_the_next(make_killed, part):
     """Every point is one of some build: those of other builds have tests of their own."""
     killed = make_killed()
     points = killed.points()
     sandbox = {point for point, modules in trace_points().items() if all("/sandbox/" in module for module in modules)}
     missed = set(trace_points()) - set(points) - sandbox
     assert {point for point in missed if not point.startswith(tuple(ELSEWHERE))} == set()
-    for point in points:
+    for point in points[part::4]:
         killed.kill_and_build(point)
 
 
@@ -306,11 +307,11 @@ def test_builds_killed_one_after_the_other_are_made_good_by_one(make_killed):
     killed.build_again()
 
 
-def test_a_build_over_a_registry_killed_anywhere_is_made_good_by_the_next(make_killed, registry):
+@pytest.mark.parametrize("part", range(2))
+def test_a_build_over_a_registry_killed_anywhere_is_made_good_by_the_next(make_killed, registry, part):
     killed = make_killed(registry)
-    for point in killed.points():
-        if point.startswith(REGISTRY):
-            killed.kill_and_build(point)
+    for point in [point for point in killed.points() if point.startswith(REGISTRY)][part::2]:
+        killed.kill_and_build(point)
 
 
 def test_copying_that_is_killed_is_begun_again(make_killed, registry):
