@@ -190,7 +190,8 @@ def _mounts(rooms: Rooms, image: Image) -> tuple[Mount, ...]:
     mounts = []
     for point in effective_mounts(rooms.project, image):
         if point.kind == "tmp_dir":
-            source = rooms.tmp_dir / "mounts" / (_file_name(image.name) or "~") / _file_name(point.to)
+            platform = _file_name(rooms.platform)  # the same image is built for others at the same time
+            source = rooms.tmp_dir / "mounts" / platform / (_file_name(image.name) or "~") / _file_name(point.to)
         elif point.kind == "build_dir":
             source = rooms.home_dir / "mounts" / rooms.project.name / _file_name(point.to)
         else:
