@@ -63,12 +63,10 @@ main()
 """
 
 
-_FULL_NAME = re.compile(r"\b(" + "|".join(map(re.escape, COLLECTIONS)) + r")\.[a-z]")
-
-
 def collections_of(tasks: str) -> dict[str, str]:
     """The collections that a JSON list of tasks uses, by modules or by full names of anything, with their versions."""
-    named = {found[1] for found in _FULL_NAME.finditer(tasks)}
+    full_name = r"\b(" + "|".join(map(re.escape, COLLECTIONS)) + r")\.[a-z]"
+    named = set(re.findall(full_name, tasks))
     used = set(_modules(json.loads(tasks)))
     named |= {name for name, modules in MODULES_OF_COLLECTIONS.items() if not used.isdisjoint(modules)}
     return {name: COLLECTIONS[name] for name in sorted(named)}
