@@ -56,28 +56,28 @@ def test_packs_and_names_stay_few_and_nothing_is_lost(served, open_remote, home,
     assert [read(first, blob) for blob in blobs] == [b"1\n", b"2\n"]
     early = open_remote(served, "commit", first.head)
     assert early.sizes(blobs) == [2, 2]  # by a process of git that knows the packs of now, and stays
-    commits = [fill(served, open_remote, number).head for number in range(6)]
+    commits = [fill(served, open_remote, number).head for number in range(4)]
     (clone,) = home.glob("clones/*")
     before, everything = packs(home), objects_of(clone)
-    assert len(before) >= 7
+    assert len(before) >= 5
 
-    monkeypatch.setattr(repacking, "MOST_PACKS", 6)
-    monkeypatch.setattr(repacking, "MOST_KEPT", 3)
-    commits.append(fill(served, open_remote, 6).head)
-    assert len(packs(home)) < 6
+    monkeypatch.setattr(repacking, "MOST_PACKS", 4)
+    monkeypatch.setattr(repacking, "MOST_KEPT", 2)
+    commits.append(fill(served, open_remote, 4).head)
+    assert len(packs(home)) <= 4
     assert not set(before) <= set(packs(home))
     assert everything < objects_of(clone)
     assert subprocess.run(["git", f"--git-dir={clone}", "verify-pack", *clone.glob("objects/pack/*.idx")]).returncode == 0
     assert not (clone / "repack.new").exists()
     kept = [path.name for path in (clone / "refs/kept").iterdir()]
-    assert (len(kept), commits[-1] in kept) == (3, True)
+    assert (len(kept), commits[-1] in kept) == (2, True)
 
     # A next fetch adds to it; then nobody is asked.
-    last = fill(served, open_remote, 7)
+    last = fill(served, open_remote, 5)
     served.path.rename(served.path.with_name("gone"))
     assert [read(early, blob) for blob in blobs] == [b"1\n", b"2\n"]
     assert last.ancestors(commits, last.head) == set(commits)
-    assert [read(open_remote(served, "commit", commit), blobs[1]) for commit in commits] == [b"2\n"] * 7
+    assert [read(open_remote(served, "commit", commit), blobs[1]) for commit in commits] == [b"2\n"] * 5
 
 
 _KILLED = """
@@ -97,7 +97,7 @@ FetchedRemotes(Clones(home), "/").open(RemoteSource(parse_address(url), "commit"
 @pytest.mark.parametrize("point", ["repack.before-pack", "repack.before-remove"])
 def test_a_writer_that_is_killed_is_made_good_by_the_next(served, open_remote, home, monkeypatch, point):
     contents = {}
-    for number in range(3):
+    for number in range(2):
         repo = fill(served, open_remote, number)
         contents[repo.head] = repo.files(repo.head, EVERYTHING)[0]
     served.write("a", "more\n")
@@ -120,6 +120,6 @@ def test_a_writer_that_is_killed_is_made_good_by_the_next(served, open_remote, h
 def test_what_git_refuses_is_left_as_it_is(served, open_remote, home, monkeypatch):
     monkeypatch.setattr(repacking, "MOST_PACKS", 2)
     monkeypatch.setattr(repacking, "_pack", lambda packs, aside, run: None)
-    for number in range(3):
+    for number in range(2):
         fill(served, open_remote, number)
-    assert len(packs(home)) == 6
+    assert len(packs(home)) == 4
