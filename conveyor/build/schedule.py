@@ -244,9 +244,7 @@ class Schedule:
                 made: Made = yield Job("keep", partial(store, progress.rooms, task, looked, ran))
                 saved: Saved = yield Job("keep", partial(keep, progress.rooms, task, looked, ran, made))
                 stage, discarded = saved.chosen.stage, saved.discarded
-                result = describe_result(
-                    progress.rooms, task, looked, stage, seconds=made.seconds, discarded=discarded
-                )
+                result = describe_result(progress.rooms, task, looked, stage, seconds=made.seconds, discarded=discarded)
                 self._stored.append(looked.digest)
                 self._place(progress, task, saved.chosen, result)
                 storing.made, storing.saved = made, saved
