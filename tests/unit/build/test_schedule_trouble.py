@@ -15,6 +15,7 @@ from conveyor.build.rooms import Introspection
 from conveyor.build.schedule import RESOLUTIONS
 from conveyor.build.secret_values import SecretValues
 from conveyor.build.task import Ran
+from conveyor.config.models import MountPoint
 from conveyor.config.secret import Secret
 from conveyor.events.api import ImageFailed, StageBuilt, StageLog, StageStarted, Warned
 from stapel.errors import NotFound, Unreachable
@@ -44,6 +45,15 @@ def rooms_with(world, images, reporter):
 
 
 # -- a stage fails
+
+
+def test_what_is_no_directory_is_not_mounted(world):
+    (world.path / "file").touch()
+    mounts = tuple(MountPoint(HERE, "from_path", f"/{name}", f"{world.path}/{name}") for name in ("made", "file"))
+    failure = world.build(image("app", beforeInstall="a", mounts=mounts))["app"].failure
+    assert "file cannot be mounted at /file: it is no directory" in failure.message
+    assert failure.exit_status == 2
+    assert (world.path / "made").is_dir()
 
 
 def test_a_failed_stage_is_told_with_its_last_lines(world):
