@@ -49,6 +49,7 @@ class StageResult(Struct, frozen=True):
     why: Why | None  # None: it was there
     seconds: float  # of building and saving, 0 where it was there
     discarded: bool = False  # built here, and another's was used
+    platform: str = ""  # where images are built for several, as in the next two
 
 
 class MissingStage(Struct, frozen=True):
@@ -59,6 +60,7 @@ class MissingStage(Struct, frozen=True):
     digest: str
     why: Why
     unknown: tuple[str, ...]  # what comes after it: whether those are stored depends on it
+    platform: str = ""
 
 
 class Failure(Struct, frozen=True):
@@ -73,6 +75,7 @@ class Failure(Struct, frozen=True):
     tail: tuple[str, ...] = ()
     blocked_by: str = ""
     exit_status: int = 1  # of conveyor
+    platform: str = ""
 
 
 class ImageResult(Struct, frozen=True):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct, field
 
-from conveyor.errors import Place
+from conveyor.errors import Place, Problem
 
 if TYPE_CHECKING:  # few projects have one, and making the classes takes its time
     from conveyor.config.dockerfile_model import Dockerfile
@@ -179,6 +179,7 @@ class Project(Struct, frozen=True):
     file: str  # path of the configuration relative to the root of the repository
     images: tuple[Image, ...]
     git_worktree: GitWorktree = GitWorktree()
+    warnings: tuple[Problem, ...] = ()  # what a person is to be told of it
 
     def image(self, name: str) -> Image:
         """The image of this name; `KeyError` where there is none."""

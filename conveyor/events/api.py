@@ -2,6 +2,7 @@
 
 Deciding code sends events to a `Reporter` and never prints. Events are values; `VERSION` is the version of their fields and
 is raised when one changes its meaning. Images are named as in the configuration ("" is the nameless one, shown as `~`).
+`platform` is that of the image where images are built for several, else "".
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ class StageStarted(Struct, frozen=True):
     stage: str
     digest: str
     why: Why
+    platform: str = ""
 
 
 class StageLog(Struct, frozen=True):
@@ -53,6 +55,7 @@ class StageLog(Struct, frozen=True):
     stage: str
     stream: Literal["stdout", "stderr"]
     data: bytes
+    platform: str = ""
 
 
 class StageWaits(Struct, frozen=True):
@@ -62,6 +65,7 @@ class StageWaits(Struct, frozen=True):
     stage: str
     lock: str
     owner: str
+    platform: str = ""
 
 
 class StageBuilt(Struct, frozen=True):

@@ -9,6 +9,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from conveyor.build.progress import Lane
 from conveyor.build.results import ImageResult
 from conveyor.build.rooms import Introspection, Rooms
 from conveyor.build.schedule import Limits, Schedule
@@ -175,7 +176,7 @@ class World:
         """Run the schedule; whatever happens, every image that the engine held is given back."""
         rooms = rooms or self.rooms(images, commit)
         try:
-            results = Schedule(rooms, images, Limits(**limits)).run()
+            results = Schedule([Lane(rooms, images)], Limits(**limits)).run()
         finally:
             assert self.engine.held == set(), "images are held after the build"
             assert self.engine.running == 0, "something runs after the build"
