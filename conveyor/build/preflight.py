@@ -79,6 +79,22 @@ def check_mappings(images: Iterable[Image], repo: Repository, prefix: bytes, rem
         raise ConfigError(tuple(dict.fromkeys(problems)))
 
 
+def check_tasks(images: Iterable[Image]) -> list[Problem]:
+    """The modules of `ansible` that a configuration may name and no build can run."""
+    from conveyor.config.decode_ansible import missing_modules
+
+    return [
+        Problem(
+            image.place,
+            f"`{stage}` of {_image(image)}: the module `{name}` is not part of ansible-core",
+            "images are built with ansible-core alone: write a `command` or a `shell`",
+        )
+        for image in images
+        for stage, tasks in image.shell.tasks.items()
+        for name in missing_modules(tasks)
+    ]
+
+
 def _mistakes(item: Mapped, image: Image) -> Iterator[Problem]:
     mapping, selector, repo = item.mapping, item.selector, item.repo
     if not repo.matches(repo.head, selector):

@@ -123,18 +123,18 @@ def _run(
 
 
 def _check(opened: OpenProject, chosen: tuple[Image, ...], project: ProjectOptions, written: Sequence[bytes]) -> None:
-    from conveyor.build.preflight import check_history, check_uncommitted
+    from conveyor.build.preflight import check_history, check_tasks, check_uncommitted
+    from conveyor.errors import ConfigError
 
     check_history(opened.project, opened.repo)
     if not project.loose_giterminism:
         check_uncommitted(chosen, opened.repo, opened.prefix, written, opened.refusals)
-    problems = []
+    problems = check_tasks(chosen) if any(image.shell.tasks for image in chosen) else []
     if any(image.dockerfile is not None for image in chosen):
         from conveyor.build.dockerfile_preflight import check_dockerfiles
-        from conveyor.errors import ConfigError
 
         refusals = opened.refusals if not project.loose_giterminism else None
-        problems = check_dockerfiles(chosen, opened.repo, opened.prefix, opened.files, written, refusals)
+        problems += check_dockerfiles(chosen, opened.repo, opened.prefix, opened.files, written, refusals)
     opened.refusals.raise_any(problems)
     if problems:
         raise ConfigError(problems)

@@ -22,7 +22,7 @@ MODULES = (
     "yum", "yum_repository",
     "cron", "user", "group", "getent", "meta", "assert", "debug", "fail", "set_fact", "wait_for",
 )  # fmt: skip
-# Known where Ansible comes with its collections, which it does not here.
+# Known where Ansible comes with its collections, which it does not here: a configuration may name them, no build runs them.
 _IN_COLLECTIONS = (
     "acl", "archive", "ini_file", "iso_extract", "xattr", "bower", "bundler", "composer", "cpanm", "easy_install", "gem",
     "maven_artifact", "npm", "pear", "yarn", "apk", "apt_rpm", "flatpak", "homebrew", "macports", "opkg", "pacman", "pkgng",
@@ -56,6 +56,17 @@ def decode_ansible(findings: Findings, node: Node) -> Shell:
     return Shell({}, fields.text("cacheVersion"), versions, tasks)
 
 
+def missing_modules(tasks: str) -> tuple[str, ...]:
+    """The modules, each once, that tasks of a `Shell` name and that no build has."""
+    found: dict[str, None] = {}
+    open_lists = [json.loads(tasks)]
+    while open_lists:
+        for task in open_lists.pop():
+            found.update((name, None) for name in task if name.removeprefix(_CORE) in _IN_COLLECTIONS)
+            open_lists += [task[name] for name in _BLOCKS if name in task]
+    return tuple(found)
+
+
 def _tasks(findings: Findings, node: Node, where: str) -> list[Json]:
     if node.kind != "list":
         hint = "put `- ` before the first field of each task"
@@ -79,12 +90,8 @@ def _check_task(findings: Findings, task: Node) -> None:
     is_told = False
     for name, (key, _) in entries.items():
         short = name.removeprefix(_CORE)
-        if short in MODULES:
+        if short in MODULES or short in _IN_COLLECTIONS:
             modules.append(key)
-        elif short in _IN_COLLECTIONS:
-            message = f"the module `{name}` is not part of ansible-core, and images are built with that alone"
-            findings.add(key, message, "write a `command` or a `shell`")
-            is_told = True
         elif name not in (*_BLOCKS, *_ORDINARY) and not name.startswith("with_"):
             hint = findings.suggest(name, (*MODULES, *_ORDINARY), f"modules: {', '.join(MODULES)}")
             findings.add(key, f"unknown fields: `{name}` in a task of `ansible` is neither a module nor a keyword", hint)

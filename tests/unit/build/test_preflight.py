@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from conveyor.build.preflight import check_history, check_mappings, check_uncommitted
+from conveyor.build.preflight import check_history, check_mappings, check_tasks, check_uncommitted
 from conveyor.config.giterminism.api import Permissions, Refusals
-from conveyor.config.models import GitWorktree, Project
+from conveyor.config.models import GitWorktree, Project, Shell
 from conveyor.errors import ConfigError, GiterminismError, GitError
 from tests.unit.build.worlds import image, mapping
 from tests.unit.gitrepo.repositories import Place, make_place
@@ -260,3 +262,13 @@ def test_a_shallow_clone_is_used_as_it_is_where_that_is_wanted(place, tmp_path):
     clone = shallow_clone(place, tmp_path)
     assert history(clone, force_shallow_clone=True) is True
     assert len(clone.git("rev-list", "HEAD").splitlines()) == 1
+
+
+# -- tasks
+
+
+def test_modules_that_no_build_has_are_told_before_it_begins():
+    tasks = Shell(tasks={"install": '[{"npm": {}}, {"command": "make"}]'})
+    (problem,) = check_tasks([APP, replace(WEB, shell=tasks)])
+    assert "`install` of image web: the module `npm` is not part of ansible-core" in problem.message
+    assert "`shell`" in problem.hint

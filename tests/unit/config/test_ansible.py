@@ -2,7 +2,7 @@
 
 import json
 
-from conveyor.config.decode_ansible import MODULES
+from conveyor.config.decode_ansible import MODULES, missing_modules
 from conveyor.config.reading import parse_project
 from conveyor.config.tables.image import ANSIBLE, SHELL
 
@@ -63,3 +63,10 @@ def test_every_module_is_one_of_ansible_core():
 
 def test_cache_versions_are_those_of_shell():
     assert ANSIBLE.keys() == SHELL.keys()
+
+
+def test_modules_of_collections_are_read_and_known_to_be_missing():
+    tasks = "[{apk: {name: x}}, {command: make}, {block: [{block: [{npm: {}}]}], rescue: [{ansible.builtin.apk: {}}]}]"
+    text = f"configVersion: 1\nproject: p\n---\nimage: a\nfrom: b\nansible: {{setup: {tasks}}}\n"
+    shell = parse_project(text.encode(), "werf.yaml").image("a").shell
+    assert missing_modules(shell.tasks["setup"]) == ("apk", "ansible.builtin.apk", "npm")
