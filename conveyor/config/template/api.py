@@ -80,6 +80,7 @@ def render(
 
     Raises TemplateError (see `problem_of`), and the ConveyorErrors of `Files` and `read_environment`.
     """
+    import gc
     import sys
 
     from .execution import Run
@@ -89,11 +90,16 @@ def render(
     run.trace = trace
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(max(limit, _RECURSION_LIMIT))
+    # What templates make is bounded; to look for cycles in it would take as long as making it.
+    was_enabled = gc.isenabled()
+    gc.disable()
     try:
         _parse_all(run, source, name, templates)
         return joined(run.include(name, root))
     finally:
         sys.setrecursionlimit(limit)
+        if was_enabled:
+            gc.enable()
 
 
 _RECURSION_LIMIT: Final = 6000  # frames: enough for the bounds on nesting, and far from the end of the stack

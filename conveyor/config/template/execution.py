@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from .bounds import CHARACTERS_READ_IN_A_STEP, MAX_DEPTH, MAX_STEPS, STEPS_OF_A_PARSED_ACTION, TOO_MANY_STEPS
+from .bounds import (
+    CHARACTERS_READ_IN_A_STEP,
+    MAX_DEPTH,
+    MAX_STEPS,
+    STEPS_OF_A_PARSED_TOKEN,
+    STEPS_OF_A_TEMPLATE,
+    TOO_MANY_STEPS,
+)
 from .errors import TemplateError, spot_of_line
 from .functions import FunctionError, Library
+from .lexer import tokens_of
 from .nodes import Template
 from .parser import parse
 from .quoting import quoted
@@ -39,6 +47,7 @@ class Run:
         self.steps = 0
         self.written = 0
         self.trace: Trace | None = None
+        self.kept: dict[tuple[str, str], Any] = {}
         self._depth = 0
         self._expanded: dict[str, tuple[str, dict[str, Template]]] = {}
 
@@ -47,15 +56,23 @@ class Run:
         self._add(self._parsed(source, file))
 
     def _parsed(self, source: str, file: str) -> dict[str, Template]:
-        self.steps += source.count("{{") * STEPS_OF_A_PARSED_ACTION + len(source) // CHARACTERS_READ_IN_A_STEP
+        self.steps += STEPS_OF_A_TEMPLATE + len(source) // CHARACTERS_READ_IN_A_STEP
+        tokens = tokens_of(source, max(MAX_STEPS - self.steps, 0) // STEPS_OF_A_PARSED_TOKEN)
+        self.steps += len(tokens) * STEPS_OF_A_PARSED_TOKEN
         if self.steps > MAX_STEPS:
-            raise TemplateError(TOO_MANY_STEPS, spots=(spot_of_line(file, source, 1),))
-        return parse(source, file, self.library, self._nearest_function)
+            raise TemplateError(TOO_MANY_STEPS, spots=(spot_of_line(file, source, tokens[-1].line if tokens else 1),))
+        return parse(source, file, self.library, self._nearest_function, tokens)
 
     def _add(self, templates: dict[str, Template]) -> None:
         for name, template in templates.items():
             if name not in self.templates or not template.is_blank():
                 self.templates[name] = template
+
+    def charge(self, steps: int) -> None:
+        """Count steps that a function is about to take. Raises FunctionError where they are too many."""
+        self.steps += steps
+        if self.steps > MAX_STEPS:
+            raise FunctionError(TOO_MANY_STEPS)
 
     def include(self, name: str, data: Value) -> str:
         """Render the template of that name to a text of its own."""
@@ -93,6 +110,7 @@ class Run:
         if self._depth >= MAX_DEPTH:
             raise FunctionError(f"templates call one another more than {MAX_DEPTH} deep")
         self._depth += 1
+        self.steps += STEPS_OF_A_TEMPLATE
         try:
             Walk(self, template, MISSING if data is None else data, out).start()
         finally:

@@ -185,7 +185,7 @@ FUNCTIONS = dict(
         declare("fromYaml", "string", from_yaml, walks=4),
         declare("b64enc", "string", encode_base64),
         declare("b64dec", "string", decode_base64, walks=4),
-        declare("b32enc", "string", encode_base32),
+        declare("b32enc", "string", encode_base32, each=20),
         declare("b32dec", "string", decode_base32, walks=4),
     )
 )
