@@ -144,7 +144,7 @@ class FilesObject(Object):
     def __init__(self, files: Files) -> None:
         self._files = files
         self._methods = {
-            "Get": Function("Get", "string", self._get),
+            "Get": Function("Get", "string", self._get, renders=True),
             "Exists": Function("Exists", "string", files.exists),
             "IsDir": Function("IsDir", "string", files.is_dir),
             "Glob": Function("Glob", "string", lambda pattern: dict(files.glob(pattern))),
