@@ -47,8 +47,8 @@ class Run:
         self.steps = 0
         self.written = 0
         self.trace: Trace | None = None
+        self.walks: list[Walk] = []  # of the templates that call one another, the outermost first
         self.kept: dict[tuple[str, str], Any] = {}
-        self._depth = 0
         self._expanded: dict[str, tuple[str, dict[str, Template]]] = {}
 
     def parse(self, source: str, file: str) -> None:
@@ -107,14 +107,15 @@ class Run:
 
     def enter(self, template: Template, data: Value, out: list[str]) -> None:
         """Run a template, its text added to `out`. Raises TemplateError; FunctionError where it is nested too deep."""
-        if self._depth >= MAX_DEPTH:
+        if len(self.walks) >= MAX_DEPTH:
             raise FunctionError(f"templates call one another more than {MAX_DEPTH} deep")
-        self._depth += 1
         self.steps += STEPS_OF_A_TEMPLATE
+        walk = Walk(self, template, MISSING if data is None else data, out)
+        self.walks.append(walk)
         try:
-            Walk(self, template, MISSING if data is None else data, out).start()
+            walk.start()
         finally:
-            self._depth -= 1
+            self.walks.pop()
 
     def nearest_template(self, name: str) -> str:
         """A hint with the template that `name` may have meant."""

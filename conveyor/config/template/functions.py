@@ -24,7 +24,8 @@ With `walks` a function may go through all of its arguments, character by charac
 engine counts that many steps (of some tenths of a microsecond) for each character and element, and refuses before the call
 what holds itself, is nested too deep or is too large. With `prints` it may write lists and maps as texts, and they are
 counted likewise, and more dearly. `each` is counted for each argument, whatever it is. What only the function knows it
-counts by `charge` of its runtime. `renders` tells that the result was counted where it was made.
+counts by `charge` of its runtime. `renders` tells that the result was counted where it was made, `asks` that it may be
+refused outside of the run, which has its place ready then.
 
 A function returns a value of `values`, never a Python object of its own kind; None is nil. It fails by `FunctionError`: the
 person reads `error calling NAME: MESSAGE` with the place. Any other exception is a fault of the program, but for
@@ -92,7 +93,7 @@ class Runtime(Protocol):
 class Function:
     """A function and what its arguments must be. `name` is the one that messages show."""
 
-    __slots__ = ("call", "each", "kinds", "name", "prints", "renders", "rest", "runtime", "walks")
+    __slots__ = ("asks", "call", "each", "kinds", "name", "prints", "renders", "rest", "runtime", "walks")
 
     def __init__(
         self,
@@ -105,6 +106,7 @@ class Function:
         each: int = 0,
         prints: bool = False,
         renders: bool = False,
+        asks: bool = False,
     ) -> None:
         words = signature.split()
         self.rest = words.pop().removesuffix("...") if words and words[-1].endswith("...") else ""
@@ -116,6 +118,7 @@ class Function:
         self.each = each
         self.prints = prints
         self.renders = renders
+        self.asks = asks
 
 
 def declare(
@@ -128,9 +131,12 @@ def declare(
     each: int = 0,
     prints: bool = False,
     renders: bool = False,
+    asks: bool = False,
 ) -> tuple[str, Function]:
     """An entry of a table of functions."""
-    function = Function(name, signature, call, runtime=runtime, walks=walks, each=each, prints=prints, renders=renders)
+    function = Function(
+        name, signature, call, runtime=runtime, walks=walks, each=each, prints=prints, renders=renders, asks=asks
+    )
     return name, function
 
 

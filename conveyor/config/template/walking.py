@@ -87,7 +87,8 @@ class Walk:
 
     # Errors
 
-    def _spot(self, then: str = "") -> Spot:
+    def spot(self, then: str = "") -> Spot:
+        """Where the walk is."""
         template = self._template
         node = self._node
         return spot_of_node(
@@ -95,7 +96,7 @@ class Walk:
         )
 
     def _error(self, message: str, hint: str = "") -> TemplateError:
-        return TemplateError(message, spots=(self._spot(),), hint=hint)
+        return TemplateError(message, spots=(self.spot(),), hint=hint)
 
     def _charge(self, steps: int) -> None:
         run = self._run
@@ -411,13 +412,18 @@ class Walk:
             if self._run.steps + walked > MAX_STEPS:
                 raise FunctionError(TOO_MANY_STEPS)
             self._run.steps += walked
-            result = function.call(*values)
+            if function.asks:
+                last, self._node = self._node, node
+                result = function.call(*values)
+                self._node = last
+            else:
+                result = function.call(*values)
         except FunctionError as error:
             self._node = node
             raise self._error(f"error calling {name}: {error}", error.hint) from None
         except TemplateError as error:
             self._node = node
-            spots = (self._spot(f"error calling {name}: "), *error.spots)
+            spots = (self.spot(f"error calling {name}: "), *error.spots)
             raise TemplateError(error.cause, spots=spots, hint=error.hint) from None
         except RecursionError:
             self._node = node
