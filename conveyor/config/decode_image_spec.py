@@ -109,7 +109,7 @@ def _removed(config: Fields, name: str) -> tuple[str, ...]:
         elif pattern is not None:
             try:
                 re.compile(pattern)
-            except re.error as error:
+            except (re.error, RecursionError, OverflowError) as error:
                 message = f"`{name}`: `{node.text}` is no regular expression: {error}"
                 config.findings.add(node, message, "a text between two `/` is a regular expression for the whole of a name")
     return config.texts(name)

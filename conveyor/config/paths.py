@@ -9,6 +9,8 @@ from conveyor.config.globs import glob_mistake
 from conveyor.config.models import PathFilter
 from conveyor.config.nodes import Node
 
+_LONGEST_SHOWN = 200  # characters of a glob
+
 RESERVED = "/.conveyor"
 
 
@@ -89,6 +91,7 @@ def _relative_glob(fields: Fields, name: str, node: Node) -> str:
         message, hint = "must not lead out of `add`", "paths are relative to `add`"
     else:
         mistake = glob_mistake(text)
+        text = text[:_LONGEST_SHOWN] + "..." if len(text) > _LONGEST_SHOWN else text
         message = f"is not a glob: {mistake}" if mistake else ""
         hint = "a `\\` before a character takes it as it is" if mistake else ""
     if message:

@@ -25,9 +25,12 @@ _TEMPLATES: Directive = "config.allowUncommittedTemplates"
 _SUFFIX = ".tmpl"
 _LONGEST_EXPANDED = 2**20
 
+_MOST_TRACED = 3_000_000  # steps of a run: another one is made to tell where its text comes from
 MAX_ACTIONS = 50_000  # of all templates together
-MAX_PATHS = 20_000  # that templates ask for, each counted once
-MAX_GLOBS = 200
+MAX_VARIABLES = 1000
+MAX_TEMPLATES = 2000
+MAX_PATHS = 4000  # that templates ask for, each counted once
+MAX_GLOBS = 100
 MAX_BYTES = 128 * 2**20  # of all files that templates read
 
 
@@ -106,6 +109,9 @@ class Rendering:
         from conveyor.config.template.tracing import Trace
         from conveyor.gitrepo.addresses import hide_secrets
 
+        run = self._asked.position.run
+        if run is not None and run.steps > _MOST_TRACED:
+            return list(problems)
         trace = Trace()
         try:
             text = self._render(self._here, self._environment, trace=trace)
@@ -157,7 +163,7 @@ def _read_templates(files: ConfigFiles, directory: str) -> dict[str, str]:
     """The templates of a directory by their names, which are their paths in it."""
     base = clean_path(directory)
     pattern = f"{escape_glob(base)}/**/*{_SUFFIX}" if base else f"**/*{_SUFFIX}"
-    found = files.matching(pattern, _TEMPLATES, "werf config templates")
+    found = files.matching(pattern, _TEMPLATES, "werf config templates", most=MAX_TEMPLATES)
     prefix = f"{base}/" if base else ""
     texts = {name.removeprefix(prefix): _text(content) for name, content in found.items() if name.endswith(_SUFFIX)}
     if files.included is not None and base:
@@ -212,16 +218,19 @@ class _Environment:
         self._refusals = refusals
         self._read = read
         self._asked = texts
-        self._refused: set[str] = set()
+        self._is_allowed: dict[str, bool] = {}
         self.variables: dict[str, str | None] = {}
 
     def read(self, name: str) -> str | None:
+        if name not in self.variables and len(self.variables) >= MAX_VARIABLES:
+            raise FunctionError(f"the templates ask for more than {MAX_VARIABLES} variables")
         value = self._read(name)
         self.variables[name] = value
-        if not self._refusals.permissions.allow(_ENV, name):
-            if name not in self._refused:  # the first place is told, for each variable
-                self._refused.add(name)
+        if name not in self._is_allowed:  # each variable is told of once, with its first place
+            self._is_allowed[name] = self._refusals.permissions.allow(_ENV, name)
+            if not self._is_allowed[name]:
                 self._refusals.require(_ENV, name, self._asked.place())
+        if not self._is_allowed[name]:
             return value or ""
         return "" if value is None and self._refusals.permissions.is_loose else value
 
@@ -256,7 +265,7 @@ class _Files:
             if len(self._found) >= MAX_GLOBS:
                 raise FunctionError(f"the templates look for more than {MAX_GLOBS} globs")
             texts = {}
-            for name in self._files.names(clean_path(pattern) or ".", _FILES):
+            for name in self._files.names(clean_path(pattern) or ".", _FILES, MAX_PATHS):
                 text = self._read(name, lambda: self._user("Glob"))
                 if text is not None:
                     texts[name] = text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from .bounds import STEPS_OF_A_VERB
+from .bounds import STEPS_OF_A_FORMATTED_FLOAT, STEPS_OF_A_VERB
 from .functions import Function, FunctionError, Runtime, declare
 from .printing import print_format, print_line, print_value, print_values
 from .quoting import quoted
@@ -180,7 +180,8 @@ def _call(shown: str, function: Value, *_: Value) -> Value:
 
 
 def _printf(runtime: Runtime, form: str, *arguments: Value) -> str:
-    runtime.charge(form.count("%") * STEPS_OF_A_VERB)
+    floats = sum(type(argument) is float for argument in arguments)
+    runtime.charge(form.count("%") * STEPS_OF_A_VERB + floats * STEPS_OF_A_FORMATTED_FLOAT)
     return print_format(form, arguments)
 
 

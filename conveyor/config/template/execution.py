@@ -11,6 +11,8 @@ from .bounds import (
     MAX_STEPS,
     STEPS_OF_A_PARSED_TOKEN,
     STEPS_OF_A_TEMPLATE,
+    STEPS_OF_A_TEXT,
+    STEPS_OF_AN_ESCAPE,
     TOO_MANY_STEPS,
 )
 from .errors import TemplateError, spot_of_line
@@ -56,7 +58,7 @@ class Run:
         self._add(self._parsed(source, file))
 
     def _parsed(self, source: str, file: str) -> dict[str, Template]:
-        self.steps += STEPS_OF_A_TEMPLATE + len(source) // CHARACTERS_READ_IN_A_STEP
+        self.steps += STEPS_OF_A_TEXT + source.count("\\") * STEPS_OF_AN_ESCAPE + len(source) // CHARACTERS_READ_IN_A_STEP
         tokens = tokens_of(source, max(MAX_STEPS - self.steps, 0) // STEPS_OF_A_PARSED_TOKEN)
         self.steps += len(tokens) * STEPS_OF_A_PARSED_TOKEN
         if self.steps > MAX_STEPS:

@@ -50,7 +50,7 @@ def decode_yaml(text: str, note_nodes: Callable[[int], None] = lambda count: Non
         raise FunctionError(f"yaml: {_problem(error)}") from None
     except UnicodeError:
         raise FunctionError("yaml: invalid Unicode character") from None
-    decoder = _Decoder()
+    decoder = _Decoder(note_nodes)
     result: dict[str, Value] = {}
     try:
         if root is not None and not _is_null(root):
@@ -65,7 +65,8 @@ def decode_yaml(text: str, note_nodes: Callable[[int], None] = lambda count: Non
 class _Decoder:
     """Makes values of nodes. What does not fit is left out and told at the end."""
 
-    def __init__(self) -> None:
+    def __init__(self, note_nodes: Callable[[int], None]) -> None:
+        self.note_nodes = note_nodes
         self.problems: list[str] = []
         self.open: list[_Node] = []  # what the aliases that are being followed stand for
         self.seen = self.seen_by_alias = 0
@@ -164,7 +165,10 @@ class _Decoder:
     def visit(self, node: _Node) -> _Node:
         """The node itself, or what it is an alias of; counted, so that aliases of aliases end. `leave` it afterwards."""
         self.seen += 1
-        self.seen_by_alias += bool(self.open)
+        if self.open:
+            self.seen_by_alias += 1
+            if not self.seen_by_alias % _NODES_AT_A_TIME:
+                self.note_nodes(_NODES_AT_A_TIME)
         if self.seen_by_alias > _MANY_ALIASES and self.seen > _MANY_NODES:
             share = min(max((self.seen - _LOW) / (_HIGH - _LOW), 0), 1)
             if self.seen_by_alias / self.seen > 0.99 - 0.89 * share:

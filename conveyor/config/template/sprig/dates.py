@@ -133,9 +133,9 @@ def _moment(runtime: Runtime, name: str, value: Value, zone: Zone) -> Time:
 FUNCTIONS = dict(
     (
         declare("now", "", now, runtime=True),
-        declare("date", "string any", date, runtime=True, walks=5),
-        declare("dateInZone", "string any string", date_in_zone, runtime=True, walks=5),
-        declare("date_in_zone", "string any string", date_in_zone, runtime=True, walks=5),
+        declare("date", "string any", date, runtime=True, walks=20),
+        declare("dateInZone", "string any string", date_in_zone, runtime=True, walks=20),
+        declare("date_in_zone", "string any string", date_in_zone, runtime=True, walks=20),
         declare("htmlDate", "any", html_date, runtime=True, each=20),
         declare("htmlDateInZone", "any string", html_date_in_zone, runtime=True, each=20),
         declare("dateModify", "string time.Time", date_modify, walks=15),

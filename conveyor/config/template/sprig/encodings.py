@@ -188,15 +188,15 @@ def _skip(data: bytes, at: int) -> int:
 
 FUNCTIONS = dict(
     (
-        declare("toJson", "any", to_json, walks=4),
-        declare("mustToJson", "any", must_to_json, walks=4),
-        declare("toPrettyJson", "any", to_pretty_json, walks=4),
-        declare("mustToPrettyJson", "any", must_to_pretty_json, walks=4),
-        declare("toRawJson", "any", to_raw_json, walks=4),
-        declare("mustToRawJson", "any", to_raw_json, walks=4),
+        declare("toJson", "any", to_json, walks=4, prints=True),
+        declare("mustToJson", "any", must_to_json, walks=4, prints=True),
+        declare("toPrettyJson", "any", to_pretty_json, walks=4, prints=True),
+        declare("mustToPrettyJson", "any", must_to_pretty_json, walks=4, prints=True),
+        declare("toRawJson", "any", to_raw_json, walks=4, prints=True),
+        declare("mustToRawJson", "any", to_raw_json, walks=4, prints=True),
         declare("fromJson", "string", from_json, walks=4),
         declare("mustFromJson", "string", must_from_json, walks=4),
-        declare("toYaml", "any", to_yaml, walks=4),
+        declare("toYaml", "any", to_yaml, walks=4, prints=True),
         declare("fromYaml", "string", from_yaml, runtime=True),
         declare("b64enc", "string", encode_base64),
         declare("b64dec", "string", decode_base64, walks=4),

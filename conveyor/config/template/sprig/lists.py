@@ -207,7 +207,7 @@ FUNCTIONS = dict(
         *_both("rest", "any", rest),
         *_both("initial", "any", initial),
         *_both("reverse", "any", reverse),
-        *_both("compact", "any", compact, walks=2),
+        *_both("compact", "any", compact, walks=6),
         *_both("uniq", "any", uniq, walks=10),
         *_both("without", "any any...", without, walks=10),
         *_both("has", "any any", has, walks=10),

@@ -166,8 +166,8 @@ def hello() -> str:
 FUNCTIONS = dict(
     (
         declare("trim", "string", trim),
-        declare("trimAll", "string string", trim_all),
-        declare("trimall", "string string", trim_all),
+        declare("trimAll", "string string", trim_all, walks=1, each=10),
+        declare("trimall", "string string", trim_all, walks=1, each=10),
         declare("trimSuffix", "string string", trim_suffix),
         declare("trimPrefix", "string string", trim_prefix),
         declare("contains", "string string", contains),

@@ -297,6 +297,6 @@ def version_of(text: str) -> Value:
 FUNCTIONS = dict(
     (
         declare("semver", "string", version_of, walks=3),
-        declare("semverCompare", "string string", satisfies, runtime=True, walks=20),
+        declare("semverCompare", "string string", satisfies, runtime=True, walks=120, each=100),
     )
 )
