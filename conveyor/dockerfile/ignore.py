@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable
 
 from conveyor.dockerfile.classes import read_class
+from conveyor.wildcards import DEEP, STAR, join_pieces
 
 _META = re.compile(r"[*?\[\]\\]")
 
@@ -102,9 +103,9 @@ def _expression(pattern: str) -> re.Pattern[str]:
         if character == "*" and pattern[at : at + 1] == "*":
             at += 1
             at += pattern[at : at + 1] == "/"
-            pieces.append(".*" if at == len(pattern) else "(?:.*/)?")
+            pieces.append(".*" if at == len(pattern) else DEEP)
         elif character == "*":
-            pieces.append("[^/]*")
+            pieces.append(STAR)
         elif character == "?":
             pieces.append("[^/]")
         elif character == "\\":
@@ -115,4 +116,4 @@ def _expression(pattern: str) -> re.Pattern[str]:
             pieces.append(characters)
         else:
             pieces.append(re.escape(character))
-    return re.compile("".join(pieces), re.DOTALL)
+    return re.compile(join_pieces(pieces), re.DOTALL)

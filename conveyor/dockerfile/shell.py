@@ -203,5 +203,15 @@ class _Word:
 def _pattern(text: str) -> re.Pattern[str]:
     """`*` and `?` of a shell, `\\` before a character takes it as it is."""
     pieces = re.findall(r"\\.|.", text, re.DOTALL)
-    known = {"*": ".*", "?": "."}
-    return re.compile("".join(known.get(piece) or re.escape(piece[-1]) for piece in pieces), re.DOTALL)
+    source = ""
+    stars_left = pieces.count("*")
+    is_open = False
+    for piece in pieces:
+        if piece == "*":
+            # Between two `*` a text is taken where it first fits, as `conveyor.wildcards` has it.
+            stars_left -= 1
+            source += ")" * is_open + ("(?>.*?" if stars_left else ".*")
+            is_open = stars_left > 0
+        else:
+            source += "." if piece == "?" else re.escape(piece[-1])
+    return re.compile(source, re.DOTALL)
