@@ -13,6 +13,7 @@ Lookup = Callable[[str], "tuple[bool, str | None]"]
 """Whether a variable is set, and its value; None: set or not, nobody knows here to what."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*|[0-9]+|[@*#?$!-]")
+_LONGEST_CUT = 4096  # characters of a value
 _SPECIALS = "@*#?$!-"
 
 
@@ -171,7 +172,7 @@ class _Word:
         longest = self._text[self._at : self._at + 1] == modifier
         self._at += longest
         pattern = _pattern(self._argument())
-        value = self._value(name) or ""
+        value = self._cuttable(name)
         cuts = range(len(value) + 1)
         if modifier == "#":
             for cut in reversed(cuts) if longest else cuts:
@@ -189,7 +190,14 @@ class _Word:
         wanted = self.read("/")
         self._at += 1
         instead = self._argument()
-        return _pattern(wanted).sub(lambda match: instead, self._value(name) or "", count=0 if everywhere else 1)
+        return _pattern(wanted).sub(lambda match: instead, self._cuttable(name), count=0 if everywhere else 1)
+
+    def _cuttable(self, name: str) -> str:
+        """A value that a pattern is tried on, at each of its characters."""
+        value = self._value(name) or ""
+        if len(value) > _LONGEST_CUT:
+            raise BadSubstitution(f"{name}: a value of {len(value)} characters is not cut by a pattern, {_LONGEST_CUT} are")
+        return value
 
     def _value(self, name: str) -> str | None:
         if name in _SPECIALS or name.isdigit():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-MAX_STEPS: Final = 12_000_000  # of at most 50 ns where this was measured
+MAX_STEPS: Final = 10_000_000  # of at most 50 ns where this was measured
 MAX_WRITTEN: Final = 32 << 20
 MAX_DEPTH: Final = 100
 # Steps that things take, so that no number of them within the bound takes long.

@@ -36,6 +36,8 @@ BAD = {
     "a base of a million parts": (HEAD + "image: x\nfrom: " + "A/" * 500_000 + "\n", "must be lower case"),
     "a glob of ten thousand braces": (
         IMAGE + "git: [{to: /a, includePaths: '" + "{a,b}" * 10_000 + "'}]\n", "more than 4096 characters"),
+    "three thousand globs": (
+        IMAGE + "git: [{to: /a, includePaths: [" + "".join(f"a{i}," for i in range(3000)) + "]}]\n", "has 3000 globs"),
     "braces in braces": (
         IMAGE + "git: [{to: /a, includePaths: '" + "{a," * 500 + "b" + "}" * 500 + "'}]\n", "more than 20 deep"),
     "brackets in an expression": (

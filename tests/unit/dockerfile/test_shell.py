@@ -76,3 +76,10 @@ def test_pairs():
 
 def test_words():
     assert split_words("A=1 B='x y' C") == ["A=1", "B='x y'", "C"]
+
+
+def test_patterns_with_many_stars_end_and_long_values_are_not_cut():
+    values = {"many": "a" * 300, "long": "a" * 5000}
+    assert expand("${many//" + "*a" * 40 + "b/x}", lambda name: (name in values, values.get(name))) == "a" * 300
+    with pytest.raises(BadSubstitution, match="a value of 5000 characters"):
+        expand("${long#*a}", lambda name: (name in values, values.get(name)))
