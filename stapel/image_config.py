@@ -40,7 +40,10 @@ _RUN_LEFTOVERS = (
 
 @dataclass(frozen=True, slots=True)
 class Instructions:
-    """Configured values; `None` is "not configured". `cmd` and `entrypoint`: text is the shell form, a tuple exec."""
+    """Configured values; `None` is "not configured". `cmd` and `entrypoint`: text is the shell form, a tuple exec.
+
+    `$NAME` and `${NAME}` in the others are variables of the base, as in a Dockerfile, but for `exact_values`.
+    """
 
     volume: tuple[str, ...] = ()
     expose: tuple[str, ...] = ()
@@ -127,6 +130,10 @@ def format_time(time_ms: int) -> str:
 
 def _instruct(run: dict[str, Any], given: Instructions) -> None:
     variables = _variables(run)
+
+    def resolve(text: str) -> str:
+        return text if given.exact_values else _expand(text, variables)
+
     if given.cmd is not None:
         run["Cmd"] = _command(given.cmd)
         if given.entrypoint is None:
@@ -136,23 +143,20 @@ def _instruct(run: dict[str, Any], given: Instructions) -> None:
         if given.cmd is None:
             run["Cmd"] = list(NO_COMMAND)
     if given.user is not None:
-        run["User"] = given.user
+        run["User"] = resolve(given.user)
     if given.workdir is not None:
-        run["WorkingDir"] = posixpath.normpath(posixpath.join("/", run.get("WorkingDir") or "/", given.workdir))
+        run["WorkingDir"] = posixpath.normpath(posixpath.join("/", run.get("WorkingDir") or "/", resolve(given.workdir)))
     if given.volume:
-        run["Volumes"] = {**(run.get("Volumes") or {}), **{path: {} for path in given.volume}}
+        run["Volumes"] = {**(run.get("Volumes") or {}), **{resolve(path): {} for path in given.volume}}
     if given.expose:
-        ports: dict[str, Any] = {port: {} for text in given.expose for port in _ports(text)}
+        ports: dict[str, Any] = {port: {} for text in given.expose for port in _ports(text, resolve(text))}
         run["ExposedPorts"] = {**(run.get("ExposedPorts") or {}), **ports}
     if given.env:
-        exact = given.exact_values
-        run["Env"] = _merge_env(
-            run, {name: value if exact else _expand(value, variables) for name, value in given.env.items()}
-        )
+        run["Env"] = _merge_env(run, {name: resolve(value) for name, value in given.env.items()})
     if given.label:
-        run["Labels"] = {**(run.get("Labels") or {}), **given.label}
+        run["Labels"] = {**(run.get("Labels") or {}), **{name: resolve(value) for name, value in given.label.items()}}
     if given.healthcheck is not None:
-        run["Healthcheck"] = _healthcheck(given.healthcheck)
+        run["Healthcheck"] = parse_healthcheck(given.healthcheck)
 
 
 def _command(value: str | tuple[str, ...]) -> list[str]:
@@ -172,16 +176,16 @@ def _expand(value: str, variables: Mapping[str, str]) -> str:
     return _VARIABLE.sub(lambda match: match[1] or variables.get(match[2] or match[3], ""), value)
 
 
-def _ports(text: str) -> list[str]:
+def _ports(written: str, text: str) -> list[str]:
     ports, _, protocol = text.strip().partition("/")
     first, _, last = ports.partition("-")
     if not first.isdigit() or (last and not last.isdigit()):
-        raise ValueError(f"EXPOSE {text}: a port, or a range of ports, is asked for")
+        raise ValueError(f"EXPOSE {written}: a port, or a range of ports, is asked for, not `{text}`")
     return [f"{port}/{(protocol or 'tcp').lower()}" for port in range(int(first), int(last or first) + 1)]
 
 
-def _healthcheck(text: str) -> dict[str, Any]:
-    """The Dockerfile's form: `NONE`, or `[--interval=30s] ... CMD command`."""
+def parse_healthcheck(text: str) -> dict[str, Any]:
+    """The Dockerfile's form: `NONE`, or `[--interval=30s] ... CMD command`. `ValueError`."""
     flags: dict[str, str] = {}
     rest = text.strip()
     while match := re.match(r"--([a-z-]+)=(\S+)\s+", rest):
@@ -197,6 +201,8 @@ def _healthcheck(text: str) -> dict[str, Any]:
     for flag, value in flags.items():
         if flag not in names:
             raise ValueError(f"HEALTHCHECK {text}: --{flag} is not known (known: {', '.join(names)})")
+        if flag == "retries" and not value.isdecimal():
+            raise ValueError(f"HEALTHCHECK {text}: --retries is a number, not {value}")
         check[names[flag]] = int(value) if flag == "retries" else parse_duration_ns(value)
     return check
 

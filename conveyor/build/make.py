@@ -16,7 +16,7 @@ from conveyor.build.task import Looked, Made, Ran, Task
 from conveyor.build.use import check_stored, hold_stage, writing_refused
 from conveyor.config.models import USER_STAGES, Image
 from conveyor.config.naming import display_name
-from conveyor.errors import ConveyorError, StageFailed
+from conveyor.errors import ConfigError, ConveyorError, Problem, StageFailed
 from conveyor.events.api import StageLog, Warned
 from conveyor.events.tail import Tail
 from conveyor.images.graph import effective_mounts
@@ -183,7 +183,11 @@ def _mounts(rooms: Rooms, image: Image) -> tuple[Mount, ...]:
             source = rooms.home_dir / "mounts" / rooms.project.name / _file_name(point.to)
         else:
             source = rooms.directory / Path(point.source).expanduser()
-        source.mkdir(parents=True, exist_ok=True)
+        try:
+            source.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            why = "it is no directory" if isinstance(error, FileExistsError | NotADirectoryError) else error.strerror
+            raise ConfigError([Problem(point.place, f"{source} cannot be mounted at {point.to}: {why}")]) from error
         mounts.append(Mount(source, point.to))
     return tuple(mounts)
 

@@ -121,15 +121,30 @@ def _lint(project: ProjectOptions) -> tuple[Note, ...]:
             return opened.repo.matches(opened.repo.head, Selector(below, include, exclude, within))
 
         notes = tuple(map(without_effect, opened.warnings))
+        files = Files(match, _dockerfiles(opened))
         if opened.render_as is None:
-            return notes + lint_config(opened.content, opened.project.file, Files(match))
+            return notes + lint_config(opened.content, opened.project.file, files)
         from conveyor.config.lint.notes import Elsewhere
         from conveyor.config.rendering import surroundings_of
 
         elsewhere = Elsewhere(opened.render_as, surroundings_of(opened.repo), opened.variables)
-        return notes + lint_config(opened.content, opened.project.file + RENDERED, Files(match), elsewhere)
+        return notes + lint_config(opened.content, opened.project.file + RENDERED, files, elsewhere)
     finally:
         opened.close()
+
+
+def _dockerfiles(opened: OpenProject) -> Callable[[str], bytes | None]:
+    """Reads Dockerfiles. `ConfigError` where one is wrong, `GiterminismError` where it is not as the commit has it."""
+    if not any(image.dockerfile is not None for image in opened.project.images):
+        return lambda path: None
+    from conveyor.build.dockerfile_preflight import check_dockerfiles
+    from conveyor.errors import ConfigError
+
+    problems = check_dockerfiles(opened.project.images, opened.repo, opened.prefix, opened.files, (), None)
+    opened.refusals.raise_any(problems)
+    if problems:
+        raise ConfigError(list(dict.fromkeys(problems)))
+    return lambda path: opened.files.read(path, "config.dockerfile.allowUncommitted", "dockerfile")
 
 
 @command.command("schema", cls=Command)

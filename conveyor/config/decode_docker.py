@@ -37,7 +37,7 @@ def decode_docker(findings: Findings, node: Node, place: Node) -> DockerInstruct
         entrypoint=_command(fields, "ENTRYPOINT"),
         workdir=nonempty_text(fields, "WORKDIR"),
         user=nonempty_text(fields, "USER"),
-        healthcheck=nonempty_text(fields, "HEALTHCHECK"),
+        healthcheck=_healthcheck(fields),
         exact_values=fields.flag("exactValues"),
     )
 
@@ -47,6 +47,19 @@ def _command(fields: Fields, name: str) -> str | tuple[str, ...] | None:
     if value is None:
         return None
     return value.text if value.kind == "scalar" else fields.texts(name)
+
+
+def _healthcheck(fields: Fields) -> str | None:
+    value, text = fields.value("HEALTHCHECK"), nonempty_text(fields, "HEALTHCHECK")
+    if value is not None and text and text.strip():
+        from stapel.image_config import parse_healthcheck
+
+        try:
+            parse_healthcheck(text)
+        except ValueError as error:
+            hint = "write `NONE`, or `CMD command` behind flags as `--interval=30s`, `--retries=3`"
+            fields.findings.add(value, str(error), hint)
+    return text
 
 
 def check_ports(fields: Fields, name: str) -> None:

@@ -20,10 +20,11 @@ _PORTS = {"http": "80", "https": "443", "ssh": "22", "git": "9418"}
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What a server is told of who asks. Never shown."""
+    """What a server is told of who asks. Never shown. With a `problem` there is nothing to tell it, and it is not asked."""
 
     username: str = field(repr=False)
     password: str = field(repr=False)
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,10 +56,13 @@ def ask_remote(
     keeps_output: bool = True,
     is_stopped: Callable[[], bool] | None = None,
 ) -> Said:
-    """Run git against the remote `origin`, which is `address`. `GitError` (`git_missing`, `remote_stalled`, `stopped`).
+    """Run git against the remote `origin`, which is `address`.
 
+    `GitError` (`git_missing`, `remote_password`, `remote_stalled`, `stopped`).
     `is_stopped` is asked now and then; once it is true git is ended.
     """
+    if address.credentials is not None and address.credentials.problem:
+        raise GitError(f"{address.url} cannot be asked: {address.credentials.problem}", reason="remote_password")
     command = [
         "git",
         *SETTINGS,

@@ -136,7 +136,7 @@ class FetchedRemotes:
 
 
 def read_login(login: Login, environment: Mapping[str, str], directory: str) -> Credentials:
-    """User and password. `GitError` (`remote_password`) where the password is not where it should be."""
+    """User and password. A password that is not where it should be is their `problem`: it is told once a server is asked."""
     password, problem = login.password, ""
     if login.kind == "env":
         password = environment.get(login.password, "")
@@ -147,8 +147,6 @@ def read_login(login: Login, environment: Mapping[str, str], directory: str) -> 
             password = path.read_text().rstrip("\r\n")
         except (OSError, UnicodeDecodeError) as error:
             problem = f"the file {path} cannot be read: {error.strerror if isinstance(error, OSError) else 'it is no text'}"
-    if problem:
-        raise GitError(f"basicAuth.password: {problem}", reason="remote_password")
-    if "\n" in password or "\0" in password:
-        raise GitError("basicAuth.password holds a line end", reason="remote_password")
-    return Credentials(login.username, password)
+    if not problem and ("\n" in password or "\0" in password):
+        problem = "it holds a line end"
+    return Credentials(login.username, password, f"basicAuth.password: {problem}" if problem else "")

@@ -6,9 +6,11 @@ from dataclasses import asdict, dataclass
 
 from conveyor.config.models import DockerInstructions as Configured
 from conveyor.config.models import Image
+from conveyor.errors import ConfigError, Problem
 from conveyor.keys.key import Part
 from conveyor.stages.api import Context, Decision, Need
 from stapel.image_config import Instructions, configure
+from stapel.oci.api import ImageConfig
 
 _NAMES = {"exact_values": "exactValues"}
 
@@ -36,7 +38,15 @@ class DockerInstructions:
         parts = tuple(
             Part(_NAMES.get(name, name), value) for name, value in asdict(instructions).items() if value != unset[name]
         )
-        return Decision(parts, context.below.git, configure=lambda config: configure(config, instructions))
+        place = context.image.docker.place
+
+        def instruct(config: ImageConfig) -> ImageConfig:
+            try:
+                return configure(config, instructions)
+            except ValueError as error:  # by what a variable of the base is
+                raise ConfigError([Problem(place, str(error))]) from error
+
+        return Decision(parts, context.below.git, configure=instruct)
 
 
 def _instructions(configured: Configured) -> Instructions:

@@ -168,10 +168,17 @@ class Project:
 
     def conveyor(self, *arguments: str, env: Mapping[str, str] | None = None, timeout_s: float = 300) -> Run:
         """Run conveyor here, with stdin closed to it."""
+        return self._run(self.command(*arguments), env or {}, timeout_s)
+
+    def shell(self, command: str, *, timeout_s: float = 300) -> Run:
+        """Run a line of a shell here, with stdin closed to it."""
+        return self._run(["bash", "-c", command], {}, timeout_s)
+
+    def _run(self, command: list[str], env: Mapping[str, str], timeout_s: float) -> Run:
         ran = subprocess.run(
-            self.command(*arguments),
+            command,
             cwd=self.directory,
-            env={**self.env, **(env or {})},
+            env={**self.env, **env},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=timeout_s,

@@ -256,16 +256,3 @@ def test_an_image_of_two_platforms_is_an_index(make_project, push, registry, eng
     assert patched.built["app"] == ["gitLatestPatch"] * 2
     assert patched.reference("app") != first.reference("app")
     assert project.conveyor("run", "app", *arguments, "--", "cat", "/app/file", "/made").stdout == "two\namd64\n"
-
-
-def test_tasks_of_ansible_are_stages(make_project):
-    tasks = "[{copy: {dest: /made, content: one}}, {fail: {msg: the end}, when: no}]"
-    project = make_project(f"image: app\nfrom: BUSYBOX\nansible: {{install: {tasks}, setupCacheVersion: 1}}\n")
-    arguments = ("--engine", "sandbox")
-    assert project.build(*arguments).built == {"app": ["from", "install", "setup"]}
-    assert project.build(*arguments).built == {}
-    assert "TASK [copy]" in project.conveyor("logs", "app/install", *arguments).stdout
-    assert project.conveyor("run", "app", *arguments, "--", "cat", "/made").stdout == "one"
-    project.change("werf.yaml", (project.directory / "werf.yaml").read_text().replace("when: no", "when: yes"))
-    failed = project.build(*arguments, status=1)
-    assert "the end" in failed.run.stderr and "exit status 2" in failed.run.stderr

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.conftest import MakeProject
 from tests.e2e.images import Images
+from tests.git_servers import GitHttp, git_http
 from tests.unit.gitrepo.repositories import make_place
 
 ROOT = Path(__file__).parents[2]
@@ -34,21 +36,29 @@ FILES = {
     "backend/README.md": "left out\n",
     ".gitignore": "proxy/generated\n",
 }
+TOKENS = {"MIRROR_TOKEN": "token-of-the-test", "PROTOCOL_TOKEN": "another-token"}
 
 pytestmark = pytest.mark.docker
 
 
-def test_the_example_is_built_and_every_image_is_as_it_says(
-    make_project: MakeProject, images: Images, tmp_path: Path, monkeypatch
-) -> None:
+@pytest.fixture
+def git_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[GitHttp]:
+    """A server that has the repository of the example for who has its token."""
     for who in ("AUTHOR", "COMMITTER"):
         monkeypatch.setenv(f"GIT_{who}_NAME", "a")
         monkeypatch.setenv(f"GIT_{who}_EMAIL", "a@b")
-    protocol = make_place(tmp_path / "protocol")
+    protocol = make_place(tmp_path / "served/protocol")
     protocol.git("config", "uploadpack.allowFilter", "true")
     protocol.write("schemas/shop.proto", "proto\n")
     protocol.commit()
     protocol.git("tag", "v1.4.2")
+    with git_http(tmp_path / "served", ("builder", TOKENS["PROTOCOL_TOKEN"])) as server:
+        yield server
+
+
+def test_the_example_is_built_and_every_image_is_as_it_says(
+    make_project: MakeProject, images: Images, git_server: GitHttp, tmp_path: Path
+) -> None:
     mirror, license_file = tmp_path / "mirror", tmp_path / "license"
     mirror.mkdir()
     (mirror / "packages.txt").write_text("b\na\n")
@@ -56,7 +66,7 @@ def test_the_example_is_built_and_every_image_is_as_it_says(
     places = {
         "/srv/mirror": str(mirror),
         "/etc/shop/license": str(license_file),
-        "https://git.example.com/shop/protocol.git": f"file://{protocol.path}",
+        "https://git.example.com/shop/protocol.git": git_server.url("protocol"),
         "from: debian:12": "from: BUSYBOX",
         "image: busybox:1.36": "image: BUSYBOX",
         "project: shop": "project: NAME",
@@ -77,7 +87,7 @@ def test_the_example_is_built_and_every_image_is_as_it_says(
     project.commit()
     project.write("proxy/generated/config", "generated\n")
 
-    built = project.build("--engine", "docker", env={"MIRROR_TOKEN": "token-of-the-test"})
+    built = project.build("--engine", "docker", env=TOKENS)
     assert set(built.built) == {"base", "assets", "backend", "worker", "bundle", "proxy"}
     assert built.reference("backend") == built.reference("worker")
 

@@ -42,9 +42,11 @@ class Files:
     """What rules ask of the commit. A path is relative to the project directory, globs to the path, in werf's forms.
 
     `match(add, include, exclude, within)`: whether a file below `add` matches the filters and one of `within` ([]: any).
+    `read(path)`: the content of a Dockerfile, None where there is none.
     """
 
     match: Callable[[str, tuple[str, ...], tuple[str, ...], tuple[str, ...]], bool]
+    read: Callable[[str], bytes | None] = lambda path: None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,11 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 
+from conveyor.config.lint.dockerfiles import note_untaken
+from conveyor.config.lint.no_effect import note_without_effect
 from conveyor.config.lint.notes import Elsewhere, Files, Note, Notes
 from conveyor.config.lint.secrets import secret_name, secret_shape
-from conveyor.config.lint.walk import Entries, Section, Text, Visit
+from conveyor.config.lint.walk import Entries, Section, Text, Visit, maps_in
 from conveyor.config.nodes import Node
 from conveyor.errors import printable
 
@@ -28,8 +30,10 @@ def lint(content: bytes, file: str, files: Files, elsewhere: Elsewhere | None = 
         _deprecated(text, notes, section, visits)
         _secrets(text, notes, visits)
         _run_together(text, notes, visits)
+        note_without_effect(text, notes, section)
+        if section.kind == "dockerfile":
+            note_untaken(text, notes, section, files)
         if section.kind in ("image", "artifact"):
-            _ineffective_dependencies(text, notes, section)
             _matches_nothing(text, notes, section, files)
             _unset_variables(text, notes, section)
     if elsewhere is not None:
@@ -87,28 +91,8 @@ def _run_together(text: Text, notes: Notes, visits: Iterable[Visit]) -> None:
                 notes.add(text.place(item), "indentation", message, "indent all items of a list alike")
 
 
-def _ineffective_dependencies(text: Text, notes: Notes, section: Section) -> None:
-    there = _stages_with_commands(text, section)
-    for mapping in _maps(section.entries, "git"):
-        for stage, (key, value) in _map(text, text.entries(mapping), "stageDependencies").items():
-            if stage in there or value.is_null:
-                continue
-            message = f"`stageDependencies.{stage}` has no effect: the image has no commands for `{stage}`"
-            listed = ", ".join(f"`{one}`" for one in there if one != "beforeInstall")
-            notes.add(text.place(key), "no-effect", message, f"it has commands for {listed}" if listed else "remove it")
-
-
-def _stages_with_commands(text: Text, section: Section) -> list[str]:
-    given = {**_map(text, section.entries, "ansible"), **_map(text, section.entries, "shell")}
-    return [stage for stage in _STAGES if stage in given and _is_something(given[stage][1])]
-
-
-def _is_something(node: Node) -> bool:
-    return bool(node.text and not node.is_null) if node.kind == "scalar" else bool(node.items or node.pairs)
-
-
 def _matches_nothing(text: Text, notes: Notes, section: Section, files: Files) -> None:
-    for mapping in _maps(section.entries, "git"):
+    for mapping in maps_in(section.entries, "git"):
         entries = text.entries(mapping)
         if "url" in entries:
             continue
@@ -124,7 +108,7 @@ def _matches_nothing(text: Text, notes: Notes, section: Section, files: Files) -
                     message = f"`{name}`: `{node.text}` matches nothing below `{add}` at this commit"
                     notes.add(text.place(node), "matches-nothing", message, "globs are relative to `add`")
         filters = tuple(map(_clean, include)), tuple(map(_clean, exclude))
-        stages = _map(text, entries, "stageDependencies")
+        stages = text.map_in(entries, "stageDependencies")
         for stage in stages:
             for node in _globs(stages, stage):
                 _check_dependency(text, notes, files, add, filters, stage, node)
@@ -152,8 +136,8 @@ def _check_dependency(
 
 def _unset_variables(text: Text, notes: Notes, section: Section) -> None:
     """Nothing of the host's environment reaches a build container: such a variable is empty there."""
-    commands = _map(text, section.entries, "shell")
-    set_here = set(_map(text, _map(text, section.entries, "docker"), "ENV"))
+    commands = text.map_in(section.entries, "shell")
+    set_here = set(text.map_in(text.map_in(section.entries, "docker"), "ENV"))
     scripts = [scalar for stage in _STAGES if stage in commands for scalar in text.scalars(commands[stage][1])]
     for scalar in scripts:
         for name in dict.fromkeys(_CI_VARIABLE.findall(scalar.text)):
@@ -162,14 +146,6 @@ def _unset_variables(text: Text, notes: Notes, section: Section) -> None:
             message = f"`${name}` is not set in build containers: nothing of the environment reaches them"
             hint = f'write its value by a template, `{{{{ env "{name}" }}}}`, in a late stage or the configuration'
             notes.add(text.place(scalar), "unset-variable", message, hint)
-
-
-def _maps(entries: Entries, name: str) -> list[Node]:
-    return [item for item in entries[name][1].items if item.kind == "map"] if name in entries else []
-
-
-def _map(text: Text, entries: Entries, name: str) -> Entries:
-    return text.entries(entries[name][1]) if name in entries and entries[name][1].kind == "map" else {}
 
 
 def _globs(entries: Entries, name: str) -> list[Node]:

@@ -59,6 +59,10 @@ class Text:
         """The fields of a map, merge keys resolved."""
         return merged_entries(self._findings, node)
 
+    def map_in(self, entries: Entries, name: str) -> Entries:
+        """The fields of the map that a field holds; none where it is absent or no map."""
+        return self.entries(entries[name][1]) if name in entries and entries[name][1].kind == "map" else {}
+
     def place(self, node: Node) -> Place:
         """Where a node stands."""
         return self._findings.place(node)
@@ -92,3 +96,8 @@ class Text:
         if node.kind == "map":
             for _, value in self.entries(node).values():
                 yield from self.scalars(value)
+
+
+def maps_in(entries: Entries, name: str) -> list[Node]:
+    """The maps of the list that a field holds; none where it is absent or no list."""
+    return [item for item in entries[name][1].items if item.kind == "map"] if name in entries else []

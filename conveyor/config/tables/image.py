@@ -129,7 +129,7 @@ DOCKER: Table = {
     "WORKDIR": Field("text", "working directory"),
     "USER": Field("text", "user"),
     "HEALTHCHECK": Field("text", "options and `CMD` as in a Dockerfile"),
-    "exactValues": Field("flag", "values are taken as they are written", "false"),
+    "exactValues": Field("flag", "a `$NAME` in a value is no variable of the base", "false"),
 }
 
 IMAGE: Table = {

@@ -18,7 +18,7 @@ BUILD: Table = {
 GIT_WORKTREE: Table = {
     "forceShallowClone": Field("flag", "build in a shallow clone, without its history", "false"),
     "allowUnshallow": Field("flag", "fetch the history of a shallow clone", "true"),
-    "allowFetchOriginBranchesAndTags": Field("flag", "fetch branches and tags of origin", "true"),
+    "allowFetchOriginBranchesAndTags": Field("flag", f"{_UNUSED}: it needs no branches and tags of origin", "true"),
 }
 
 LIMIT: Table = {

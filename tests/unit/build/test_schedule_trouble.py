@@ -14,11 +14,12 @@ import conveyor.build.walkers as walkers
 from conveyor.build.rooms import Introspection
 from conveyor.build.schedule import RESOLUTIONS
 from conveyor.build.task import Ran
+from conveyor.config.models import MountPoint
 from conveyor.events.api import ImageFailed, StageBuilt, StageLog, StageStarted, Warned
 from stapel.errors import NotFound, Unreachable
 from tests.unit.build.memory_engine import MemoryImages
 from tests.unit.build.test_schedule import facts_of
-from tests.unit.build.worlds import image, imported, mapping, sources, stage_names
+from tests.unit.build.worlds import HERE, image, imported, mapping, sources, stage_names
 
 
 def on(world, event_type, act, when=lambda event: True):
@@ -42,6 +43,15 @@ def rooms_with(world, images, reporter):
 
 
 # -- a stage fails
+
+
+def test_what_is_no_directory_is_not_mounted(world):
+    (world.path / "file").touch()
+    mounts = tuple(MountPoint(HERE, "from_path", f"/{name}", f"{world.path}/{name}") for name in ("made", "file"))
+    failure = world.build(image("app", beforeInstall="a", mounts=mounts))["app"].failure
+    assert "file cannot be mounted at /file: it is no directory" in failure.message
+    assert failure.exit_status == 2
+    assert (world.path / "made").is_dir()
 
 
 def test_a_failed_stage_is_told_with_its_last_lines(world):

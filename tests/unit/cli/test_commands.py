@@ -108,6 +108,26 @@ def test_lint_fails_where_it_was_asked_to_and_where_a_build_would(project):
     assert "::error file=werf.yaml,title=conveyor%3A mistake,line=5,col=1::unknown fields: `frm`" in output
 
 
+def test_lint_reads_dockerfiles(project):
+    commit(project, "configVersion: 1\nproject: demo\n---\nimage: a\ncontext: sub\ndockerfile: D\nargs: {PROT: 80}\n")
+    status, output = invoke("config", "lint")
+    assert status == 2
+    assert "werf.yaml:4:1: error: `dockerfile: D`: there is no file sub/D at this commit" in output
+    (project / "sub").mkdir()
+    (project / "sub/D").write_text("FROM scratch\nARG PORT\n")
+    commit(project, (project / "werf.yaml").read_text())
+    status, output = invoke("config", "lint")
+    assert status == 0
+    assert "werf.yaml:7:8: warning: the argument `PROT` has no effect" in output
+    assert "did you mean `PORT`?" in output
+    (project / "sub/D").write_text("FROM scratch\nRUNN x\n")
+    assert invoke("config", "lint")[0] == 1  # it is not as the commit has it
+    commit(project, (project / "werf.yaml").read_text())
+    status, output = invoke("config", "lint")
+    assert status == 2
+    assert "sub/D:2:1: error: unknown instruction: RUNN" in output
+
+
 def test_lint_of_a_template_tells_what_changes_with_the_commit(project):
     text = "configVersion: 1\nproject: demo\n---\nimage: a\nfrom: b\nshell:\n"
     commit(project, text + "  install: echo {{ .Commit.Hash }}\n  setup: echo {{ .Commit.Date.Unix }}\n")

@@ -70,7 +70,7 @@ def test_decoders_know_their_fields_by_the_tables():
 
 
 def test_every_field_is_described_in_the_documentation():
-    text = "".join(path.read_text() for path in (ROOT / "docs").glob("*.md"))
+    text = "".join(path.read_text() for path in (ROOT / "docs").rglob("*.md"))
     words = set(re.findall(r"[A-Za-z]+", text))
     assert [path for path in PATHS if path.rpartition(".")[2] not in words] == []
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -286,9 +287,29 @@ def test_where_a_password_comes_from(tmp_path):
         ("src", "none", "No such file"),
         ("value", "a\nb", "line end"),
     ):
-        with pytest.raises(GitError, match=said):
-            read_login(Login("me", kind, text), environment, str(tmp_path))
+        assert said in read_login(Login("me", kind, text), environment, str(tmp_path)).problem
     assert "written" not in repr(Login("me", "value", "written"))
+
+
+def test_a_password_is_missed_where_a_server_is_asked(served, home, monkeypatch, tmp_path):
+    """A commit that is here is read without it."""
+    source = RemoteSource(parse_address(f"file://{served.path}"), "commit", served.head(), Login("me", "env", "TOKEN"))
+
+    def head(source):
+        remotes = FetchedRemotes(Clones(str(home)), str(tmp_path))
+        try:
+            return remotes.open(source).head
+        finally:
+            remotes.close()
+
+    monkeypatch.setenv("TOKEN", "x")
+    assert head(source) == served.head()
+    monkeypatch.delenv("TOKEN")
+    assert head(source) == served.head()
+    served.write("a", "another one\n")
+    with pytest.raises(GitError, match="TOKEN is not set") as caught:
+        head(replace(source, ref=served.commit()))
+    assert caught.value.reason == "remote_password"
 
 
 def test_nothing_of_the_machine_around_is_asked(served, open_remote, monkeypatch, tmp_path):

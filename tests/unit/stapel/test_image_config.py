@@ -71,6 +71,15 @@ INSTRUCTIONS = {
     "env with variables": Instructions(
         env={"PATH": "/opt/bin:$PATH", "B": "${HOME}/x", "C": r"\$HOME", "D": "$ABSENT.", "E": "$HOMES", "A": "$B"}
     ),
+    "variables everywhere": Instructions(
+        env={"A": "$HOME"},
+        label={"$A": "${HOME}", "b": r"\$HOME"},
+        volume=("$HOME/data",),
+        expose=("80$EMPTY",),
+        workdir="$HOME/sub",
+        user="u$EMPTY",
+    ),
+    "exact": Instructions(label={"a": "$HOME"}, volume=("$HOME",), workdir="/$HOME", user="$HOME", exact_values=True),
     "env exact": Instructions(env={"PATH": "/opt/bin:$PATH", "C": r"\$HOME"}, exact_values=True),
     "label": Instructions(label={"vendor": "us", "quote": "\"'\n", "empty": ""}),
     "healthcheck none": Instructions(healthcheck="NONE"),
@@ -162,6 +171,7 @@ def test_a_base_is_never_changed():
     [
         (Instructions(expose=("http",)), "EXPOSE http"),
         (Instructions(expose=("80-x",)), "EXPOSE 80-x"),
+        (Instructions(expose=("$PORT",)), r"EXPOSE \$PORT: .* not ``"),
         (Instructions(expose=("",)), "EXPOSE"),
         (Instructions(healthcheck="curl /"), "HEALTHCHECK curl /"),
         (Instructions(healthcheck="CMD"), "HEALTHCHECK CMD"),
@@ -170,7 +180,7 @@ def test_a_base_is_never_changed():
         (Instructions(healthcheck="--intervall=1s CMD true"), "--intervall is not known.*interval"),
         (Instructions(healthcheck="--interval=soon CMD true"), "soon is no duration"),
         (Instructions(healthcheck="--interval=10 CMD true"), "10 is no duration"),
-        (Instructions(healthcheck="--retries=few CMD true"), "few"),
+        (Instructions(healthcheck="--retries=few CMD true"), "a number, not few"),
     ],
 )
 def test_values_without_a_meaning_are_refused(instructions, message):

@@ -18,6 +18,16 @@ GIT = IMAGE + "shell: {install: make, setup: make install}\ngit:\n- add: /src\n 
 PATHS = ("src/main.c", "src/lib/a.c", "docs/x.md", "Makefile")
 
 
+DOCKERFILES = {
+    "plain/D": b"ARG BASE\nFROM $BASE\nARG PORT=80 NAME\nONBUILD ARG LATER\nRUN make\n",
+    "mounts/D": b"FROM a\nRUN --mount=type=secret,id=a --mount=type=ssh make\n"
+    b"RUN --mount=type=secret,env=T,id=TOKEN --mount=type=secret,target=/root/.netrc make\n",
+    "other/D": b"# syntax=example/frontend:1\nFROM a\n",
+    "variable/D": b"FROM a\nRUN --mount=$MOUNT make\n",
+}
+WITH = HEAD + "image: app\ndockerfile: D\ncontext: "
+
+
 def match(add, include, exclude, within):
     below = posixpath.normpath(add).strip("/")
     matcher = compile_matcher(include, exclude, within)
@@ -27,7 +37,7 @@ def match(add, include, exclude, within):
 
 def notes_of(text):
     parse_project(text.encode(), "werf.yaml")
-    return lint(text.encode(), "werf.yaml", Files(match))
+    return lint(text.encode(), "werf.yaml", Files(match, DOCKERFILES.get))
 
 
 NOTES = [
@@ -43,6 +53,19 @@ NOTES = [
     (IMAGE + "git:\n- to: /app\n  stageDependencies:\n    @@install: src\n", "no-effect", "`stageDependencies.install` has no effect", "remove it"),
     (IMAGE + "shell: {beforeInstall: a, setup: a}\ngit:\n- to: /app\n  stageDependencies: {@@beforeSetup: src, setup: src}\n", "no-effect", "no commands for `beforeSetup`", "commands for `setup`"),
     (IMAGE + "shell: {install: [], setup: ''}\ngit:\n- {to: /app, stageDependencies: {@@install: src}}\n", "no-effect", "`install`", "remove"),
+    # what is for commands, for files of git, for final images, and nothing
+    (IMAGE + "@@network: none\n", "no-effect", "`network` has no effect: the image has no commands", "remove it"),
+    (IMAGE + "@@secrets: [{id: a, value: b}]\nshell: {setup: []}\n", "no-effect", "`secrets` has no effect", "commands alone"),
+    (IMAGE + "@@disableGitAfterPatch: true\n", "no-effect", "the image has no `git`", "remove it"),
+    (IMAGE + "final: false\n@@imageSpec: {author: me}\n", "no-effect", "the image is not final", "built on this one"),
+    (HEAD + "image: app\ndockerfile: D\nfinal: no\n@@imageSpec: {author: me}\n", "no-effect", "the image is not final", ""),
+    (HEAD + "image: b\nfrom: a\n---\nimage: app\nfrom: a\ndependencies: [@@{image: b, before: setup}]\n", "no-effect", "a dependency without `imports`", "say what"),
+    # what a Dockerfile does not take
+    (WITH + "plain\nargs: {PORT: 1, LATER: 2, http_proxy: a, BUILDKIT_INLINE_CACHE: 1, @@PROT: 3}\n", "no-effect", "the argument `PROT` has no effect: the Dockerfile has no `ARG PROT`", "`PORT`"),
+    (WITH + "plain\ndependencies: [{image: b, imports: [{type: ImageName, targetBuildArg: BASE}, {type: ImageID, @@targetBuildArg: XXXXXXXX}]}]\n---\nimage: b\nfrom: a\n", "no-effect", "`XXXXXXXX` has no effect", "declare it"),
+    (WITH + "plain\nsecrets: [@@{id: a, value: b}]\n", "no-effect", "the secret `a` has no effect", "mount it"),
+    (WITH + "mounts\nsecrets: [@@{env: TOKENS}, {src: ~/.netrc}]\n", "no-effect", "`--mount=type=secret,id=TOKENS`", "`TOKEN`"),
+    (WITH + "plain\n@@ssh: default\n", "no-effect", "`--mount=type=ssh`", ""),
     # YAML joins what is indented further
     (IMAGE + "shell:\n  install:\n  - @@make\n   - make install\n", "indentation", "goes on with this text", "alike"),
     # globs and paths
@@ -85,6 +108,12 @@ def test_a_note_has_its_place_its_rule_and_a_way_out(marked, rule, message, hint
         + "docker: {ENV: {DB_PASSWORD: $DB, TOKEN_FILE: x, SECRET: /run/secrets/a, API_KEY: '', AUTH_URL: http://a/b}}\n",
         IMAGE + "shell:\n  install:\n  - make - j\n  - 'a\n\n    - b'\n  - |\n    x\n    - y\n",
         IMAGE + "git: [{to: /app, stageDependencies: {install: ~}}]\n",
+        IMAGE + "final: true\nimageSpec: {author: me}\nnetwork: ~\ndisableGitAfterPatch: false\n",
+        IMAGE + "network: none\nsecrets: [{id: a, value: b}]\nansible: {setup: [{command: a}]}\n",
+        HEAD + "image: app\ndockerfile: Dockerfile\nnetwork: none\nsecrets: [{id: a, value: b}]\n",
+        WITH + "mounts\nnetwork: none\nssh: default\nsecrets: [{id: a, value: b}]\n",
+        WITH + "variable\nssh: default\nsecrets: [{id: a, value: b}]\n",
+        WITH + "other\nssh: default\nargs: {A: b}\n",
     ],
 )
 def test_what_is_meant_is_not_noted(text):
