@@ -156,15 +156,11 @@ def _check_reference(fields: Fields, name: str) -> None:
     try:
         re.compile(text[1:-1])
     except (re.error, RecursionError, OverflowError):
-        import re2  # type: ignore[import-untyped, unused-ignore] # what it takes counts; it is loaded where that is in doubt
+        from conveyor.config.giterminism.matching import expression_mistake  # what RE2 says counts; it is loaded in doubt
 
-        options = re2.Options()
-        options.log_errors = False
-        try:
-            re2.compile(text[1:-1], options)
-        except re2.error as error:
-            said = error.args[0].decode("utf-8", "replace") if isinstance(error.args[0], bytes) else str(error)
-            message = f"`{name}: {text[:_LONGEST_SHOWN]}` is no regular expression: {said[:_LONGEST_SHOWN]}"
+        mistake = expression_mistake(text)
+        if mistake:
+            message = f"`{name}: {text[:_LONGEST_SHOWN]}` is no regular expression: {mistake[:_LONGEST_SHOWN]}"
             hint = "a text between two `/` is a regular expression for the whole of a name"
             fields.findings.add(fields.value(name) or fields.node, message, hint)
 
