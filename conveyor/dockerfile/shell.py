@@ -13,6 +13,7 @@ Lookup = Callable[[str], "tuple[bool, str | None]"]
 """Whether a variable is set, and its value; None: set or not, nobody knows here to what."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*|[0-9]+|[@*#?$!-]")
+_LONGEST_WORD, _LONGEST_VALUE = 100_000, 2**18  # characters
 _LONGEST_CUT = 4096  # characters of a value
 _SPECIALS = "@*#?$!-"
 
@@ -28,13 +29,19 @@ class BadSubstitution(Exception):
 def expand(text: str, lookup: Lookup, escape: str = "\\") -> str | None:
     """A word with its variables expanded and its quotes and escapes taken off; None where it cannot be known.
 
-    `BadSubstitution`.
+    `BadSubstitution`, for one that grows too long or is nested too deep, too.
     """
+    if len(text) > _LONGEST_WORD:
+        raise BadSubstitution(f"a word of {len(text)} characters is not expanded, {_LONGEST_WORD} are: {text[:40]}...")
     try:
-        word = _Word(text, lookup, escape)
-        return word.read("")
+        found = _Word(text, lookup, escape).read("")
     except _Unknown:
         return None
+    except RecursionError:
+        raise BadSubstitution(f"nested too deep: {text[:40]}...") from None
+    if len(found) > _LONGEST_VALUE:
+        raise BadSubstitution(f"the value has {len(found)} characters, {_LONGEST_VALUE} is the most: {text[:40]}...")
+    return found
 
 
 def split_pairs(text: str) -> list[tuple[str, str]]:

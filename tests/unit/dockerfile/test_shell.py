@@ -83,3 +83,12 @@ def test_patterns_with_many_stars_end_and_long_values_are_not_cut():
     assert expand("${many//" + "*a" * 40 + "b/x}", lambda name: (name in values, values.get(name))) == "a" * 300
     with pytest.raises(BadSubstitution, match="a value of 5000 characters"):
         expand("${long#*a}", lambda name: (name in values, values.get(name)))
+
+
+def test_values_that_double_and_words_without_end_are_refused():
+    with pytest.raises(BadSubstitution, match="the value has 600000 characters"):
+        expand("$v$v", lambda name: (True, "a" * 300_000))
+    with pytest.raises(BadSubstitution, match="nested too deep"):
+        expand("${A:-" * 5000 + "}" * 5000, lambda name: (False, None))
+    with pytest.raises(BadSubstitution, match="a word of 100001 characters"):
+        expand("a" * 100_001, lambda name: (False, None))
