@@ -88,7 +88,7 @@ class Run:
     """A user stage: the build container of design section 6. Nothing here reaches the image but the files it leaves.
 
     The values of `secrets` are files in memory that root of the container alone may read. They are in no argument, variable,
-    label or file of the host, and what an engine itself keeps of the output has them masked. A shell need not have them.
+    label or file of the host, and what an engine itself keeps of the output has them masked.
     """
 
     script: str  # for bash, run with -e
@@ -98,6 +98,7 @@ class Run:
     network: str = "default"
     secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)  # files of these names in /run/secrets
     needs_ansible: bool = False  # whether the script is one of `stapel.ansible`
+    collections: Sequence[str] = ()  # of Ansible, that it uses
 
 
 class Log(Protocol):

@@ -7,7 +7,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from sys import audit as trace
 
-from conveyor.build.platforms import at_platform, combine, not_started, plan_passes
+from conveyor.build.platforms import at_platform, combine, of_platform, plan_passes
+from conveyor.build.progress import Lane
 from conveyor.build.publish import publish
 from conveyor.build.results import BuildResult, Failure, ImageResult, StageResult
 from conveyor.build.rooms import Introspection, Rooms
@@ -54,22 +55,18 @@ def plan(images: Sequence[Image], builds_at_once: int, platform: str = "") -> Pl
 
 
 def _resolve_passes(rooms: Rooms, images: Sequence[Image], limits: Limits) -> tuple[ImageResult, ...]:
-    """The images of one platform after those of another; after a failure no further platform is begun."""
+    """The images of all platforms at the same time."""
     passes = plan_passes(rooms, images)
-    found: list[ImageResult] = []
-    failed: str | None = None
+    has_several = len(passes) > 1
     for item in passes:
-        if failed is not None:
-            found += not_started(item, failed)
-            continue
-        rooms.reporter(plan(item.images, limits.builds_at_once, item.platform if len(passes) > 1 else ""))
-        resolved = _resolve(at_platform(rooms, item.platform), item.images, limits)
-        found += (replace(result, platform=item.platform) for result in resolved)
-        failed = next((result.name for result in resolved if result.failure is not None), None)
-    return combine(images, found)
+        rooms.reporter(plan(item.images, limits.builds_at_once, item.platform if has_several else ""))
+    lanes = [Lane(at_platform(rooms, item.platform, is_told=has_several), item.images) for item in passes]
+    platforms = [item.platform for item in passes for _ in item.images]
+    results = zip(_resolve(rooms, lanes, limits) if lanes else (), platforms, strict=True)
+    return combine(images, [of_platform(result, platform, is_told=has_several) for result, platform in results])
 
 
-def _resolve(rooms: Rooms, images: Sequence[Image], limits: Limits) -> tuple[ImageResult, ...]:
+def _resolve(rooms: Rooms, lanes: Sequence[Lane], limits: Limits) -> tuple[ImageResult, ...]:
     """Run the schedule until what it found is what everybody selects when it has ended.
 
     What another builder saves while we build, or somebody removes, may change a selection after we have made it. An image
@@ -77,19 +74,19 @@ def _resolve(rooms: Rooms, images: Sequence[Image], limits: Limits) -> tuple[Ima
     """
     built: dict[str, StageResult] = {}
     for resolution in range(1, RESOLUTIONS + 1):
-        results = Schedule(rooms, images, limits).run()
+        results = Schedule(lanes, limits).run()
         built |= {stage.name: stage for result in results for stage in result.stages if stage.source == "built"}
         if not _has_written(results, built) or any(result.failure for result in results):
             break
         trace("build.before-confirm")
-        differing = _find_differing(rooms, images, results)
+        differing = _find_differing(rooms, lanes, results)
         trace("build.after-confirm")
         if not differing:
             break
         if resolution == RESOLUTIONS:
-            results = tuple(_unsettle(rooms, item) if item.name in differing else item for item in results)
+            results = tuple(_unsettle(rooms, item) if at in differing else item for at, item in enumerate(results))
             break
-        names = ", ".join(map(display_name, differing))
+        names = ", ".join(dict.fromkeys(display_name(results[at].name) for at in differing))
         rooms.reporter(Warned(f"{names}: other stages are selected by now; resolving again"))
     return tuple(
         replace(result, stages=tuple(built.get(stage.name, stage) for stage in result.stages)) for result in results
@@ -115,13 +112,13 @@ def _has_written(results: Sequence[ImageResult], built: Collection[str]) -> bool
     return bool(built) or any(stage.source == "secondary" or stage.discarded for stage in stages)
 
 
-def _find_differing(rooms: Rooms, images: Sequence[Image], results: Sequence[ImageResult]) -> list[str]:
-    """The names of the images of which a fresh list gives other stages than a run has found. Builds and tells nothing."""
+def _find_differing(rooms: Rooms, lanes: Sequence[Lane], results: Sequence[ImageResult]) -> list[int]:
+    """Which images a fresh list gives other stages of than a run has found. Builds and tells nothing."""
     rooms.primary.reload()
-    quiet = replace(rooms, reporter=Silence(), introspection=Introspection())
-    selected = Schedule(quiet, images, Limits(0, require_built=True)).run()
+    quiet = [Lane(replace(lane.rooms, reporter=Silence(), introspection=Introspection()), lane.images) for lane in lanes]
+    selected = Schedule(quiet, Limits(0, require_built=True)).run()
     return [
-        found.name
-        for found, fresh in zip(results, selected, strict=True)
+        at
+        for at, (found, fresh) in enumerate(zip(results, selected, strict=True))
         if [stage.name for stage in found.stages] != [stage.name for stage in fresh.stages]
     ]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from conveyor.build.logs import begin_log
 from conveyor.build.rooms import Rooms
@@ -28,6 +28,9 @@ from stapel.api import Cancel, Held, Lay, Log, Mount, Run
 from stapel.errors import Cancelled, CommandFailed, FileChanged, Refused, StapelError, Unreachable
 from stapel.oci.api import ImageConfig
 from stapel.oci.reference import parse_reference
+
+if TYPE_CHECKING:
+    from stapel.dockerfile import DockerfileBuild
 
 _CANNOT_EXECUTE = 126
 
@@ -52,7 +55,7 @@ def run(rooms: Rooms, task: Task, looked: Looked, cancel: Cancel, ahead_of: Ran 
             if looked.decision.dockerfile is not None:
                 kept.open()
                 asked = looked.decision.dockerfile(_workshop(rooms, task.image, resources, log))
-                made = rooms.engine.build_dockerfile(replace(asked, is_anew=_is_wanted_anew(looked)), log, cancel)
+                made = _build_dockerfile(rooms, task, replace(asked, is_anew=_is_wanted_anew(looked)), log, cancel)
                 return Ran(made, "", made.config, time.monotonic() - started, kept)
             on = ahead_of.held if ahead_of is not None else _hold_base(rooms, task, log)
             if ahead_of is None:
@@ -116,7 +119,7 @@ def introspect(rooms: Rooms, task: Task, stage: StoredStage) -> None:
             held = hold_stage(rooms, stage)
             resources.callback(held.close)
             workshop = _workshop(rooms, task.image, resources, lambda stream, data: None)
-            rooms.engine.shell(held, _run_nothing(task.image, workshop))
+            rooms.engine.shell(held, _run_nothing(rooms, task, workshop))
 
 
 @contextmanager
@@ -158,6 +161,15 @@ def _build(rooms: Rooms, task: Task, looked: Looked, on: Held, steps: Sequence[L
         raise
 
 
+def _build_dockerfile(rooms: Rooms, task: Task, asked: DockerfileBuild, log: Log, cancel: Cancel) -> Held:
+    try:
+        return rooms.engine.build_dockerfile(asked, log, cancel)
+    except CommandFailed:
+        if rooms.introspection.when is not None:
+            rooms.reporter(Warned(f"{_label(task)}: no shell is opened, for BuildKit keeps nothing of what has failed"))
+        raise
+
+
 def _label(task: Task) -> str:
     return f"{display_name(task.image.name)}/{task.kind.name}"
 
@@ -178,7 +190,8 @@ def _mounts(rooms: Rooms, image: Image) -> tuple[Mount, ...]:
     mounts = []
     for point in effective_mounts(rooms.project, image):
         if point.kind == "tmp_dir":
-            source = rooms.tmp_dir / "mounts" / (_file_name(image.name) or "~") / _file_name(point.to)
+            platform = _file_name(rooms.platform)  # the same image is built for others at the same time
+            source = rooms.tmp_dir / "mounts" / platform / (_file_name(image.name) or "~") / _file_name(point.to)
         elif point.kind == "build_dir":
             source = rooms.home_dir / "mounts" / rooms.project.name / _file_name(point.to)
         else:
@@ -196,8 +209,16 @@ def _file_name(path: str) -> str:
     return path.strip("/").replace("%", "%25").replace("/", "%2F")
 
 
-def _run_nothing(image: Image, workshop: Workshop) -> Run:
-    return Run("", mounts=workshop.mounts, ssh_socket=workshop.ssh_socket, network=image.network or "default")
+def _run_nothing(rooms: Rooms, task: Task, workshop: Workshop) -> Run:
+    """What commands of the stage have beside the files; without a secret that is nowhere, for nothing fails by that."""
+    secrets: Mapping[str, bytes] = {}
+    if task.kind.name in USER_STAGES:
+        try:
+            secrets = workshop.secrets()
+        except ConfigError as error:
+            rooms.reporter(Warned(f"{_label(task)}: the shell has no secrets: {error}"))
+    network = task.image.network or "default"
+    return Run("", mounts=workshop.mounts, ssh_socket=workshop.ssh_socket, network=network, secrets=secrets)
 
 
 def _configure(rooms: Rooms, task: Task, looked: Looked, ran: Ran) -> ImageConfig:

@@ -1,4 +1,4 @@
-"""Several platforms of one image: a run resolves the images of one platform after those of another.
+"""Several platforms of one image: a run resolves the images of all platforms at the same time.
 
 An image is built for the platforms that it, or `build.platform`, names, else for those of the run. In a pass over one
 platform every image that an image takes from is there for the same one. What the passes find of an image is one result in
@@ -11,11 +11,22 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from conveyor.build.results import Failure, ImageResult
+from conveyor.build.results import ImageResult
 from conveyor.build.rooms import Rooms
 from conveyor.config.models import Image
 from conveyor.config.naming import display_name
 from conveyor.errors import UsageError
+from conveyor.events.api import (
+    Event,
+    ImageFailed,
+    ImageMissing,
+    Reporter,
+    StageBuilt,
+    StageLog,
+    StageStarted,
+    StageUsed,
+    StageWaits,
+)
 
 
 class Pass(NamedTuple):
@@ -62,31 +73,47 @@ def choose_pass(rooms: Rooms, images: Sequence[Image], image: str) -> Pass:
     return next((item for item in passes if item.platform == rooms.engine.platform()), passes[0])
 
 
-def at_platform(rooms: Rooms, platform: str) -> Rooms:
-    """The rooms of a pass."""
+def at_platform(rooms: Rooms, platform: str, *, is_told: bool = False) -> Rooms:
+    """The rooms of a pass. `is_told`: its events name the platform."""
     project = replace(rooms.project, images=tuple(replace(image, platform=platform) for image in rooms.project.images))
-    return replace(rooms, platform=platform, project=project)
+    reporter = OfPlatform(rooms.reporter, platform) if is_told else rooms.reporter
+    return replace(rooms, platform=platform, project=project, reporter=reporter)
 
 
-def not_started(item: Pass, failed: str) -> tuple[ImageResult, ...]:
-    """What is told of a pass that does not begin because an image of an earlier one has failed."""
-    return tuple(
-        ImageResult(
-            image.name,
-            image.artifact,
-            image.final and not image.artifact,
-            (),
-            Failure(
-                image.name,
-                "from",
-                "not_started",
-                f"not built for {item.platform}: image {display_name(failed)} has failed",
-                blocked_by=failed,
-            ),
-            platform=item.platform,
-        )
-        for image in item.images
-    )
+class OfPlatform:
+    """A `Reporter` that has events name the platform that they are about."""
+
+    def __init__(self, reporter: Reporter, platform: str) -> None:
+        self._reporter = reporter
+        self._platform = platform
+
+    def __call__(self, event: Event) -> None:
+        """Pass the event on."""
+        match event:
+            case StageStarted() | StageLog() | StageWaits():
+                event = replace(event, platform=self._platform)
+            case StageUsed(result) | StageBuilt(result):
+                event = replace(event, result=replace(result, platform=self._platform))
+            case ImageFailed(failure):
+                event = replace(event, failure=replace(failure, platform=self._platform))
+            case ImageMissing(missing):
+                event = replace(event, missing=replace(missing, platform=self._platform))
+            case _:
+                pass
+        self._reporter(event)
+
+    def close(self) -> None:
+        """Close the view."""
+        self._reporter.close()
+
+
+def of_platform(result: ImageResult, platform: str, *, is_told: bool) -> ImageResult:
+    """What a pass has found of an image. `is_told`: what is missing of it names the platform."""
+    if is_told and result.failure is not None:
+        result = replace(result, failure=replace(result.failure, platform=platform))
+    if is_told and result.missing is not None:
+        result = replace(result, missing=replace(result.missing, platform=platform))
+    return replace(result, platform=platform)
 
 
 def combine(images: Sequence[Image], found: Sequence[ImageResult]) -> tuple[ImageResult, ...]:

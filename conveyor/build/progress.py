@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from conveyor.build.results import Failure, ImageResult, MissingStage, StageResult
+from conveyor.build.rooms import Rooms
 from conveyor.build.task import StageGone
 from conveyor.config.models import Image
 from conveyor.stages.api import Need, StageKind
@@ -13,11 +15,20 @@ from conveyor.stages.order import conveyor_of
 from conveyor.storage.selection import Chosen, StoredStage
 
 
+class Lane(NamedTuple):
+    """Images of one platform, with all that they need, and what they are resolved with."""
+
+    rooms: Rooms
+    images: Sequence[Image]
+
+
 @dataclass(slots=True)
 class Progress:
-    """Where an image is. `passed` counts the stages of its conveyor that are behind it."""
+    """Where an image is. `passed` counts the stages of its conveyor that are behind it; `lane`: all images of its lane."""
 
     image: Image
+    rooms: Rooms
+    lane: Mapping[str, Progress]
     order: int
     kinds: tuple[StageKind, ...]
     height: int  # stages on the longest path from its first stage to the end of the last image that needs it
@@ -69,10 +80,16 @@ class Progress:
         )
 
 
-def begin(images: Sequence[Image]) -> dict[str, Progress]:
-    """All images before their first stages, by name; all that they need must be among them."""
-    heights = _heights(images)
-    return {image.name: Progress(image, order, _kinds(image), heights[image.name]) for order, image in enumerate(images)}
+def begin(lanes: Sequence[Lane]) -> list[Progress]:
+    """All images before their first stages, in the order given."""
+    found: list[Progress] = []
+    for rooms, images in lanes:
+        heights = _heights(images)
+        lane: dict[str, Progress] = {}
+        for image in images:
+            lane[image.name] = Progress(image, rooms, lane, len(found), _kinds(image), heights[image.name])
+            found.append(lane[image.name])
+    return found
 
 
 def _kinds(image: Image) -> tuple[StageKind, ...]:

@@ -50,6 +50,7 @@ class StageResult:
     why: Why | None  # None: it was there
     seconds: float  # of building and saving, 0 where it was there
     discarded: bool = False  # built here, and another's was used
+    platform: str = ""  # where images are built for several, as in the next two
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,7 @@ class MissingStage:
     digest: str
     why: Why
     unknown: tuple[str, ...]  # what comes after it: whether those are stored depends on it
+    platform: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,7 @@ class Failure:
     tail: tuple[str, ...] = ()
     blocked_by: str = ""
     exit_status: int = 1  # of conveyor
+    platform: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,12 +26,10 @@ from typing import Any
 from conveyor.build.keep import copy, keep
 from conveyor.build.look import look
 from conveyor.build.make import can_be_built_on, introspect, run, store
-from conveyor.build.progress import Progress, begin
+from conveyor.build.progress import Lane, Progress, begin
 from conveyor.build.results import Failure, ImageResult, MissingStage, StageResult
-from conveyor.build.rooms import Rooms
 from conveyor.build.task import Looked, Made, Ran, StageGone, Task, describe_result, ground_of, ground_of_built
 from conveyor.build.walkers import Job, Request, Spawn, Until, Walker, drive
-from conveyor.config.models import Image
 from conveyor.errors import ConveyorError, StageFailed
 from conveyor.events.api import ImageFailed, ImageMissing, StageBuilt, StageStarted, StageUsed, Warned
 from conveyor.stages.api import Need, StageKind
@@ -96,25 +94,25 @@ class _Blocked(Exception):
 
 
 class Schedule:
-    """One run over images; all that they need must be among them."""
+    """One run over images of one platform or several: lanes that share the limits, and nothing else."""
 
-    def __init__(self, rooms: Rooms, images: Sequence[Image], limits: Limits) -> None:
-        self._rooms = rooms
+    def __init__(self, lanes: Sequence[Lane], limits: Limits) -> None:
+        self._cancel = lanes[0].rooms.cancel  # the run's, and so that of all lanes
         self._limits = limits
-        self._progress = begin(images)
+        self._progress = begin(lanes)
         self._in_work: set[str] = set()
         self._stored: list[str] = []  # digests, in the order in which this run has stored them
         self._failed: str | None = None
 
     def run(self) -> tuple[ImageResult, ...]:
-        """Resolve everything; the result of each image, in the order given.
+        """Resolve everything; the result of each image, in the order given, lane by lane.
 
         Raises only what is no stage's own failure; running builds are cancelled then.
         """
         limit = self._limits.builds_at_once
         pools = {"look": LOOKS_AT_ONCE, "make": limit if limit > 0 else max(len(self._progress), 1), "keep": KEEPS_AT_ONCE}
-        drive([self._walk(progress) for progress in self._progress.values()], pools, stop=self._rooms.cancel.set)
-        return tuple(progress.result() for progress in self._progress.values())
+        drive([self._walk(progress) for progress in self._progress], pools, stop=self._cancel.set)
+        return tuple(progress.result() for progress in self._progress)
 
     def _walk(self, progress: Progress) -> Walker:
         """An image from its first stage to its last, or to what ends it."""
@@ -141,13 +139,13 @@ class Schedule:
         progress.resolutions += 1
         if progress.resolutions == RESOLUTIONS:
             raise self._always_gone(progress, gone)
-        self._rooms.reporter(Warned(f"{gone}; image {progress.image.name or '~'} is resolved again"))
+        progress.rooms.reporter(Warned(f"{gone}; image {progress.image.name or '~'} is resolved again"))
         progress.passed = 0
         progress.gone = None
         progress.placed.clear()
         progress.results.clear()
         for name in progress.image.needs():
-            source = self._progress[name]
+            source = progress.lane[name]
             if source.holds(gone.stage) and source.gone is None and not source.ended_early:
                 source.gone = gone
                 if source.walked:
@@ -157,39 +155,39 @@ class Schedule:
         """The next stage, and those that run ahead on it."""
         kind = self._kind(progress)
         needs = kind.takes(progress.image)
-        yield from self._wait_for(needs)
+        yield from self._wait_for(progress, needs)
         below = progress.placed[-1][1] if progress.placed else None
-        taken = {need: self._progress[need.image].taken(need) for need in needs}
+        taken = {need: progress.lane[need.image].taken(need) for need in needs}
         task = Task(progress.image, kind, ground_of(below) if below is not None else None, below, taken)
-        looked = yield from self._look(task)
+        looked = yield from self._look(progress, task)
         while looked is not None and looked.digest in self._in_work:
             yield Until(partial(self._is_settled, looked.digest))
-            looked = yield from self._look(task)
+            looked = yield from self._look(progress, task)
         if looked is None:
             progress.passed += 1
             return
         if looked.found is not None and looked.secondary is None:
-            self._place(progress, task, looked.found, describe_result(self._rooms, task, looked, looked.found.stage))
+            self._place(progress, task, looked.found, describe_result(progress.rooms, task, looked, looked.found.stage))
             return
         if looked.found is None and self._limits.require_built:
             self._miss(progress, looked)
             raise _Blocked("")
         with self._working_on(looked.digest):
             if looked.found is not None:
-                copied: Chosen | None = yield Job("keep", partial(copy, self._rooms, task, looked))
+                copied: Chosen | None = yield Job("keep", partial(copy, progress.rooms, task, looked))
                 if copied is not None:
-                    self._place(progress, task, copied, describe_result(self._rooms, task, looked, copied.stage))
+                    self._place(progress, task, copied, describe_result(progress.rooms, task, looked, copied.stage))
                 return
-            ran: Ran = yield from self._run(progress, progress.passed, task, looked, self._rooms.cancel)
+            ran: Ran = yield from self._run(progress, progress.passed, task, looked, self._cancel)
         ahead = yield from self._store(progress, task, looked, ran)
         while ahead is not None:
             ahead = yield from self._go_on(progress, ahead)
 
-    def _look(self, task: Task) -> Generator[Request, Any, Looked | None]:
+    def _look(self, progress: Progress, task: Task) -> Generator[Request, Any, Looked | None]:
         """What is stored; asked again where this run has stored the stage while it was looked for."""
         while True:
             began = len(self._stored)
-            looked: Looked | None = yield Job("look", partial(look, self._rooms, task))
+            looked: Looked | None = yield Job("look", partial(look, progress.rooms, task))
             if looked is None or looked.found is not None or looked.digest not in self._stored[began:]:
                 return looked
 
@@ -204,9 +202,9 @@ class Schedule:
 
         ran: Ran = yield Job(
             "make",
-            partial(run, self._rooms, task, looked, cancel, ahead_of),
+            partial(run, progress.rooms, task, looked, cancel, ahead_of),
             priority=(position - progress.height, progress.order),
-            started=lambda: self._rooms.reporter(started),
+            started=lambda: progress.rooms.reporter(started),
             refuse=refuse,
             lost=lambda late: late.drop(),
         )
@@ -216,7 +214,7 @@ class Schedule:
         """Store a stage while the next one runs; the next one where that may stand on what is stored."""
         storing = _Storing(Cancel())
         ahead: _Ahead | None = None
-        forget = self._rooms.cancel.on_cancel(storing.cancel.set)
+        forget = self._cancel.on_cancel(storing.cancel.set)
         try:
             yield Spawn(self._put(progress, task, looked, ran, storing))
             ahead = yield from self._run_ahead(progress, task, looked, ran, storing.cancel)
@@ -243,10 +241,10 @@ class Schedule:
         """Beside the walker of the image, which looks at what is noted in `storing`."""
         try:
             with self._working_on(looked.digest):
-                made: Made = yield Job("keep", partial(store, self._rooms, task, looked, ran))
-                saved: Saved = yield Job("keep", partial(keep, self._rooms, task, looked, ran, made))
-                stage = saved.chosen.stage
-                result = describe_result(self._rooms, task, looked, stage, seconds=made.seconds, discarded=saved.discarded)
+                made: Made = yield Job("keep", partial(store, progress.rooms, task, looked, ran))
+                saved: Saved = yield Job("keep", partial(keep, progress.rooms, task, looked, ran, made))
+                stage, discarded = saved.chosen.stage, saved.discarded
+                result = describe_result(progress.rooms, task, looked, stage, seconds=made.seconds, discarded=discarded)
                 self._stored.append(looked.digest)
                 self._place(progress, task, saved.chosen, result)
                 storing.made, storing.saved = made, saved
@@ -260,16 +258,16 @@ class Schedule:
         self, progress: Progress, below: Task, looked: Looked, ran: Ran, cancel: Cancel
     ) -> Generator[Request, Any, _Ahead | None]:
         """Run the next stage of the image on one that is not stored yet; None where it must wait."""
-        if self._rooms.introspection.asked or not can_be_built_on(below, looked, ran):
+        if progress.rooms.introspection.asked or not can_be_built_on(below, looked, ran):
             return None
-        ground = ground_of_built(self._rooms, below, looked)
+        ground = ground_of_built(progress.rooms, below, looked)
         for position in range(progress.passed + 1, len(progress.kinds)):
             kind = progress.kinds[position]
             if kind.takes(progress.image):
                 return None
             task = Task(progress.image, kind, ground, None, {})
             try:
-                found = yield from self._look(task)
+                found = yield from self._look(progress, task)
             except (ConveyorError, StapelError, StageGone):
                 return None  # it is looked for again when it is its turn
             if found is None:
@@ -301,9 +299,9 @@ class Schedule:
         finally:
             self._in_work.discard(digest)
 
-    def _wait_for(self, needs: Sequence[Need]) -> Generator[Request, Any, None]:
+    def _wait_for(self, progress: Progress, needs: Sequence[Need]) -> Generator[Request, Any, None]:
         """Until all can be taken at once: a source may start over while another one is waited for."""
-        sources = [(self._progress[need.image], self._progress[need.image].position(need)) for need in needs]
+        sources = [(progress.lane[need.image], progress.lane[need.image].position(need)) for need in needs]
 
         def lost() -> list[Progress]:
             return [source for source, position in sources if source.ended_early and not source.has(position)]
@@ -326,10 +324,10 @@ class Schedule:
         )
 
     def _place(self, progress: Progress, task: Task, chosen: Chosen, result: StageResult) -> None:
-        self._rooms.reporter(StageBuilt(result) if result.why is not None else StageUsed(result))
+        progress.rooms.reporter(StageBuilt(result) if result.why is not None else StageUsed(result))
         progress.placed.append((progress.passed, chosen))
         progress.results.append(result)
-        introspect(self._rooms, task, chosen.stage)
+        introspect(progress.rooms, task, chosen.stage)
         progress.passed += 1
 
     def _kind(self, progress: Progress) -> StageKind:
@@ -340,7 +338,7 @@ class Schedule:
         unknown = tuple(kind.name for kind in progress.kinds[progress.passed + 1 :])
         kind = self._kind(progress)
         progress.missing = MissingStage(progress.image.name, kind.name, looked.digest, looked.why, unknown)
-        self._rooms.reporter(ImageMissing(progress.missing))
+        progress.rooms.reporter(ImageMissing(progress.missing))
 
     def _fail(self, progress: Progress, error: ConveyorError | StapelError) -> None:
         unreachable = isinstance(error, Unreachable)
@@ -358,12 +356,12 @@ class Schedule:
         if self._failed is None:
             self._failed = progress.image.name
         if self._limits.fail_fast:
-            self._rooms.cancel.set()
+            self._cancel.set()
 
     def _block(self, progress: Progress, name: str) -> None:
         if progress.missing is not None:
             return
-        source = self._progress[name]
+        source = progress.lane[name]
         reason = "stages_required" if source.missing is not None or _is_missing(source) else "blocked"
         message = f"image {name or '~'}, which it takes from, is not there"
         self._end(progress, Failure(progress.image.name, self._kind(progress).name, reason, message, blocked_by=name))
@@ -376,7 +374,7 @@ class Schedule:
 
     def _end(self, progress: Progress, failure: Failure) -> None:
         progress.failure = failure
-        self._rooms.reporter(ImageFailed(failure))
+        progress.rooms.reporter(ImageFailed(failure))
 
 
 def _is_missing(progress: Progress) -> bool:

@@ -32,13 +32,14 @@ class AtHead:
         What a secondary storage has is copied from there, as a build does. `ServiceError`, `BuildFailed`.
         """
         from conveyor.build.platforms import at_platform, choose_pass
+        from conveyor.build.progress import Lane
         from conveyor.build.schedule import Limits, Schedule
         from conveyor.images.graph import needed_images
 
         images = needed_images(self.opened.project, (image,))
         chosen = choose_pass(self.rooms, images, image)
         rooms = at_platform(self.rooms, chosen.platform)
-        results = Schedule(rooms, chosen.images, Limits(0, require_built=True)).run()
+        results = Schedule([Lane(rooms, chosen.images)], Limits(0, require_built=True)).run()
         result = next(result for result in results if result.name == image)
         failed = next((item.failure for item in results if item.failure is not None and not item.failure.blocked_by), None)
         if result.last is None and failed is not None:

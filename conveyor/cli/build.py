@@ -72,7 +72,7 @@ def _run(
     from conveyor.build.tags import CustomTags
     from conveyor.cli.projects import open_project
     from conveyor.cli.remember import Asked, Watched, remember
-    from conveyor.cli.session import open_agent, open_places, open_rooms
+    from conveyor.cli.session import find_agent, open_places, open_rooms
     from conveyor.config.selection import select_images
     from conveyor.errors import Interrupted
     from conveyor.events.api import Fetching, Warned
@@ -105,9 +105,12 @@ def _run(
         written = _written(opened, build)
         if any(image.dockerfile is not None for image in chosen):
             _check_engine(chosen, storage, reporter)
+        if build.introspect_stages:
+            _check_introspection(chosen, build, reporter)
         _check(opened, chosen, project, written)
         limits = Limits(build.limit, build.fail_fast, build.require_built_images)
-        with open_places(project) as places, open_agent(opened, build, places) as ssh_socket:
+        with open_places(project) as places:
+            ssh_socket = find_agent(opened, project)
             check_mappings(chosen, opened.repo, opened.prefix, opened.remotes)
             with open_rooms(opened, places, storage, build, reporter, ssh_socket) as rooms:
                 result = build_images(rooms, chosen, limits, tags, storage.repo, started_s)
@@ -161,6 +164,24 @@ def _check_engine(chosen: tuple[Image, ...], storage: StorageOptions, reporter: 
         if image.dockerfile is not None and image.dockerfile.staged:
             message = f"{image.place}: `staged: true` of image {display_name(image.name)} is not supported yet"
             reporter(Warned(f"{message}: it is one stage, and BuildKit keeps its instructions in a cache of this machine"))
+
+
+def _check_introspection(chosen: tuple[Image, ...], build: BuildOptions, reporter: Watched) -> None:
+    """Say which shells will never be opened."""
+    from conveyor.config.naming import display_name
+    from conveyor.config.suggestions import did_you_mean
+    from conveyor.events.api import Warned
+    from conveyor.stages.order import conveyor_of
+
+    for asked in build.introspect_stages:
+        images = [image for image in chosen if asked.image in (None, image.name)]
+        stages = dict.fromkeys(kind.name for image in images for kind in conveyor_of(image) if kind.may_exist(image))
+        if asked.stage not in stages:
+            said = f"no image that is built has a stage {asked.stage}"
+            if asked.image is not None:
+                said = f"image {display_name(asked.image)} " + (f"has no stage {asked.stage}" if images else "is not built")
+            hint = did_you_mean(asked.stage, stages) or (f"stages: {', '.join(stages)}" if stages else "")
+            reporter(Warned(f"--introspect-stage: {said}" + (f"\n{hint}" if hint else "")))
 
 
 def _written(opened: OpenProject, build: BuildOptions) -> tuple[bytes, ...]:

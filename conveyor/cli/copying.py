@@ -75,19 +75,18 @@ def _repository(text: str, flag: str) -> str:
 def _stages_at_head(opened: OpenProject, places: Places, storage: StorageOptions) -> frozenset[StageName]:
     """The stages that a build of HEAD would use there, all of which must be stored."""
     from conveyor.build.platforms import at_platform, plan_passes
+    from conveyor.build.progress import Lane
     from conveyor.build.schedule import Limits, Schedule
     from conveyor.config.selection import select_images
     from conveyor.images.graph import needed_images
 
     images = needed_images(opened.project, select_images(opened.project, ()))
     with open_rooms(opened, places, storage, BuildOptions(), Silence()) as rooms:
-        results = [
-            result
+        lanes = [
+            Lane(replace(at_platform(rooms, item.platform), secondaries=()), item.images)
             for item in plan_passes(rooms, images)
-            for result in Schedule(
-                replace(at_platform(rooms, item.platform), secondaries=()), item.images, Limits(0, require_built=True)
-            ).run()
         ]
+        results = Schedule(lanes, Limits(0, require_built=True)).run() if lanes else ()
     missing = [result.name or "~" for result in results if result.last is None]
     if missing:
         raise StagesRequired(

@@ -28,9 +28,9 @@ def update(project: ProjectOptions) -> None:
     The file is read as it is on the disk; commit both together.
     """
     from conveyor.build.replacing import replace_file
+    from conveyor.cli.projects import make_clones
     from conveyor.config.includes.decode import CONFIG_FILE, LOCK_FILE, decode_includes, format_lock
     from conveyor.errors import UsageError
-    from conveyor.gitrepo.clones import Clones
     from conveyor.gitrepo.remotes import FetchedRemotes
 
     directory = project.dir.resolve()
@@ -40,7 +40,7 @@ def update(project: ProjectOptions) -> None:
         raise UsageError(
             f"{directory / CONFIG_FILE} cannot be read: {error.strerror}", hint="--dir names the project"
         ) from None
-    clones = Clones(str(project.home_dir))
+    clones = make_clones(project)
     remotes = FetchedRemotes(clones, str(directory))
     try:
         commits = [(include.source, remotes.newest(include.source)) for include in decode_includes(content, CONFIG_FILE)]

@@ -45,6 +45,7 @@ class ProjectOptions:
     git_work_tree: Path | None = None  # None: that of `dir`
     debug_templates: bool = False
     allow_includes_update: bool = False
+    ssh_keys: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,6 @@ class BuildOptions:
 
     limit: int = 0
     require_built_images: bool = True
-    ssh_keys: tuple[str, ...] = ()
     platform: str = ""
     ancestry: Literal["strict", "same-tree"] = "strict"
     virtual_merge: bool = False
@@ -235,6 +235,7 @@ def _project(values: dict[str, Any]) -> ProjectOptions:
         git_work_tree=_path(values["git_work_tree"]) if values["git_work_tree"] else None,
         debug_templates=values["debug_templates"],
         allow_includes_update=values["allow_includes_update"],
+        ssh_keys=values["ssh_keys"],
     )
 
 
@@ -270,7 +271,6 @@ def _build(values: dict[str, Any]) -> BuildOptions:
     return BuildOptions(
         limit=max(values["parallel_tasks_limit"], 0) if values["parallel"] and not shells else 1,
         require_built_images=values["require_built_images"],
-        ssh_keys=values["ssh_keys"],
         platform=values["platform"],
         ancestry=values["ancestry"],
         virtual_merge=values["virtual_merge"],
@@ -354,6 +354,7 @@ project_options = _group(
         _value("--env", "Name of the environment, `.Env` in the configuration.", metavar="NAME"),
         _flag("--dev", "Build uncommitted and untracked changes too, from a commit made for them."),
         _flag("--loose-giterminism", "Read the configuration from the disk and allow what giterminism forbids."),
+        _list("--ssh-key", "Private key for SSH, of git and of commands.", metavar="FILE", into="ssh_keys"),
         _home(),
         _value("--tmp-dir", "Directory for what lives as long as one run; default: the system's.", metavar="DIR"),
     ],
@@ -422,7 +423,6 @@ build_options = _group(
         _flag("--parallel", "Build independent images at the same time.", short="-p", default=True),
         _value("--parallel-tasks-limit", "So many at the same time; 0 or less: no limit.", default=5, type=int, metavar="N"),
         _flag("--require-built-images", "Build nothing; exit 3 where a stage is missing."),
-        _list("--ssh-key", "Private key for the steps' SSH agent.", metavar="FILE", into="ssh_keys"),
         _value(
             "--platform",
             "Platforms of images that name none, OS/ARCH[/VARIANT]; default: the engine's. Commas between, or repeated.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -73,7 +73,7 @@ class OpenFiles:
 def open_files(options: ProjectOptions) -> Iterator[OpenFiles]:
     """The files of a project at the commit, with those of includes."""
     directory = _directory(options)
-    clones = Clones(str(options.home_dir))
+    clones = make_clones(options)
     with ExitStack() as resources:
         resources.callback(clones.close)
         repo = _repository(options, directory, clones, asks_status=not options.loose_giterminism)
@@ -88,6 +88,17 @@ def open_files(options: ProjectOptions) -> Iterator[OpenFiles]:
         if remotes is not None:
             resources.callback(remotes.close)
         yield OpenFiles(repo, files, refusals, prefix)
+
+
+def make_clones(options: ProjectOptions) -> Clones:
+    """The clones of the home, fetched with the keys that are given, or those of the user's agent."""
+
+    def open_agent() -> AbstractContextManager[Path]:
+        from conveyor.cli.session import open_agent as start
+
+        return start(options)
+
+    return Clones(str(options.home_dir), open_agent if options.ssh_keys else None)
 
 
 def _directory(options: ProjectOptions) -> Path:
@@ -127,7 +138,7 @@ def open_project(
     """
     directory = _directory(options)
     checks_work_tree = checks_work_tree and not options.loose_giterminism
-    clones = Clones(str(options.home_dir))
+    clones = make_clones(options)
     repo = _repository(options, directory, clones, asks_status=checks_work_tree, virtual_merge=virtual_merge)
     try:
         opened = _read(options, repo, clones, directory, checks_work_tree, show)
@@ -138,6 +149,7 @@ def open_project(
         return opened
     except BaseException:
         repo.close()
+        clones.close()
         raise
 
 
@@ -188,6 +200,9 @@ def _read(
         refusals.raise_any(error.problems)
         raise
     remotes = remotes or _remotes(project, clones, directory)
+    told = project.warnings
+    if told and rendering is not None:
+        told = tuple(rendering.explain(told))
     return OpenProject(
         repo,
         project,
@@ -198,7 +213,7 @@ def _read(
         refusals,
         files,
         rendering.variables if rendering is not None else {},
-        warnings,
+        (*warnings, *told),
         clones,
         remotes,
         rendering.render_elsewhere if rendering is not None else None,

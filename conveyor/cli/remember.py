@@ -120,7 +120,7 @@ def _can_be_confirmed(opened: OpenProject, asked: Asked, result: BuildResult) ->
         and not project.debug_templates
         and not (project.allow_includes_update and opened.files.included is not None)
         and not (project.dev or project.loose_giterminism or build.virtual_merge or asked.log.format == "json")
-        and not (build.custom_tags or build.ssh_keys or asked.storage.final_repo)
+        and not (build.custom_tags or project.ssh_keys or asked.storage.final_repo)
         and not (build.introspect_error or build.introspect_before_error or build.introspect_stages)
         and not any(image.from_latest for image in asked.images)
         and len({image.platform for image in result.images}) == 1

@@ -336,21 +336,28 @@ def open_rooms(
         )
 
 
-@contextmanager
-def open_agent(opened: OpenProject, build: BuildOptions, places: Places) -> Iterator[Path | None]:
-    """The socket of the SSH agent of a run, for remote repositories and commands: of `--ssh-key`, or the user's; or none."""
+def find_agent(opened: OpenProject, project: ProjectOptions) -> Path | None:
+    """The socket of the SSH agent that commands may ask: of `--ssh-key`, which ends with the project, or the user's."""
     import os
 
-    if not build.ssh_keys and "SSH_AUTH_SOCK" not in os.environ:
-        yield None
-        return
-    from stapel.ssh_agent import find_agent, start_agent
+    if project.ssh_keys:
+        return opened.clones.agent()
+    if "SSH_AUTH_SOCK" not in os.environ:
+        return None
+    from stapel.ssh_agent import find_agent as find_agent_of
 
-    if not build.ssh_keys:
-        yield find_agent(os.environ)
-        return
-    with start_agent([Path(key).expanduser() for key in build.ssh_keys], places.tmp_dir) as socket:
-        opened.clones.use_agent(socket)
+    return find_agent_of(os.environ)
+
+
+@contextmanager
+def open_agent(project: ProjectOptions) -> Iterator[Path]:
+    """An SSH agent with the keys of `--ssh-key`, for the time of the context. `StapelError` where one cannot be used."""
+    from stapel.ssh_agent import start_agent
+
+    with (
+        open_places(project) as places,
+        start_agent([Path(key).expanduser() for key in project.ssh_keys], places.tmp_dir) as socket,
+    ):
         yield socket
 
 

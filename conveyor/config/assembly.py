@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from conveyor.config.checks import check_images
+from conveyor.config.checks import check_images, settle_import_stages
 from conveyor.config.decode_image import decode_images
 from conveyor.config.decode_project import Settings, decode_project
 from conveyor.config.documents import Document, split_documents
@@ -71,8 +71,9 @@ def assemble(content: bytes, file: str, refusals: Refusals | None = None, shown_
         images += [image for document in dockerfiles for image in decode_dockerfile(scope, document)]
         images.sort(key=lambda image: (image.place.line, image.place.column))
     check_images(findings, images)
+    images = settle_import_stages(findings, images)
     findings.raise_any()
-    return Project(settings.name, file, tuple(images), settings.git_worktree)
+    return Project(settings.name, file, tuple(images), settings.git_worktree, findings.warnings())
 
 
 def image_documents(content: bytes, file: str) -> Iterator[tuple[Document, tuple[str, ...]]]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from conveyor.config.findings import Findings
-from conveyor.config.models import Image
+from conveyor.config.models import Image, Import
 from conveyor.config.naming import display_name
 
 
@@ -20,7 +21,6 @@ def check_images(findings: Findings, images: Sequence[Image]) -> None:
         hint = "an image cannot need itself: remove one of these links"
         findings.add(by_name[cycle[0]].place, f"infinite loop detected: {path}", hint)
     for image in images:
-        _check_import_stages(findings, image, by_name)
         _check_platforms(findings, image, by_name)
 
 
@@ -32,17 +32,31 @@ def _check_nameless(findings: Findings, images: Sequence[Image]) -> None:
         findings.add(nameless.place, message, "give it a name")
 
 
-def _check_import_stages(findings: Findings, image: Image, by_name: Mapping[str, Image]) -> None:
-    for item in image.imports:
-        source = by_name.get(item.image)
-        if source is None or item.external or item.from_stage is None:
-            continue
-        shell = source.shell
-        there = (*shell.commands, *shell.tasks, *shell.stage_cache_versions)
-        if item.from_stage not in there and not shell.cache_version:
-            message = f'image "{item.image}" has no stage `{item.from_stage}`: it has no commands there'
-            listed = ", ".join(f"`{stage}`" for stage in dict.fromkeys(there))
-            findings.add(item.place, message, f"it has {listed}" if there else "remove `stage`")
+def settle_import_stages(findings: Findings, images: Sequence[Image]) -> list[Image]:
+    """The images with imports that take from stages that are there: where there is none, from the whole image."""
+    by_name: dict[str, Image] = {}
+    for image in images:
+        by_name.setdefault(image.name, image)
+    return [_settle_imports(findings, image, by_name) for image in images]
+
+
+def _settle_imports(findings: Findings, image: Image, by_name: Mapping[str, Image]) -> Image:
+    settled = tuple(_settle(findings, item, by_name) for item in image.imports)
+    return image if settled == image.imports else replace(image, imports=settled)
+
+
+def _settle(findings: Findings, item: Import, by_name: Mapping[str, Image]) -> Import:
+    source = by_name.get(item.image)
+    if source is None or item.external or item.from_stage is None:
+        return item
+    shell = source.shell
+    there = (*shell.commands, *shell.tasks, *shell.stage_cache_versions)
+    if item.from_stage in there or (shell.cache_version and source.dockerfile is None):
+        return item
+    message = f'image "{item.image}" has no stage `{item.from_stage}`: files are taken from the whole image'
+    listed = ", ".join(f"`{stage}`" for stage in dict.fromkeys(there))
+    findings.warn(item.place, message, f"it has {listed}" if listed else "remove `stage`: it has none to take from")
+    return replace(item, from_stage=None)
 
 
 def _check_platforms(findings: Findings, image: Image, by_name: Mapping[str, Image]) -> None:

@@ -11,6 +11,7 @@ from conveyor.config.models import USER_STAGES, Shell, UserStageName
 from conveyor.config.nodes import Node
 from conveyor.config.scalars import boolean, integer, scalar_type
 from conveyor.config.tables.image import ANSIBLE
+from stapel.ansible import BLOCKS, BUILTIN, COLLECTIONS, MODULES_OF_COLLECTIONS
 
 Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
 
@@ -22,14 +23,6 @@ MODULES = (
     "yum", "yum_repository",
     "cron", "user", "group", "getent", "meta", "assert", "debug", "fail", "set_fact", "wait_for",
 )  # fmt: skip
-# Known where Ansible comes with its collections, which it does not here.
-_IN_COLLECTIONS = (
-    "acl", "archive", "ini_file", "iso_extract", "xattr", "bower", "bundler", "composer", "cpanm", "easy_install", "gem",
-    "maven_artifact", "npm", "pear", "yarn", "apk", "apt_rpm", "flatpak", "homebrew", "macports", "opkg", "pacman", "pkgng",
-    "portage", "slackpkg", "snap", "swupd", "urpmi", "zypper", "zypper_repository", "locale_gen", "timezone",
-    "openssl_certificate", "openssl_csr", "openssl_dhparam", "openssl_pkcs12", "openssl_privatekey", "openssl_publickey",
-)  # fmt: skip
-_BLOCKS = ("block", "rescue", "always")
 _ORDINARY = (
     "name", "when", "register", "args", "vars", "environment", "become", "become_user", "become_method", "become_flags",
     "become_exe", "loop", "loop_control", "until", "retries", "delay", "changed_when", "failed_when", "ignore_errors",
@@ -37,7 +30,8 @@ _ORDINARY = (
     "module_defaults", "collections", "debugger", "notify", "listen", "delegate_to", "delegate_facts", "ignore_unreachable",
     "connection",
 )  # fmt: skip
-_CORE = "ansible.builtin."
+_MOVED = tuple(name for names in MODULES_OF_COLLECTIONS.values() for name in names)
+_LISTED = f"modules: {', '.join((*MODULES, *_MOVED))}"
 _CACHE_VERSIONS = {stage: f"{stage}CacheVersion" for stage in USER_STAGES}
 
 
@@ -72,28 +66,29 @@ def _tasks(findings: Findings, node: Node, where: str) -> list[Json]:
 
 def _check_task(findings: Findings, task: Node) -> None:
     entries = merged_entries(findings, task)
-    blocks = [name for name in _BLOCKS if name in entries]
+    blocks = [name for name in BLOCKS if name in entries]
     for name in blocks:
         _tasks(findings, entries[name][1], name)
     modules = []
     is_told = False
     for name, (key, _) in entries.items():
-        short = name.removeprefix(_CORE)
-        if short in MODULES:
+        short = name.removeprefix(BUILTIN)
+        collection = name.rpartition(".")[0]
+        if short in MODULES or short in _MOVED or collection in COLLECTIONS:
             modules.append(key)
-        elif short in _IN_COLLECTIONS:
-            message = f"the module `{name}` is not part of ansible-core, and images are built with that alone"
-            findings.add(key, message, "write a `command` or a `shell`")
+        elif collection.count(".") == 1 and collection + "." != BUILTIN:
+            message = f"the module `{name}` is of a collection that images are not built with"
+            findings.add(key, message, f"collections: {', '.join(COLLECTIONS)}")
             is_told = True
-        elif name not in (*_BLOCKS, *_ORDINARY) and not name.startswith("with_"):
-            hint = findings.suggest(name, (*MODULES, *_ORDINARY), f"modules: {', '.join(MODULES)}")
+        elif name not in (*BLOCKS, *_ORDINARY) and not name.startswith("with_"):
+            hint = findings.suggest(name, (*MODULES, *_MOVED, *_ORDINARY), _LISTED)
             findings.add(key, f"unknown fields: `{name}` in a task of `ansible` is neither a module nor a keyword", hint)
             is_told = True
     if len(modules) + bool(blocks) > 1:
         at = modules[1] if len(modules) > 1 else modules[0]
         findings.add(at, f"a task takes exactly one module, or a `block`: `{at.text}` is too much", "make it two tasks")
     elif not modules and not blocks and not is_told:
-        findings.add(task, "a task needs a module, or a `block`", f"modules: {', '.join(MODULES)}")
+        findings.add(task, "a task needs a module, or a `block`", _LISTED)
 
 
 def _plain(findings: Findings, node: Node) -> Json:

@@ -20,6 +20,7 @@ class Findings:
     def __init__(self, source: Source) -> None:
         self._source = source
         self._problems: dict[tuple[Place, str], Problem] = {}
+        self._warnings: dict[tuple[Place, str], Problem] = {}
         self._suggestions = 0
         self._left_out = 0
 
@@ -31,6 +32,15 @@ class Findings:
         place = at if isinstance(at, Place) else self.place(at)
         message = printable(message)
         self._problems.setdefault((place, message), Problem(place, message, printable(hint)))
+
+    def warn(self, at: Place, message: str, hint: str = "") -> None:
+        """Note what a person is to be told, and what stops nothing."""
+        message = printable(message)
+        self._warnings.setdefault((at, message), Problem(at, message, printable(hint)))
+
+    def warnings(self) -> tuple[Problem, ...]:
+        """What was noted so, in the order in which it was."""
+        return tuple(self._warnings.values())
 
     def place(self, at: Node | int) -> Place:
         """Where a node or a character stands."""

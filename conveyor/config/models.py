@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from conveyor.errors import Place
+from conveyor.errors import Place, Problem
 
 if TYPE_CHECKING:  # few projects have one, and making the classes takes its time
     from conveyor.config.dockerfile_model import Dockerfile
@@ -190,6 +190,7 @@ class Project:
     file: str  # path of the configuration relative to the root of the repository
     images: tuple[Image, ...]
     git_worktree: GitWorktree = GitWorktree()
+    warnings: tuple[Problem, ...] = ()  # what a person is to be told of it
 
     def image(self, name: str) -> Image:
         """The image of this name; `KeyError` where there is none."""

@@ -2,6 +2,7 @@
 
 Deciding code sends events to a `Reporter` and never prints. Events are values; `VERSION` is the version of their fields and
 is raised when one changes its meaning. Images are named as in the configuration ("" is the nameless one, shown as `~`).
+`platform` is that of the image where images are built for several, else "".
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ class StageStarted:
     stage: str
     digest: str
     why: Why
+    platform: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ class StageLog:
     stage: str
     stream: Literal["stdout", "stderr"]
     data: bytes
+    platform: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,7 @@ class StageWaits:
     stage: str
     lock: str
     owner: str
+    platform: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from typing import Any
 from conveyor.build.results import BuildResult, Why
 from conveyor.events.api import VERSION, Event, Finished, ImageFailed, StageBuilt, StageLog
 from conveyor.events.output import Output
+from conveyor.events.plain import StageKey, key_of
 
 
 class JsonLinesView:
@@ -20,7 +21,7 @@ class JsonLinesView:
     def __init__(self, output: Output) -> None:
         self._output = output
         self._lock = threading.Lock()
-        self._cut: dict[tuple[str, str, str], bytes] = {}  # beginnings of characters that chunks cut in two
+        self._cut: dict[tuple[StageKey, str], bytes] = {}  # beginnings of characters that chunks cut in two
 
     def __call__(self, event: Event) -> None:
         """Write the event."""
@@ -30,9 +31,9 @@ class JsonLinesView:
                 return
             match event:
                 case StageBuilt(result):
-                    self._end_logs(result.image, result.stage)
+                    self._end_logs(key_of(result))
                 case ImageFailed(failure):
-                    self._end_logs(failure.image, failure.stage)
+                    self._end_logs(key_of(failure))
                 case Finished():
                     self._end_logs()
                 case _:
@@ -45,7 +46,7 @@ class JsonLinesView:
             self._end_logs()
 
     def _log(self, log: StageLog) -> None:
-        key = (log.image, log.stage, log.stream)
+        key = (key_of(log), log.stream)
         data = self._cut.pop(key, b"") + log.data
         try:
             data.decode()
@@ -55,15 +56,17 @@ class JsonLinesView:
                 data = data[: error.start]
         self._write_log(key, data)
 
-    def _end_logs(self, image: str | None = None, stage: str | None = None) -> None:
-        for key in [key for key in self._cut if image is None or key[:2] == (image, stage)]:
+    def _end_logs(self, ended: StageKey | None = None) -> None:
+        for key in [key for key in self._cut if ended is None or key[0] == ended]:
             self._write_log(key, self._cut.pop(key))
 
-    def _write_log(self, key: tuple[str, str, str], data: bytes) -> None:
+    def _write_log(self, key: tuple[StageKey, str], data: bytes) -> None:
         if not data:
             return
-        image, stage, stream = key
+        (image, stage, platform), stream = key
         values: dict[str, Any] = {"image": image, "stage": stage, "stream": stream, "text": data.decode("utf-8", "replace")}
+        if platform:
+            values["platform"] = platform
         try:
             data.decode()
         except UnicodeDecodeError:

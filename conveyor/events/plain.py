@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import threading
 
-from conveyor.events.api import Event, Finished, ImageFailed, StageBuilt, StageLog
+from conveyor.build.results import Failure, StageResult
+from conveyor.events.api import Event, Finished, ImageFailed, StageBuilt, StageLog, StageStarted, StageWaits
 from conveyor.events.lines import LineBuffer, strip_control
 from conveyor.events.output import Output
 from conveyor.events.text import Look, event_lines, stage_label
+
+StageKey = tuple[str, str, str]  # image, stage, platform
+
+
+def key_of(value: StageStarted | StageLog | StageWaits | StageResult | Failure) -> StageKey:
+    """What tells a stage from all others of a run."""
+    return value.image, value.stage, value.platform
 
 
 class StageLogs:
@@ -16,35 +24,35 @@ class StageLogs:
     __slots__ = ("_buffers", "_colors")
 
     def __init__(self, *, colors: bool) -> None:
-        self._buffers: dict[tuple[str, str, str], LineBuffer] = {}
+        self._buffers: dict[tuple[StageKey, str], LineBuffer] = {}
         self._colors = colors
 
     def feed(self, log: StageLog) -> list[str]:
         """The lines that a piece of a log completes."""
-        buffer = self._buffers.setdefault((log.image, log.stage, log.stream), LineBuffer())
-        return self._labelled(log.image, log.stage, buffer.feed(log.data))
+        key = key_of(log)
+        return self._labelled(key, self._buffers.setdefault((key, log.stream), LineBuffer()).feed(log.data))
 
-    def flush(self, image: str, stage: str) -> list[str]:
+    def flush(self, key: StageKey) -> list[str]:
         """The unfinished lines of a stage that ended."""
         lines: list[str] = []
         for stream in ("stdout", "stderr"):
-            if buffer := self._buffers.pop((image, stage, stream), None):
-                lines += self._labelled(image, stage, buffer.flush())
+            if buffer := self._buffers.pop((key, stream), None):
+                lines += self._labelled(key, buffer.flush())
         return lines
 
     def flush_all(self) -> list[str]:
         """The unfinished lines of all stages."""
-        return [line for image, stage, _ in list(self._buffers) for line in self.flush(image, stage)]
+        return [line for key, _ in list(self._buffers) for line in self.flush(key)]
 
-    def partial(self, image: str, stage: str) -> str:
+    def partial(self, key: StageKey) -> str:
         """An unfinished line of a stage, without its label; "" where there is none."""
         for stream in ("stderr", "stdout"):
-            if (buffer := self._buffers.get((image, stage, stream))) and (text := buffer.partial()):
+            if (buffer := self._buffers.get((key, stream))) and (text := buffer.partial()):
                 return text
         return ""
 
-    def _labelled(self, image: str, stage: str, lines: list[str]) -> list[str]:
-        label = stage_label(image, stage)
+    def _labelled(self, key: StageKey, lines: list[str]) -> list[str]:
+        label = stage_label(*key)
         return [f"{label} | {strip_control(line, keep_colors=self._colors)}".rstrip() for line in lines]
 
 
@@ -52,9 +60,9 @@ def ended_lines(logs: StageLogs, event: Event) -> list[str]:
     """The unfinished log lines that must be shown before an event that ends their stage."""
     match event:
         case StageBuilt(result):
-            return logs.flush(result.image, result.stage)
+            return logs.flush(key_of(result))
         case ImageFailed(failure):
-            return logs.flush(failure.image, failure.stage)
+            return logs.flush(key_of(failure))
         case Finished():
             return logs.flush_all()
         case _:

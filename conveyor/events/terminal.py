@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from conveyor.events.api import Event, Finished, ImageFailed, StageBuilt, StageLog, StageStarted, StageWaits
 from conveyor.events.lines import strip_control
 from conveyor.events.output import Output
-from conveyor.events.plain import StageLogs, ended_lines
+from conveyor.events.plain import StageKey, StageLogs, ended_lines, key_of
 from conveyor.events.text import Look, event_lines, stage_label
 
 TICK_S = 0.2
@@ -51,7 +51,7 @@ class TerminalView:
         self._clock = clock
         self._size = size or (lambda: terminal_size(output.fd))
         self._logs = StageLogs(colors=look.colors)
-        self._running: dict[tuple[str, str], _Running] = {}
+        self._running: dict[StageKey, _Running] = {}
         self._drawn = 0  # live lines on the screen; the cursor is at the end of the last
         self._tick_s = tick_s
         self._changed = threading.Condition()
@@ -95,17 +95,17 @@ class TerminalView:
         """Keep account of what runs; whether the live lines tell the event, so that nothing needs to scroll."""
         match event:
             case StageStarted():
-                self._running[event.image, event.stage] = _Running(self._clock())
+                self._running[key_of(event)] = _Running(self._clock())
                 return not self._look.verbose
             case StageWaits():
-                running = self._running.get((event.image, event.stage))
+                running = self._running.get(key_of(event))
                 if running is not None:
                     running.waits_for = strip_control(event.owner) or "another build"
                 return running is not None and not self._look.verbose
             case StageBuilt(result):
-                self._running.pop((result.image, result.stage), None)
+                self._running.pop(key_of(result), None)
             case ImageFailed(failure):
-                self._running.pop((failure.image, failure.stage), None)
+                self._running.pop(key_of(failure), None)
             case Finished():
                 self._running.clear()
             case _:
@@ -114,9 +114,9 @@ class TerminalView:
 
     def _log(self, log: StageLog) -> None:
         lines = self._logs.feed(log)
-        running = self._running.get((log.image, log.stage))
+        running = self._running.get(key_of(log))
         if running is not None:
-            label = len(stage_label(log.image, log.stage)) + len(" | ")
+            label = len(stage_label(*key_of(log))) + len(" | ")
             shown = [text for line in lines if (text := strip_control(line)[label:].strip())]
             running.last_line = shown[-1] if shown else running.last_line
         if lines and self._look.verbose:
@@ -139,18 +139,18 @@ class TerminalView:
         room = max(rows - 1, 1)
         running = list(self._running.items())
         more = len(running) - room + 1 if len(running) > room else 0
-        lines = [self._live_line(image, stage, state, columns) for (image, stage), state in running[: len(running) - more]]
+        lines = [self._live_line(key, state, columns) for key, state in running[: len(running) - more]]
         if more:
             lines.append(cut_to_width(f"… and {more} more", columns - 1))
         return lines
 
-    def _live_line(self, image: str, stage: str, state: _Running, columns: int) -> str:
-        label = stage_label(image, stage)
+    def _live_line(self, key: StageKey, state: _Running, columns: int) -> str:
+        label = stage_label(*key)
         elapsed = elapsed_text(self._clock() - state.started_s)
         if state.waits_for:
             last = f"waits for {state.waits_for} to save it"
         else:
-            last = strip_control(self._logs.partial(image, stage)).strip() or state.last_line
+            last = strip_control(self._logs.partial(key)).strip() or state.last_line
         # One column stays free: a full line would make some terminals wrap.
         line = cut_to_width(f"{label} {elapsed} {last}".rstrip().expandtabs(1), columns - 1)
         if line.startswith(label):

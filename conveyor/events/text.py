@@ -55,9 +55,10 @@ def image_label(image: str) -> str:
     return image or "~"
 
 
-def stage_label(image: str, stage: str) -> str:
-    """A stage as it is shown, and as `--introspect-stage` takes it."""
-    return f"{image_label(image)}/{stage}" if stage else image_label(image)
+def stage_label(image: str, stage: str, platform: str = "") -> str:
+    """A stage as it is shown, and as `--introspect-stage` takes it, but for its platform."""
+    label = f"{image_label(image)}/{stage}" if stage else image_label(image)
+    return f"{label} [{platform}]" if platform else label
 
 
 def event_lines(event: Event, look: Look) -> list[str]:
@@ -66,12 +67,13 @@ def event_lines(event: Event, look: Look) -> list[str]:
         case PlanMade():
             return _plan(event)
         case StageUsed(result):
-            label = stage_label(result.image, result.stage)
+            label = stage_label(result.image, result.stage, result.platform)
             return [look.green(f"Use previously built image for {label}"), *_fields(result, look)]
         case StageStarted():
             return _started(event, look)
         case StageWaits():
-            return [f"Waiting to save {stage_label(event.image, event.stage)}: {_owner(event.owner)} holds its lock"]
+            label = stage_label(event.image, event.stage, event.platform)
+            return [f"Waiting to save {label}: {_owner(event.owner)} holds its lock"]
         case StageBuilt(result):
             return _built(result, look)
         case ImageFailed(failure):
@@ -131,7 +133,7 @@ def _plan(plan: PlanMade) -> list[str]:
 
 
 def _started(event: StageStarted, look: Look) -> list[str]:
-    lines = [look.yellow(f"Building stage {stage_label(event.image, event.stage)}") + f" ({event.why})"]
+    lines = [look.yellow(f"Building stage {stage_label(event.image, event.stage, event.platform)}") + f" ({event.why})"]
     if look.verbose and event.why.nearest:
         lines.append(_field("nearest", event.why.nearest))
     if look.debug:
@@ -140,7 +142,7 @@ def _started(event: StageStarted, look: Look) -> list[str]:
 
 
 def _built(result: StageResult, look: Look) -> list[str]:
-    label = stage_label(result.image, result.stage)
+    label = stage_label(result.image, result.stage, result.platform)
     line = look.green(f"Built stage {label}") + f" ({seconds_text(result.seconds)})"
     if result.discarded:
         line += ", discarded: another build saved this stage first, and that one is used"
@@ -177,11 +179,11 @@ def _time_text(at_ms: int) -> str:
 
 
 def _failed(failure: Failure, look: Look) -> list[str]:
-    image = image_label(failure.image)
+    image = stage_label(failure.image, "", failure.platform)
     first, *rest = _clean_lines(failure.message)
     if failure.blocked_by:
         return [look.red(f"Image {image} is not built") + f": {_blocked(failure)}"]
-    lines = [look.red(f"Failed {stage_label(failure.image, failure.stage)}") + f": {first}"]
+    lines = [look.red(f"Failed {stage_label(failure.image, failure.stage, failure.platform)}") + f": {first}"]
     lines += ["  " + line for line in rest]
     if failure.tail:
         # The nameless image needs no name, and a shell would take its sign for the home directory.
@@ -210,7 +212,7 @@ def _hint(failure: Failure) -> str:
 
 
 def _missing(missing: MissingStage, look: Look) -> list[str]:
-    image = image_label(missing.image)
+    image = stage_label(missing.image, "", missing.platform)
     lines = [look.red(f"Image {image} is not built") + f": stage {missing.stage} is not stored ({missing.why})"]
     if look.verbose and missing.why.nearest:
         lines.append(_field("nearest", missing.why.nearest))
@@ -257,6 +259,7 @@ def _lost_line(image: ImageResult) -> str:
         if image.failure.blocked_by:
             return f"{name}: {_blocked(image.failure)}"
         stage = f"stage {image.failure.stage}: " if image.failure.stage else ""
+        name = stage_label(image.name, "", image.failure.platform)
         return f"{name}: {stage}{_clean_lines(image.failure.message)[0]}"
     if image.missing is not None:
         return f"{name}: stage {image.missing.stage} is not stored"

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from conveyor.gitrepo.lfs import LfsContents, Wanted
+    from conveyor.gitrepo.matching import PathMatcher
     from conveyor.gitrepo.remote_source import RemoteSource
 
 
@@ -197,6 +198,12 @@ class Repository(Snapshot, Protocol):
     @property
     def git_dir(self) -> bytes:
         """The absolute path of the common git directory."""
+
+    def reach(self, commit: str, place: bytes, at: bytes, matcher: PathMatcher) -> Iterator[Blob]:
+        """The files below a directory that are taken where it stands at `at`, and links that others may be reached over.
+
+        Paths of the result begin with `at`.
+        """
 
     def uncommitted(self) -> tuple[Change, ...]:
         """What git status says, asked once a run; paths relative to the root. Empty in `--dev`."""

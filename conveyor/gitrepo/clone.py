@@ -9,6 +9,7 @@ Invariants:
  3. One process at a time writes, under a file lock; it looks again for what it wants once it has the lock.
     Readers take none.
  4. Whatever stops a writer leaves a clone that is as good as before; the next writer removes what is unfinished in it.
+ 5. Who has fetched makes one of many small packs (`conveyor.gitrepo.repacking`), under the same lock.
 """
 
 from __future__ import annotations
@@ -103,6 +104,7 @@ class Clone:
                     break
                 if said.status:
                     raise self._failure(_count(len(missing)), said)
+            self._repack()
             if self._missing(missing):
                 raise GitError(
                     f"{self.address.url} has not given all files that its commits name",
@@ -152,7 +154,7 @@ class Clone:
         said = ask_remote(
             self.address,
             ["ls-remote", "origin", *wanted],
-            environment=self._clones.environment,
+            environment=self._clones.environment(self.address),
             is_stopped=self._clones.is_stopped,
         )
         if said.status:
@@ -194,6 +196,7 @@ class Clone:
                     )
                     raise GitError(message, reason="remote_commit_missing")
                 self._keep(f"refs/kept/{commit}", commit)
+                self._repack()
             if keep_as:
                 self._keep(keep_as, commit)
 
@@ -206,7 +209,7 @@ class Clone:
             self.address,
             [*_QUIET, *_PACKS, *partial, *settings, *_FETCH, *filtered, "origin", *wanted],
             git_dir=str(self._place),
-            environment=self._clones.environment,
+            environment=self._clones.environment(self.address),
             is_stopped=self._clones.is_stopped,
         )
         trace("clone.after-fetch")
@@ -221,7 +224,7 @@ class Clone:
             self.address,
             [*_QUIET, *_PACKS, *_FETCH, "origin", *_ALL_REFS],
             git_dir=str(aside),
-            environment=self._clones.environment,
+            environment=self._clones.environment(self.address),
             is_stopped=self._clones.is_stopped,
         )
         if said.status:
@@ -231,6 +234,16 @@ class Clone:
             path.replace(self._place / "objects" / "pack" / path.name)
         (self._place / "whole").touch()
         shutil.rmtree(aside)
+
+    def _repack(self) -> None:
+        from conveyor.gitrepo.repacking import repack
+
+        def run(arguments: Sequence[str], feed: bytes) -> Said:
+            return ask_remote(
+                self.address, arguments, git_dir=str(self._place), feed=feed, is_stopped=self._clones.is_stopped
+            )
+
+        repack(self._place, self._place / "repack.new", run)
 
     def _failure(self, what: str, said: Said) -> GitError:
         return GitError(
@@ -303,7 +316,8 @@ class Clone:
         for pattern in ("refs/**/*.lock", "packed-refs.lock", "objects/pack/tmp_*", "shallow.lock"):
             for path in self._place.glob(pattern):
                 path.unlink(missing_ok=True)
-        shutil.rmtree(self._place / "whole.new", ignore_errors=True)
+        for name in ("whole.new", "repack.new"):
+            shutil.rmtree(self._place / name, ignore_errors=True)
 
 
 def _make_repository(path: Path, id_digits: int) -> None:

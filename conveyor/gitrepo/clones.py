@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from conveyor.gitrepo.addresses import Address
@@ -16,11 +18,14 @@ if TYPE_CHECKING:
 class Clones:
     """The clones of a home by their addresses. Thread-safe."""
 
-    def __init__(self, home_dir: str) -> None:
-        """`environment`: variables for git beside ours."""
+    def __init__(self, home_dir: str, open_agent: Callable[[], AbstractContextManager[Path]] | None = None) -> None:
+        """`open_agent`: an SSH agent in the place of the user's, by its socket; it is started when it is first needed."""
         self.home_dir = home_dir
         self.on_fetch: Callable[[str, str], None] = _tell_nobody  # what of which address is fetched now
-        self.environment: dict[str, str] = {}
+        self._open_agent = open_agent
+        self._agent: Path | None = None
+        self._agent_lock = threading.Lock()
+        self._resources = ExitStack()
         self._stopped = threading.Event()
         self._lock = threading.Lock()
         self._clones: dict[Address, Clone] = {}
@@ -34,9 +39,21 @@ class Clones:
                 self._clones[address] = Clone(address, self)
             return self._clones[address]
 
-    def use_agent(self, socket: Path) -> None:
-        """Ask an SSH agent of this run from now on."""
-        self.environment["SSH_AUTH_SOCK"] = str(socket)
+    def agent(self) -> Path | None:
+        """The socket of the agent that this run has in the place of the user's, None where it has none.
+
+        Raises what starting it raises.
+        """
+        with self._agent_lock:
+            if self._agent is None and self._open_agent is not None:
+                self._agent = self._resources.enter_context(self._open_agent())
+            return self._agent
+
+    def environment(self, address: Address) -> dict[str, str]:
+        """Variables for git beside ours, where it asks this address."""
+        # An address that is not SSH's may be made one by git's settings.
+        agent = None if address.is_local else self.agent()
+        return {"SSH_AUTH_SOCK": str(agent)} if agent is not None else {}
 
     def stop(self) -> None:
         """End what is being fetched, and fetch nothing any more: who waits for it gets a `GitError`."""
@@ -47,10 +64,13 @@ class Clones:
         return self._stopped.is_set()
 
     def close(self) -> None:
-        """End git's processes."""
+        """End git's processes, and the agent."""
         with self._lock:
             for clone in self._clones.values():
                 clone.close()
+        with self._agent_lock:
+            self._agent = self._open_agent = None
+            self._resources.close()
 
 
 def _tell_nobody(what: str, url: str) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator
 
-from conveyor.gitrepo.api import Change, Repository, Selector
+from conveyor.gitrepo.api import Blob, Change, Repository, Selector
 from conveyor.gitrepo.clones import Clones
 from conveyor.gitrepo.discovery import Found, find
 from conveyor.gitrepo.invocation import git_environment
-from conveyor.gitrepo.matching import compile_matcher
+from conveyor.gitrepo.matching import PathMatcher, compile_matcher
 from conveyor.gitrepo.merges import Merges
 from conveyor.gitrepo.objects import Objects
 from conveyor.gitrepo.plain_trees import PlainTrees
@@ -128,6 +128,10 @@ class GitRepository(Reader):
                 self._is_shallow = not unshallow(self._found)
                 self._history.forget_missing()
             return not self._is_shallow
+
+    def reach(self, commit: str, place: bytes, at: bytes, matcher: PathMatcher) -> Iterator[Blob]:
+        """See `Repository`."""
+        return self._trees.reach(commit, place, at, matcher)
 
     # -- the work tree
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from conveyor.gitrepo.api import Blob, Selector
 from conveyor.gitrepo.matching import PathMatcher, compile_matcher
-from conveyor.gitrepo.objects import GITLINK, TREE, Objects, TreeEntry
+from conveyor.gitrepo.objects import GITLINK, LINK, TREE, Objects, TreeEntry
 from conveyor.gitrepo.submodules import Submodules, has_submodules
 
 
@@ -82,8 +82,14 @@ class Trees:
         elif matcher.matches(b""):
             yield Blob(b"", node.mode, node.oid, node.store.name)
 
-    def _walk(self, node: Node, path: bytes, matcher: PathMatcher | None) -> Iterator[Blob]:
-        """The files below a directory; without a matcher all of them."""
+    def reach(self, commit: str, place: bytes, at: bytes, matcher: PathMatcher) -> Iterator[Blob]:
+        """See `Repository`."""
+        node = self.find(commit, place)
+        if node is not None and node.is_directory:
+            yield from self._walk(node, at, matcher, crosses=True)
+
+    def _walk(self, node: Node, path: bytes, matcher: PathMatcher | None, crosses: bool = False) -> Iterator[Blob]:
+        """The files below a directory; without a matcher all of them. `crosses`: links on the way to others, too."""
         taken = matcher.directory(path) if matcher is not None else "all"
         if taken == "none":
             return
@@ -97,8 +103,12 @@ class Trees:
             below = path + b"/" + name if path else name
             if mode in (TREE, GITLINK):
                 if matcher is None or matcher.directory(below) != "none":
-                    yield from self._walk(self.enter(node, entry), below, matcher)
-            elif matcher is None or matcher.matches(below):
+                    yield from self._walk(self.enter(node, entry), below, matcher, crosses)
+            elif (
+                matcher is None
+                or matcher.matches(below)
+                or (crosses and mode == LINK and matcher.directory(below) != "none")
+            ):
                 yield Blob(below, mode, oid, store)
 
     def _load(self, node: Node, entries: tuple[TreeEntry, ...], path: bytes, matcher: PathMatcher | None) -> None:

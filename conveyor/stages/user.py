@@ -10,7 +10,7 @@ from conveyor.keys.encoding import Value
 from conveyor.keys.key import Part
 from conveyor.stages.api import Context, Decision, Need, Workshop
 from conveyor.stages.git_mapping import current_facts, deltas, lay_delta, mapped_of
-from stapel.ansible import ansible_script
+from stapel.ansible import ansible_script, collections_of
 from stapel.api import Lay, Run
 from stapel.script import join_commands
 
@@ -38,6 +38,9 @@ class UserStage:
         versions = _cache_versions(context.image, self.name)
         tasks = shell.tasks.get(self.name, "")
         parts = [Part("ansible", tasks)] if tasks else [Part("commands", commands)]
+        collections = collections_of(tasks) if tasks else {}
+        if collections:
+            parts.append(Part("collections", collections))
         if any(versions):
             parts.append(Part("cacheVersion", versions))
         dependencies = _stage_dependencies(context, self.name)
@@ -48,16 +51,24 @@ class UserStage:
             parts=tuple(parts),
             git=current_facts(context) if has_git else {},
             selects_ancestor=has_git,
-            steps=lambda workshop: self._steps(context, commands, tasks, workshop),
+            steps=lambda workshop: self._steps(context, commands, tasks, tuple(collections), workshop),
         )
 
-    def _steps(self, context: Context, commands: tuple[str, ...], tasks: str, workshop: Workshop) -> tuple[Lay | Run, ...]:
+    def _steps(
+        self,
+        context: Context,
+        commands: tuple[str, ...],
+        tasks: str,
+        collections: tuple[str, ...],
+        workshop: Workshop,
+    ) -> tuple[Lay | Run, ...]:
         # The files of a delta carry the time of the build: make would otherwise see sources older than objects.
         found = deltas(context) if context.below.git else []
         laid = [lay_delta(item, delta, context.below.bases[item.id], None) for item, delta in found]
         run = Run(
             script=ansible_script(tasks) if tasks else join_commands(commands),
             needs_ansible=bool(tasks),
+            collections=collections,
             mounts=workshop.mounts,
             ssh_socket=workshop.ssh_socket,
             network=context.image.network or "default",

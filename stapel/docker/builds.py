@@ -123,7 +123,14 @@ class Builds:
         interactive: bool = False,
         tty: bool = False,
     ) -> str:
-        """A build container, removed with `resources`; without `interactive` it has the script of `run`."""
+        """A build container, removed with `resources`; without `interactive` it has the script of `run`.
+
+        With it, it is a shell, or with secrets one that holds them for a shell beside it (`terminal.open_shell`).
+        """
+        if run.collections:
+            from stapel.ansible_toolchain import check_collections
+
+            check_collections(run.collections)
         env = _environment(on, run)
         mounts = list(run.mounts)
         if run.ssh_socket is not None:
@@ -132,11 +139,13 @@ class Builds:
             socket = resources.enter_context(serve_filtered(run.ssh_socket, self._tmp_dir))
             mounts.append(Mount(socket, AGENT_SOCKET))
         script, files = removal_prefix(removals, ()) + run.script, None
-        if run.secrets and not interactive:
+        if run.secrets:
             with self.tree(on) as tree:
                 files = find_place(tree)
-            script = files.wrap(script, tuple(run.secrets))
-        call = None if interactive else entrypoint_arguments(script)
+            names = tuple(run.secrets)
+            script = files.hold(names) if interactive else files.wrap(script, names)
+        is_shell = interactive and files is None
+        call = None if is_shell else entrypoint_arguments(script)
         image_id = self._plain(on)
 
         def create() -> str:
@@ -147,9 +156,8 @@ class Builds:
                 env=env,
                 mounts=mounts,
                 network=run.network,
-                interactive=interactive,
-                has_stdin=files is not None,
-                tty=tty,
+                has_stdin=is_shell or files is not None,
+                tty=tty and is_shell,
                 in_memory=files.place if files is not None else "",
             )
 

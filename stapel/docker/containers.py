@@ -60,7 +60,6 @@ class Containers:
         env: Mapping[str, str | None],
         mounts: Sequence[Mount],
         network: str,
-        interactive: bool = False,
         has_stdin: bool = False,
         tty: bool = False,
         in_memory: str = "",
@@ -69,7 +68,6 @@ class Containers:
 
         Of `env` a None takes away the image's own. `in_memory` is a place for files that are nowhere else.
         """
-        has_stdin = has_stdin or interactive
         mounted: list[dict[str, Any]] = [
             {"Type": "bind", "Source": str(mount.source), "Target": mount.target, "ReadOnly": mount.read_only}
             for mount in mounts

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stapel.api import Cancel, Held, Lay, Log, Run, Tree
 from stapel.docker.client import Clients, EngineGone
@@ -60,6 +60,7 @@ class DockerEngine:
         self._lock = threading.Lock()
         self._platform = ""
         self._scratch: str | None = None
+        self._pulls: dict[str, threading.Lock] = {}
         self._builds_made: Builds | None = None
         self._pushes_made: Pushes | None = None
         if any(find_left(home_dir, self._clients.endpoint)):
@@ -105,21 +106,29 @@ class DockerEngine:
 
     def base(self, reference: str, platform: str, log: Log) -> DockerHeld:
         """See `Engine`."""
-        found = inspect_image(self._clients, reference)
-        if found is None or not fits_platform(config_of(found).platform, platform):
-            from stapel.docker.transfer import pull_base
-
-            pull_base(self._clients, reference, platform, self._docker_config, log)
-            found = inspect_image(self._clients, reference)
-            if found is None:
-                raise NotFound(f"the base image {reference} was pulled and is not there")
-            there = config_of(found).platform
-            if not fits_platform(there, platform):
-                raise StapelError(
-                    f"the base image {reference} is of {there}, and images of {platform} are built",
-                    hint="name an image, or a digest, of this platform",
-                )
+        with self._lock:
+            one_at_a_time = self._pulls.setdefault(reference, threading.Lock())
+        with one_at_a_time:  # the engine has one image by a name, and for another platform it is another one
+            found = self._find_base(reference, platform, log)
         return DockerHeld(found["Id"], DockerImage(self._clients, found).config)
+
+    def _find_base(self, reference: str, platform: str, log: Log) -> Mapping[str, Any]:
+        found = inspect_image(self._clients, reference)
+        if found is not None and fits_platform(config_of(found).platform, platform):
+            return found
+        from stapel.docker.transfer import pull_base
+
+        pull_base(self._clients, reference, platform, self._docker_config, log)
+        found = inspect_image(self._clients, reference)
+        if found is None:
+            raise NotFound(f"the base image {reference} was pulled and is not there")
+        there = config_of(found).platform
+        if not fits_platform(there, platform):
+            raise StapelError(
+                f"the base image {reference} is of {there}, and images of {platform} are built",
+                hint="name an image, or a digest, of this platform",
+            )
+        return found
 
     def hold(self, image: ImageView | None) -> DockerHeld:
         """See `Engine`. What a registry has is pulled by the engine, and where that cannot reach it, brought by us."""
@@ -227,12 +236,15 @@ class DockerEngine:
 
     def shell(self, image: Held, run: Run) -> int:
         """See `Engine`."""
-        from stapel.docker.terminal import attach_terminal
+        from stapel.docker.secret_files import stdin_of
+        from stapel.docker.terminal import attach_terminal, open_shell
         from stapel.terminal import has_terminal
 
         held = _own(image)
         with ExitStack() as resources:
             container = self._builds.create(held, run, (), resources, interactive=True, tty=has_terminal())
+            if run.secrets:
+                return open_shell(self._clients.make(), container, stdin_of(run.secrets))
             return attach_terminal(self._clients.make(), container)
 
     def shell_failed(self, on: Held, steps: Sequence[Lay | Run]) -> int:

@@ -62,7 +62,7 @@ def remove_container(clients: Clients, container: str) -> None:
 def remove_tags(clients: Clients, ledger: Ledger, tags: Sequence[str]) -> None:
     """Take tags off the images that have them; these stay. `Unreachable`, `StapelError`.
 
-    An image goes with its last tag, even one that is held, so the tags are given to an image of nothing first.
+    An image goes with its last tag, even one that is held, so all the tags are given to an image of nothing first.
     """
     there = [text for text in tags if inspect_image(clients, text) is not None]
     if not there:
@@ -75,12 +75,13 @@ def remove_tags(clients: Clients, ledger: Ledger, tags: Sequence[str]) -> None:
     ledger.note("image", image_id_of(nothing))
     image_id = load_image(clients, nothing)
     with engine_errors("removing tags"):
+        trace("push.before-untag")
         for text in there:
             name, _, tag = text.rpartition(":")
-            trace("push.before-untag")
             client.tag(image_id, name, tag, force=True)
+        for text in there:
             client.remove_image(text, noprune=True)
-            trace("push.after-untag")
+        trace("push.after-untag")
 
 
 def remove_unnamed(clients: Clients, image_id: str) -> None:

@@ -42,18 +42,7 @@ class SecretFiles:
 
     def wrap(self, script: str, names: Sequence[str]) -> str:
         """A script that makes the files, runs `script` as it would run alone, and takes the link away."""
-        listed = " ".join(map(shlex.quote, names))
-        place = shlex.quote(self.place)
-        lines = [
-            "_conveyor_mask=$(umask); umask 0277",
-            f"for _conveyor_name in {listed}; do",
-            f"  IFS= read -r _conveyor_value || {_LOST}",
-            f'  printf "%s\\n" "$_conveyor_value" | {ROOT}/bin/base64 --decode >{place}/"$_conveyor_name"',
-            "done",
-            f'IFS= read -r _conveyor_value && [[ $_conveyor_value == "{_END}" ]] || {_LOST}',
-            'umask "$_conveyor_mask"; unset _conveyor_name _conveyor_value _conveyor_mask',
-            "exec </dev/null",
-        ]
+        lines = [*self._make(names), "exec </dev/null"]
         if not self.link:
             return "\n".join([*lines, script])
         lines += [
@@ -65,6 +54,23 @@ class SecretFiles:
         if self.made:
             lines.append(f"{ROOT}/bin/rmdir --ignore-fail-on-non-empty -- /{_quoted(self.made)}")
         return "\n".join([*lines, "exit $_conveyor_status"])
+
+    def hold(self, names: Sequence[str]) -> str:
+        """A script that makes the files, says so by an empty line, and waits for the end of its stdin."""
+        return "\n".join([*self._make(names), "echo", "read -r _ || :"])
+
+    def _make(self, names: Sequence[str]) -> list[str]:
+        listed = " ".join(map(shlex.quote, names))
+        place = shlex.quote(self.place)
+        return [
+            "_conveyor_mask=$(umask); umask 0277",
+            f"for _conveyor_name in {listed}; do",
+            f"  IFS= read -r _conveyor_value || {_LOST}",
+            f'  printf "%s\\n" "$_conveyor_value" | {ROOT}/bin/base64 --decode >{place}/"$_conveyor_name"',
+            "done",
+            f'IFS= read -r _conveyor_value && [[ $_conveyor_value == "{_END}" ]] || {_LOST}',
+            'umask "$_conveyor_mask"; unset _conveyor_name _conveyor_value _conveyor_mask',
+        ]
 
 
 def find_place(tree: Tree) -> SecretFiles:

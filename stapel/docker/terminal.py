@@ -6,12 +6,15 @@ import os
 import select
 import socket
 import ssl
+import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from stapel.docker.client import engine_errors
 from stapel.errors import StapelError
+from stapel.script import ENTRYPOINT
 from stapel.terminal import has_terminal, raw_terminal, write_all
 
 if TYPE_CHECKING:
@@ -19,30 +22,73 @@ if TYPE_CHECKING:
 
 _CHUNK = 1 << 16
 _LOOK_AT_SIZE_S = 0.5
+_LOOK_AT_END_S = 0.02
 _NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 def attach_terminal(client: APIClient, container: str) -> int:
     """Start a container made with stdin (and a tty where there is a terminal) and stay until it ends; its exit status."""
     with engine_errors("running a container on this terminal"):
-        attached: Any = client.attach_socket(
-            container, params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1, "logs": 0}
-        )
-        connection = cast(socket.socket, getattr(attached, "_sock", attached))
+        connection = _attach(client, container)
         with raw_terminal():
             client.start(container)
-            if has_terminal():
-                _copy(connection, lambda data: [(1, data)], _Size(client, container))
-            else:
-                _copy(connection, _demultiplexed(), None)
+            _talk(connection, partial(client.resize, container))
         return int(client.wait(container)["StatusCode"])
+
+
+def open_shell(client: APIClient, container: str, stdin: bytes) -> int:
+    """Start a container that takes `stdin` and then waits, and stay in a shell beside it; the shell's exit status.
+
+    `StapelError` where the container does not say that it is ready. It ends with the connection.
+    """
+    with engine_errors("opening a shell in a container"):
+        with closing(_attach(client, container)) as holding:
+            client.start(container)
+            holding.sendall(stdin)
+            _await_word(holding)
+            has_tty = has_terminal()
+            made = client.exec_create(container, [ENTRYPOINT], stdin=True, tty=has_tty)["Id"]
+            with raw_terminal():
+                attached = client.exec_start(made, tty=has_tty, socket=True)
+                _talk(_socket_of(attached), partial(client.exec_resize, made))
+            while (found := client.exec_inspect(made))["Running"]:
+                time.sleep(_LOOK_AT_END_S)
+        return int(found["ExitCode"])
+
+
+def _attach(client: APIClient, container: str) -> socket.socket:
+    attached = client.attach_socket(container, params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1, "logs": 0})
+    return _socket_of(attached)
+
+
+def _socket_of(attached: Any) -> socket.socket:  # noqa: ANN401 -- the SDK's, of many kinds
+    return cast(socket.socket, getattr(attached, "_sock", attached))
+
+
+def _await_word(connection: socket.socket) -> None:
+    """Wait for a line of its own on stdout; what is said before it, or in its place, is an error."""
+    split, said = _demultiplexed(), b""
+    while not said.endswith(b"\n"):
+        data = connection.recv(_CHUNK)
+        if not data:
+            break
+        said += b"".join(piece for _, piece in split(data))
+    if said != b"\n":
+        raise StapelError(f"the container has not started a shell: {said.decode(errors='replace').strip() or 'it ended'}")
+
+
+def _talk(connection: socket.socket, resize: Callable[..., object]) -> None:
+    if has_terminal():
+        _copy(connection, lambda data: [(1, data)], _Size(resize))
+    else:
+        _copy(connection, _demultiplexed(), None)
 
 
 class _Size:
     """Keeps the size of the container's terminal that of ours. A shell may be open in any thread, where no signal comes."""
 
-    def __init__(self, client: APIClient, container: str) -> None:
-        self._client, self._container = client, container
+    def __init__(self, resize: Callable[..., object]) -> None:
+        self._resize = resize
         self._set: os.terminal_size | None = None
 
     def follow(self) -> None:
@@ -51,7 +97,7 @@ class _Size:
         if size != self._set:
             self._set = size
             with suppress(StapelError), engine_errors("resizing a terminal"):
-                self._client.resize(self._container, height=size.lines, width=size.columns)
+                self._resize(height=size.lines, width=size.columns)
 
 
 def _copy(connection: socket.socket, split: Callable[[bytes], Iterable[tuple[int, bytes]]], size: _Size | None) -> None:

@@ -126,6 +126,10 @@ class Runs:
                 f"the sandbox has no network {run.network}",
                 hint="`default` and `host` are the host's, `none` has `lo` alone, `isolated` has a way out besides",
             )
+        if run.collections:
+            from stapel.ansible_toolchain import check_collections
+
+            check_collections(run.collections)
         if run.needs_ansible not in self._toolchains:
             self._toolchains[run.needs_ansible] = make_tools(self._home_dir, ansible=run.needs_ansible)
         hostname = secrets.token_hex(6)

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from stapel.ansible import ansible_script
+from stapel.ansible import COLLECTIONS, ansible_script, collections_of
 from stapel.api import Run
-from stapel.errors import CommandFailed
+from stapel.errors import CommandFailed, StapelError
 from tests.conformance.engines import ENGINES, Said, sandbox_subject
 
 TASKS = [
@@ -18,6 +18,42 @@ TASKS = [
 ]
 
 
+# A collection as small as can be: what it needs of its own is found, and what ansible-core sends to it.
+COLLECTION = {
+    "MANIFEST.json": json.dumps({"collection_info": {"version": COLLECTIONS["community.general"]}}),
+    "meta/runtime.yml": "plugin_routing: {modules: {old_name: {redirect: community.general.apk}}}\n",
+    "plugins/module_utils/writing.py": "def write(path, text):\n    open(path, 'a').write(text)\n",
+    "plugins/modules/apk.py": """\
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.community.general.plugins.module_utils.writing import write
+
+module = AnsibleModule({"name": {"required": True}})
+write("/packages", module.params["name"] + " ")
+module.exit_json(changed=True)
+""",
+    "plugins/filter/louder.py": "class FilterModule:\n    def filters(self):\n        return {'louder': str.upper}\n",
+    "plugins/modules/README.md": "not for a container",
+    "tests/unit/large.py": "not for a container",
+}
+TASKS_OF_COLLECTIONS = [
+    {"apk": {"name": "one"}},
+    {"community.general.apk": {"name": "{{ 'two' | community.general.louder }}"}},
+    {"community.general.old_name": {"name": "three"}},
+    {"shell": "cd /.conveyor/stapel/ansible/ansible_collections && find . -type f | sort >/found"},
+]
+
+
+@pytest.fixture(autouse=True)
+def collections(tmp_path_factory, monkeypatch):
+    """Where this host has its collections: in all tests, for each state of them makes a toolchain."""
+    root = tmp_path_factory.getbasetemp() / "collections"
+    for name, text in COLLECTION.items():
+        path = root / "ansible_collections/community/general" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    monkeypatch.setenv("ANSIBLE_COLLECTIONS_PATH", str(root))
+
+
 @pytest.fixture(params=ENGINES.values(), ids=ENGINES)
 def subject(request, engine_home):
     with request.param(engine_home, request) as subject:
@@ -25,8 +61,8 @@ def subject(request, engine_home):
 
 
 def run_tasks(subject, tasks):
-    said = Said()
-    return said, subject.build(subject.base(), Run(ansible_script(json.dumps(tasks)), needs_ansible=True), log=said)
+    said, script, used = Said(), ansible_script(json.dumps(tasks)), collections_of(json.dumps(tasks))
+    return said, subject.build(subject.base(), Run(script, needs_ansible=True, collections=tuple(used)), log=said)
 
 
 def test_tasks_are_run_and_leave_what_they_made_alone(subject):
@@ -46,3 +82,18 @@ def test_a_task_that_fails_fails_the_stage(request, engine_home):
         with pytest.raises(CommandFailed) as caught:
             run_tasks(subject, [{"fail": {"msg": "as it should"}}, {"command": "touch /never"}])
         assert caught.value.status == 2
+
+
+def test_modules_of_a_collection_that_this_host_has(request, engine_home):
+    with sandbox_subject(engine_home, request) as subject:
+        _, made = run_tasks(subject, TASKS_OF_COLLECTIONS)
+        with subject.engine.tree(made) as tree:
+            assert tree.open(b"packages").read() == b"one TWO three "
+            found = {path.rpartition("general/")[2] for path in tree.open(b"found").read().decode().split()}
+    assert found == COLLECTION.keys() - {"plugins/modules/README.md", "tests/unit/large.py"}
+
+
+def test_a_collection_that_this_host_has_not(subject, monkeypatch):
+    monkeypatch.setenv("ANSIBLE_COLLECTIONS_PATH", "/nowhere")
+    with pytest.raises(StapelError, match=r"the collection community\.general .* is not installed"):
+        run_tasks(subject, TASKS_OF_COLLECTIONS[:1])

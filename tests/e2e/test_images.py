@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 ARTIFACT = """\
 artifact: tools
 from: BUSYBOX
@@ -88,77 +90,99 @@ def test_an_import_that_matches_nothing_is_an_error(make_project):
     assert set(failed.built) >= {"tools"}
 
 
-EIGHT = "".join(
+# Each says how many commands run when it begins, and waits until as many as AT_ONCE have begun: who waits in vain fails.
+SIX = "".join(
     f"""\
 image: i{number}
 from: BUSYBOX
-{"import: [{image: i0, add: /stamp, to: /from0, before: setup}]" if number == 7 else ""}
+mount: [{{fromPath: MEETING, to: /meeting}}]
+{"import: [{image: i0, add: /stamp, to: /from0, before: setup}]" if number == 5 else ""}
 shell:
-  beforeInstall: "cut -d' ' -f1 /proc/uptime > /begin; : {number}; sleep 0.7; cut -d' ' -f1 /proc/uptime > /end"
-  setup: cut -d' ' -f1 /proc/uptime > /stamp
+  beforeInstall: >
+    touch /meeting/begun-{number};
+    echo $(ls /meeting | grep begun | wc -l) $(ls /meeting | grep ended | wc -l) > /meeting/counted-{number};
+    i=0; until [ "$(ls /meeting | grep begun | wc -l)" -ge AT_ONCE ]; do i=$((i + 1)); [ $i -lt 600 ]; sleep 0.1; done;
+    touch /meeting/ended-{number}
+  {"setup: cut -d' ' -f1 /proc/uptime > /stamp" if number in (0, 5) else ""}
 ---
 """
-    for number in range(8)
+    for number in range(6)
 ).removesuffix("---\n")
 
 
-def spans(images, build):
-    found = []
-    for number in range(8):
-        reference = build.reference(f"i{number}")
-        found.append((float(images.read(reference, "/begin")), float(images.read(reference, "/end"))))
-    return found
+@pytest.fixture
+def meeting(tmp_path):
+    """A directory that all build containers see."""
+    (tmp_path / "meeting").mkdir()
+    return tmp_path / "meeting"
 
 
-def most_at_once(found):
-    return max(sum(begin <= at < end for begin, end in found) for at, _ in found)
-
-
-def test_images_overlap_and_never_more_than_the_limit(make_project, images):
-    project = make_project(EIGHT)
-    found = spans(images, project.build("--parallel-tasks-limit", "3"))
-    assert 2 <= most_at_once(found) <= 3
-    project.configure(EIGHT.replace("sleep 0.7", "sleep 0.2"))
+def configure_meeting(project, meeting, at_once, text=SIX):
+    """The six images, of which so many are to run at once."""
+    for path in meeting.iterdir():
+        path.unlink()
+    allowed = f"config: {{stapel: {{mount: {{allowFromPaths: [{meeting}]}}}}}}\n"
+    project.write("werf-giterminism.yaml", f"giterminismConfigVersion: 1\n{allowed}")
+    project.configure(text.replace("MEETING", str(meeting)).replace("AT_ONCE", str(at_once)))
     project.commit()
-    one = spans(images, project.build("--parallel=false"))
-    assert most_at_once(one) == 1
-    project.configure(EIGHT.replace("sleep 0.7", "sleep 6"))
-    project.commit()
-    unlimited = spans(images, project.build("--parallel-tasks-limit", "0"))
-    assert most_at_once(unlimited) > 5
 
 
-def test_early_stages_of_an_importer_run_before_its_source_is_done(make_project, images):
+def most_at_once(meeting):
+    """By what the commands saw when they began: what had ended was counted last."""
+    counted = [path.read_text().split() for path in meeting.glob("counted-*")]
+    assert len(counted) == 6
+    return max(int(begun) - int(ended) for begun, ended in counted)
+
+
+@pytest.mark.parametrize(
+    ("options", "at_once"),
+    [
+        pytest.param(["--parallel-tasks-limit", "3"], 3, id="three"),
+        pytest.param(["--parallel=false"], 1, id="one"),
+        pytest.param(["--parallel-tasks-limit", "0"], 6, id="no limit"),
+    ],
+)
+def test_images_overlap_and_never_more_than_the_limit(make_project, meeting, options, at_once):
+    project = make_project(SIX)
+    configure_meeting(project, meeting, at_once)
+    project.build(*options)  # so many have met
+    assert most_at_once(meeting) <= at_once
+
+
+def test_early_stages_of_an_importer_run_before_its_source_is_done(make_project, images, meeting):
+    """The source is not done before they have run."""
+    allowed = f"config: {{stapel: {{mount: {{allowFromPaths: [{meeting}]}}}}}}\n"
     project = make_project(
-        """\
+        f"""\
 image: source
 from: BUSYBOX
+mount: [{{fromPath: {meeting}, to: /meeting}}]
 shell:
-  beforeInstall: sleep 1.5
-  setup: cut -d' ' -f1 /proc/uptime > /done
+  beforeInstall: i=0; until [ -e /meeting/early ]; do i=$((i + 1)); [ $i -lt 600 ]; sleep 0.1; done
+  setup: echo done > /done
 ---
 image: importer
 from: BUSYBOX
-import: [{image: source, add: /done, to: /source-done, before: setup}]
+mount: [{{fromPath: {meeting}, to: /meeting}}]
+import: [{{image: source, add: /done, to: /source-done, before: setup}}]
 shell:
-  beforeInstall: cut -d' ' -f1 /proc/uptime > /early
-  setup: cut -d' ' -f1 /proc/uptime > /late
-"""
+  beforeInstall: touch /meeting/early
+  setup: cp /source-done /late
+""",
+        {"werf-giterminism.yaml": f"giterminismConfigVersion: 1\n{allowed}"},
     )
-    build = project.build()
-    found = {name: float(images.read(build.reference("importer"), f"/{name}")) for name in ("early", "late", "source-done")}
-    assert found["early"] < found["source-done"] <= found["late"]
+    assert images.read(project.build().reference("importer"), "/late") == "done\n"
 
 
-def test_what_other_images_finished_is_found_after_a_failure(make_project):
-    project = make_project(EIGHT.replace("setup: cut", "setup: false; cut", 1))
+def test_what_other_images_finished_is_found_after_a_failure(make_project, meeting):
+    project = make_project(SIX)
+    configure_meeting(project, meeting, 1, SIX.replace("setup: cut", "setup: false; cut", 1))
     failed = project.build(status=1)
     assert "i0" in failed.run.stderr
     assert failed.report["Images"]["i0"]["Failure"]["Stage"] == "setup"
-    assert failed.report["Images"]["i7"]["Failure"]["BlockedBy"] == "i0"
+    assert failed.report["Images"]["i5"]["Failure"]["BlockedBy"] == "i0"
     assert failed.built
-    project.configure(EIGHT)
-    project.commit()
+    configure_meeting(project, meeting, 1)
     second = project.build()
     again = {(name, stage) for name, stages in second.built.items() for stage in stages}
     assert not again & {(name, stage) for name, stages in failed.built.items() for stage in stages}

@@ -50,6 +50,7 @@ ELSEWHERE = {
     "service-container.": "test_a_service_container_is_complete_or_has_no_name",
     "dev-commit.": "test_a_build_of_a_work_tree_is_killed",
     "clone.": "tests/e2e/test_includes.py",
+    "repack.": "tests/unit/gitrepo/test_repacking.py",
     "dockerfile.": "test_a_build_of_a_dockerfile_for_two_platforms_is_killed",
     "index.": "test_a_build_of_a_dockerfile_for_two_platforms_is_killed",
     "memory.before-rename": "tests/unit/storage/test_memory.py",

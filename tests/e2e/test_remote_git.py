@@ -94,7 +94,7 @@ def test_files_of_another_repository(make_project: MakeProject, tmp_path: Path, 
 
 
 def test_a_repository_that_only_a_key_opens(make_project: MakeProject, tmp_path: Path) -> None:
-    """The keys of `--ssh-key` reach git before anything is built, and end with the run."""
+    """The keys of `--ssh-key` reach git before anything is built, or read of includes, and end with the run."""
     if find_sshd() is None:
         absent("sshd is not on this machine (apt-get install openssh-server)")
     other = make_place(tmp_path / "other")
@@ -113,6 +113,22 @@ def test_a_repository_that_only_a_key_opens(make_project: MakeProject, tmp_path:
         built = project.build("--engine", "sandbox", "--ssh-key", str(server.key))
         assert built.built == {"app": ["from", "gitArchive"]}
         assert f"Fetching the tag v1 of {url}" in built.run.stderr
+
+        image = "image: a\nfrom: scratch\ndocker: {USER: b}\n"
+        other.write("werf.yaml", f"configVersion: 1\nproject: {project.name}\n---\n{image}")
+        other.commit()
+        other.git("tag", "v2")
+        includes = f"includes: [{{git: '{url}', tag: v2, add: /, to: /}}]\n"
+        included = make_project(files={"werf-includes.yaml": includes})
+        included.env["GIT_SSH_COMMAND"] = server.command
+        refused = included.conveyor("includes", "update")
+        assert (refused.status, "--ssh-key" in refused.output) == (2, True)
+        with_key = ("--ssh-key", str(server.key), "--tmp-dir", str(tmp_path / "tmp"))
+        updated = included.conveyor("includes", "update", *with_key)
+        assert updated.status == 0, updated.output
+        included.commit()
+        assert included.build("--engine", "sandbox", *with_key).built == {"a": ["dockerInstructions"]}
+        assert list((tmp_path / "tmp").iterdir()) == []
     assert project.build("--engine", "sandbox").built == {}
 
 

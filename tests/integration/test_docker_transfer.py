@@ -7,7 +7,10 @@ from types import SimpleNamespace
 import pytest
 
 from stapel.api import Cancel, Run
+from stapel.docker.client import Clients
 from stapel.docker.engine import DockerEngine
+from stapel.docker.ledger import Ledger
+from stapel.docker.leftovers import remove_tags
 from stapel.errors import StapelError, Unreachable
 from stapel.oci.registry import RegistryStore
 from stapel.runs import open_run
@@ -41,6 +44,18 @@ def upload_tags(client, repository):
 def stage(subject, **labels):
     made = subject.build(subject.base(), lay(file(b"f", b"x")), Run("echo y >/g"))
     return subject.keep(subject.engine.hold(subject.store(made, made.config.with_(run={"Labels": labels}))))
+
+
+def test_several_tags_are_taken_off_and_their_images_stay(home, docker_engine, busybox_base):
+    """The image that they are given to goes with the last of them."""
+    name, clients = f"conveyor-transfer/{secrets.token_hex(4)}", Clients(None)
+    tags = [f"{name}:upload-{number}" for number in range(3)]
+    for tag in tags:
+        docker_engine.tag(busybox_base, *tag.split(":"))
+    remove_tags(clients, Ledger(home, "run", clients.endpoint), [*tags, f"{name}:upload-gone"])
+    clients.close()
+    assert upload_tags(docker_engine, name) == []
+    assert docker_engine.inspect_image(busybox_base)["Id"]
 
 
 def test_what_was_pushed_stays_in_the_engine_without_a_tag(subject, registry, docker_engine):

@@ -230,13 +230,17 @@ def test_ssh_with_the_keys_of_an_agent(served, ssh, opening, monkeypatch, tmp_pa
         opening(ssh.url(served.path))
     assert "Permission denied" in str(raised.value)
     assert "--ssh-key" in raised.value.hint
-    with start_agent([ssh.key], tmp_path) as socket:
-        clones = Clones(str(tmp_path / "home"))
-        clones.use_agent(socket)
-        remotes = FetchedRemotes(clones, "/")
-        repo = remotes.open(RemoteSource(parse_address(ssh.url(served.path)), "tag", "v1"))
-        assert contents(repo) == [(served.path / "a").read_bytes()]
-        remotes.close()
+    clones = Clones(str(tmp_path / "home"), lambda: start_agent([ssh.key], tmp_path))
+    remotes = FetchedRemotes(clones, "/")
+    remotes.open(RemoteSource(parse_address(f"file://{served.path}"), "tag", "v1"))
+    assert not list(tmp_path.glob("ssh-*"))  # an agent is started where there is somebody to show keys to
+    repo = remotes.open(RemoteSource(parse_address(ssh.url(served.path)), "tag", "v1"))
+    assert contents(repo) == [(served.path / "a").read_bytes()]
+    remotes.close()
+    assert clones.agent() is not None
+    clones.close()
+    assert clones.agent() is None
+    assert not list(tmp_path.glob("ssh-*"))
 
 
 def test_an_ssh_server_that_nobody_knows(served, ssh, opening, monkeypatch):

@@ -42,6 +42,8 @@ with open_run(home) as run:
 sys.exit(status)
 """
 SHELL = 'engine.shell(held, Run("", env={"GIVEN": "to a shell"}))'
+WITH_SECRETS = 'engine.shell(held, Run("", secrets={"token": b"a secret", "empty": b""}))'
+FAILED_WITH_SECRETS = """engine.shell_failed(held, [Run("rm -f /left; exit 5", secrets={"token": b"a secret"})])"""
 FAILED = """engine.shell_failed(held, [lay(file(b"laid", b"by git")), Run("echo left >/left; exit 5; echo >/never")])"""
 
 
@@ -159,6 +161,18 @@ def test_a_shell_in_what_failed_commands_left(home, where):
         person.type(b"echo $(</laid) $(</left); ls /never; exit 9\r")
         person.expect(rb"\nby git left\r\n.*No such file")
         assert person.status() == 9
+
+
+def test_a_shell_has_the_secrets_of_the_step(home, where):
+    with terminal(home, where, WITH_SECRETS) as person:
+        person.expect(rb"[#$] $")
+        person.type(b"cat /run/secrets/token; stty size; echo $(ls /run/secrets)\r")
+        person.expect(rb"\na secret33 101\r\nempty token\r\n")
+        person.resize(44, 55)
+        person.type(b"until [ \"$(stty size)\" = '44 55' ]; do sleep 0.1; done; exit 7\r")
+        assert person.status() == 7
+    ran = piped(home, where, FAILED_WITH_SECRETS, b"cat /run/secrets/token; exec cat\n" + b"x" * 100_000)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, b"a secret" + b"x" * 100_000, b"")
 
 
 def test_a_shell_without_a_terminal_reads_commands(home, where):

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from conveyor.config.giterminism.matching import clean_globs
-from conveyor.config.giterminism.paths import MAX_FILE_BYTES, MAX_LISTED, split_glob, too_large
+from conveyor.config.giterminism.paths import MAX_FILE_BYTES, MAX_LINKS, MAX_LISTED, split_glob, too_large, too_many_links
 from conveyor.errors import GiterminismError
-from conveyor.gitrepo.matching import compile_matcher
+from conveyor.gitrepo.matching import PathMatcher, compile_matcher
 
 _LINKS_FOLLOWED = 40
 
@@ -88,7 +88,13 @@ class Disk:
             if top is not None and matcher.matches(os.fsencode(base)):
                 yield base
             return
-        count = 0
+        found = _Count(pattern)
+        yield from self._walk(base, (top,), matcher, visited, found)
+
+    def _walk(
+        self, base: str, over: tuple[Path, ...], matcher: PathMatcher, visited: set[Path], found: _Count
+    ) -> Iterator[str]:
+        """The files of a directory; links have led to it, the last of `over`, and to those before it."""
         for directory, directories, files in os.walk(self._directory / base):
             here = Path(directory).relative_to(self._directory)
             if matcher.directory(_bytes(here)) == "none":
@@ -97,14 +103,39 @@ class Disk:
             visited.add(Path(directory))
             directories[:] = [name for name in directories if name != ".git"]
             for name in files:
-                count += 1
-                if count > 10 * MAX_LISTED:
-                    raise GiterminismError(
-                        f"there are more than {count - 1} files on the disk below {base or '.'}",
-                        hint="write a narrower glob",
-                    )
+                found.add_file()
                 if matcher.matches(_bytes(here / name)):
                     yield (here / name).as_posix()
+            for name in directories:
+                path = here / name
+                if (self._directory / path).is_symlink() and matcher.directory(_bytes(path)) != "none":
+                    target, link = self.find(str(path)), Path(directory).resolve() / name
+                    if target is not None and not any(place.is_relative_to(target) for place in (*over, link)):
+                        found.add_link()
+                        yield from self._walk(path.as_posix(), (*over, target), matcher, visited, found)
+
+
+class _Count:
+    """What a glob has made us look at. `GiterminismError` where it is too much."""
+
+    def __init__(self, pattern: str) -> None:
+        self._pattern = pattern
+        self._files = self._links = 0
+
+    def add_file(self) -> None:
+        """One file more."""
+        self._files += 1
+        if self._files > 10 * MAX_LISTED:
+            raise GiterminismError(
+                f"there are more than {self._files - 1} files on the disk below {split_glob(self._pattern)[0] or '.'}",
+                hint="write a narrower glob",
+            )
+
+    def add_link(self) -> None:
+        """One link to a directory more."""
+        self._links += 1
+        if self._links > MAX_LINKS:
+            raise too_many_links(self._pattern)
 
 
 def _bytes(path: Path) -> bytes:

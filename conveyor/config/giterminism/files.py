@@ -17,19 +17,21 @@ from typing import TYPE_CHECKING, Protocol
 from conveyor.config.giterminism.api import Directive, Refusals
 from conveyor.config.giterminism.paths import (
     MAX_FILE_BYTES,
+    MAX_LINKS,
     MAX_LISTED,
     MAX_LISTED_BYTES,
     clean_path,
     split_glob,
     too_large,
+    too_many_links,
 )
 from conveyor.errors import GiterminismError
-from conveyor.gitrepo.api import Blob, ChangeKind, Repository, Selector
+from conveyor.gitrepo.api import Blob, ChangeKind, Repository
 
 if TYPE_CHECKING:
     from conveyor.config.giterminism.disk import Disk
+    from conveyor.gitrepo.matching import PathMatcher
 
-_LINKS_FOLLOWED = 40
 _MOST_DIRECTORIES = 256  # of which it is found out whether they are as they were
 
 
@@ -229,25 +231,46 @@ class ConfigFiles:
         return steps, followed.blob
 
     def _committed(self, pattern: str) -> Iterator[str]:
-        """Files of the commit; a link to a directory stands for the files in it."""
+        """Files of the commit; a link to a directory stands for the files in it, what is not committed there, too."""
         base, rest = split_glob(pattern)
         steps, blob = self._follow(base)
         if blob is not None and rest in (".", "*", "**"):
             yield base
         elif steps and blob is None:
-            yield from self._walk(base, steps[-1], rest, 0)
+            from conveyor.gitrepo.matching import compile_matcher
 
-    def _walk(self, base: str, place: bytes, pattern: str, depth: int) -> Iterator[str]:
-        selector = Selector(place, include=() if pattern == "." else (pattern,))
-        for blob in self._repo.files(self._repo.head, selector):
-            name = posixpath.join(base, os.fsdecode(blob.path))
-            at = posixpath.join(place, blob.path)
-            followed = self._repo.follow(self._repo.head, at) if blob.is_link else None
-            if not blob.is_link or (followed is not None and followed.blob is not None):
-                yield name
-            elif followed is not None and depth < _LINKS_FOLLOWED and not _holds(followed.path, at):
+            matcher = compile_matcher(() if rest == "." else (rest,), ())
+            links = iter(range(MAX_LINKS))
+            for name in self._walk(b"", (steps[-1],), matcher, links, pattern):
+                yield posixpath.join(base, os.fsdecode(name))
+
+    def _walk(
+        self, at: bytes, over: tuple[bytes, ...], matcher: PathMatcher, links: Iterator[int], pattern: str
+    ) -> Iterator[bytes]:
+        """The files of a directory that stands at `at`; links have led to it, the last of `over`, and to those before it."""
+        for blob in self._repo.reach(self._repo.head, over[-1], at, matcher):
+            if not blob.is_link:
+                yield blob.path
+                continue
+            link = posixpath.join(over[-1], blob.path[len(at) :].lstrip(b"/"))
+            followed = self._repo.follow(self._repo.head, link)
+            if followed is None:
+                continue
+            if followed.blob is not None:
+                if matcher.matches(blob.path):
+                    yield blob.path
+            elif not any(_holds(followed.path, place) for place in (*over, link)):
+                if next(links, None) is None:
+                    raise too_many_links(pattern)
                 self.used.update((*followed.links, followed.path))
-                yield from self._walk(name, followed.path, ".", depth + 1)
+                yield from self._walk(blob.path, (*over, followed.path), matcher, links, pattern)
+                yield from self._uncommitted_over(blob.path, followed.path, matcher)
+
+    def _uncommitted_over(self, at: bytes, directory: bytes, matcher: PathMatcher) -> Iterator[bytes]:
+        for place in self._all_changes():
+            name = posixpath.join(at, place[len(directory) :].lstrip(b"/"))
+            if _holds(directory, place) and matcher.matches(name):
+                yield name
 
     # -- the work tree
 

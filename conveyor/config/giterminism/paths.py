@@ -10,6 +10,7 @@ MAX_FILE_BYTES = 32 * 2**20
 MAX_LISTED = 20_000  # files of one list
 MAX_PATH = 4096  # characters: the system has none that is longer
 MAX_LISTED_BYTES = 128 * 2**20
+MAX_LINKS = 1000  # to directories, on the ways of one glob
 
 
 def clean_path(path: str) -> str:
@@ -42,4 +43,14 @@ def too_large(path: str, size: int) -> GiterminismError:
         f'the file "{show_text(path)}" has {size} bytes, and a configuration reads files of at most {MAX_FILE_BYTES} bytes',
         reason="too_large",
         hint="lay large files by a git mapping",
+    )
+
+
+def too_many_links(pattern: str) -> GiterminismError:
+    """The error of a glob that leads over links without end."""
+    from conveyor.config.giterminism.wording import show_text
+
+    return GiterminismError(
+        f"the glob {show_text(pattern)} leads over more than {MAX_LINKS} links to directories",
+        hint="write a narrower one",
     )

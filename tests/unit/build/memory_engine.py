@@ -172,6 +172,7 @@ class MemoryEngine:
     trace: Trace = no_trace
     ran: list[str] = field(default_factory=list)
     dockerfiles: list[DockerfileBuild] = field(default_factory=list)
+    shells: list[Run] = field(default_factory=list)
     held: set[MemoryHeld] = field(default_factory=set)
     gates: defaultdict[str, threading.Event] = field(default_factory=lambda: defaultdict(threading.Event))
     used: set[str] = field(default_factory=set)
@@ -303,6 +304,7 @@ class MemoryEngine:
     def shell(self, image: MemoryHeld, run: Run) -> int:
         self._check(image)
         self.trace("shell", image.id)
+        self.shells.append(run)
         return 0
 
     def shell_failed(self, on: MemoryHeld, steps: Sequence[Lay | Run]) -> int:

@@ -11,7 +11,8 @@ from conveyor.build.platforms import choose_pass, plan_passes
 from conveyor.build.schedule import Limits
 from conveyor.build.tags import CustomTags
 from conveyor.errors import UsageError
-from conveyor.events.api import PlanMade
+from conveyor.events.api import ImageFailed, PlanMade, StageBuilt, StageLog, StageStarted
+from conveyor.events.text import Look, event_lines
 from tests.unit.build.worlds import image, imported
 
 AMD, ARM = "linux/amd64", "linux/arm64"
@@ -79,10 +80,58 @@ def test_every_platform_has_stages_of_its_own(world):
     assert not any(stage.source == "built" for stage in again.images[0].stages)
 
 
-def test_after_a_failure_no_further_platform_is_begun(world):
-    world.engine.bases["busybox:1"] = {}
-    done = build(world, image("bad", platforms=BOTH, install="fail 3"), image("good", platforms=(ARM,)))
-    bad, good = done.images
-    assert not done.ok
-    assert bad.failure is not None and bad.failure.status == 3
-    assert good.failure is not None and (good.failure.reason, good.failure.blocked_by) == ("not_started", "bad")
+def test_platforms_are_built_at_the_same_time_within_the_limit(world):
+    """Each waits for what the other one does: in turns neither would end."""
+    app = image("app", platforms=BOTH, beforeInstall="open a\nwait b", install="x")
+    other = image("other", platforms=(ARM,), beforeInstall="wait a\nopen b")
+    done = build(world, app, other)
+    assert done.ok
+    assert 2 <= world.engine.most_running <= 5
+    world.engine.most_running = 0
+    assert build(world, *(image(name, platforms=BOTH, install=name) for name in "abc"), builds_at_once=1).ok
+    assert world.engine.most_running == 1
+
+
+def test_what_is_told_names_the_platform_where_there_are_several(world):
+    assert build(world, image("app", platforms=BOTH, install="say hello")).ok
+    for kind in (StageStarted, StageLog):
+        assert {event.platform for event in world.seen(kind)} == set(BOTH)
+    assert {event.result.platform for event in world.seen(StageBuilt)} == set(BOTH)
+    shown = [line for event in world.events for line in event_lines(event, Look())]
+    assert any(line.startswith(f"Building stage app/install [{ARM}]") for line in shown)
+    (failed,) = build(world, image("app", platforms=BOTH, install="fail 3")).images
+    assert {event.failure.platform for event in world.seen(ImageFailed)} == set(BOTH)
+    assert failed.failure.platform in BOTH
+    world.events.clear()
+    assert build(world, image("alone", install="say nothing of it")).ok
+    assert {event.platform for event in world.seen(StageLog)} == {""}
+
+
+def test_after_a_failure_no_further_stage_is_begun_for_any_platform(world):
+    class Opening:
+        def __call__(self, event):
+            world(event)
+            if isinstance(event, ImageFailed):
+                world.engine.gates["failed"].set()
+
+        def close(self):
+            world.close()
+
+    bad = image("bad", platforms=(AMD,), install="wait begun\nfail 3")
+    app = image("app", platforms=(ARM,), install="open begun\nwait failed", setup="x")
+    opening = replace(rooms(world, bad, app), reporter=Opening())
+    bad, app = build_images(opening, (bad, app), Limits(), CustomTags(), "", 0.0).images
+    assert bad.failure.status == 3
+    assert (app.failure.stage, app.failure.reason, app.failure.blocked_by) == ("setup", "not_started", "bad")
+
+
+def test_stages_of_one_platform_are_no_reason_to_wait_for_another(world):
+    """What an image takes from is that of its own platform alone."""
+    lib = image("lib", platforms=BOTH, install="write out/lib x")
+    app = image("app", platforms=BOTH, imports=(imported("lib"),))
+    done = build(world, lib, app)
+    assert done.ok
+    for platform, result in zip(BOTH, done.images[1].by_platform, strict=True):
+        (source,) = (each for each in done.images[0].by_platform if each.platform == platform)
+        stored = world.store.get(result.last.image_id).config
+        assert source.last.name in stored.labels["dev.conveyor.stage"]

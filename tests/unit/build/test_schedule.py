@@ -117,7 +117,7 @@ def test_mounts_are_made_for_the_containers(world):
         "app", beforeInstall="a", mounts=(MountPoint(HERE, "tmp_dir", "/tmp"), MountPoint(HERE, "build_dir", "/c/d"))
     )
     assert world.build(app)["app"].last is not None
-    assert (world.path / "tmp/mounts/app/tmp").is_dir()
+    assert (world.path / "tmp/mounts/linux%2Famd64/app/tmp").is_dir()
     assert (world.path / "home/mounts/project/c%2Fd").is_dir()
 
 

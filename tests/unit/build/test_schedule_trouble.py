@@ -13,8 +13,10 @@ import pytest
 import conveyor.build.walkers as walkers
 from conveyor.build.rooms import Introspection
 from conveyor.build.schedule import RESOLUTIONS
+from conveyor.build.secret_values import SecretValues
 from conveyor.build.task import Ran
 from conveyor.config.models import MountPoint
+from conveyor.config.secret import Secret
 from conveyor.events.api import ImageFailed, StageBuilt, StageLog, StageStarted, Warned
 from stapel.errors import NotFound, Unreachable
 from tests.unit.build.memory_engine import MemoryImages
@@ -574,3 +576,22 @@ def test_a_shell_is_opened_where_a_stage_fails(world, when, verb):
     assert shells == [verb]
     assert found["app"].failure.status == 1
     assert any("app/install" in event.message for event in world.seen(Warned))
+
+
+def test_a_shell_has_the_secrets_of_the_commands_and_opens_without_one_that_is_nowhere(world):
+    world.introspection = Introspection(stages=((None, "from"), (None, "install")))
+    secret = Secret(HERE, "token", "env", "TOKEN")
+    app = replace(image("app", install="a"), secrets=(secret,))
+
+    def build(environment):
+        values = SecretValues([app], world.path, environment)
+        found = world.build(app, rooms=replace(world.rooms([app]), secrets=values))
+        assert found["app"].failure is None
+        return [run.secrets for run in world.engine.shells[-2:]]
+
+    assert build({"TOKEN": "a value"}) == [{}, {"token": b"a value"}]
+    assert world.seen(Warned) == []
+    assert build({}) == [{}, {}]  # the stage is there: nobody needs the secret but the shell
+    (warning,) = world.seen(Warned)
+    assert "the shell has no secrets" in warning.message
+    assert "TOKEN is not set" in warning.message

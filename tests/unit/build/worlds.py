@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from conveyor.build.progress import Lane
 from conveyor.build.results import ImageResult
 from conveyor.build.rooms import Introspection, Rooms
 from conveyor.build.schedule import Limits, Schedule
@@ -173,7 +174,7 @@ class World:
         """Run the schedule; whatever happens, every image that the engine held is given back."""
         rooms = rooms or self.rooms(images, commit)
         try:
-            results = Schedule(rooms, images, Limits(**limits)).run()
+            results = Schedule([Lane(rooms, images)], Limits(**limits)).run()
         finally:
             assert self.engine.held == set(), "images are held after the build"
             assert self.engine.running == 0, "something runs after the build"

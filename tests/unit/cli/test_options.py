@@ -57,7 +57,6 @@ def test_defaults(run):
     assert got["build"] == BuildOptions(
         limit=5,
         require_built_images=False,
-        ssh_keys=(),
         platform="",
         ancestry="strict",
         virtual_merge=False,

@@ -48,6 +48,12 @@ def test_tasks_are_passed_on_as_ansible_would_read_them():
     ]
 
 
+def test_modules_of_collections_have_short_and_full_names():
+    tasks = [{"apk": {"name": "x"}}, {"community.general.apk": {}}, {"ansible.builtin.apk": {}}, {"ansible.posix.mount": {}}]
+    text = f"configVersion: 1\nproject: demo\n---\nimage: app\nfrom: alpine:3\nansible: {json.dumps({'install': tasks})}\n"
+    assert json.loads(parse_project(text.encode(), "f").image("app").shell.tasks["install"]) == tasks
+
+
 def test_the_order_of_fields_changes_no_key():
     other = TEXT.replace("{dest: /x, mode: 0644", "{mode: 0644, dest: /x")
     assert other != TEXT

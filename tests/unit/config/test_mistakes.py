@@ -96,7 +96,9 @@ MISTAKES = [
     (IMAGE + "ansible: {install: [{@@comand: a}]}\n", "`comand` in a task of `ansible` is neither a module nor a keyword", "`command`"),
     (IMAGE + "ansible: {install: [@@{name: a}]}\n", "a task needs a module, or a `block`", "modules: command"),
     (IMAGE + "ansible: {install: [{command: a, @@shell: b}]}\n", "exactly one module, or a `block`", "two tasks"),
-    (IMAGE + "ansible: {install: [{block: [{@@npm: {name: x}}]}]}\n", "the module `npm` is not part of ansible-core", "`shell`"),
+    (IMAGE + "ansible: {install: [{block: [{@@community.docker.x: {}}]}]}\n", "of a collection that images are not built with", "ansible.posix"),
+    (IMAGE + "ansible: {install: [{@@ansible.builtin.debg: {}}]}\n", "neither a module nor a keyword", ""),
+    (IMAGE + "ansible: {install: [{npm: {name: x}, @@acl: {}}]}\n", "exactly one module, or a `block`", "two tasks"),
     (IMAGE + "docker: {USER: x}\n@@imageSpec: {author: x}\n", "takes `docker` or `imageSpec`, not both", "imageSpec.config"),
     (IMAGE + "imageSpec: {@@auther: x}\n", "unknown fields: `auther` in `imageSpec`", "`author`"),
     (IMAGE + "imageSpec: {clearHistory: @@often}\n", "must be true or false", ""),
@@ -235,7 +237,6 @@ MISTAKES = [
     (OTHER + "import:\n- image: other\n  @@add: /\n  to: /x\n  after: setup\n", "`add: /` in `import` needs `includePaths`", ""),
     (IMPORT + "  to: @@out\n", "must be an absolute path", ""),
     (IMPORT + "  stage: @@instal\n", "`stage` must be one of", "`install`"),
-    (OTHER + "import:\n- @@image: other\n  add: /o\n  after: setup\n  stage: setup\n", 'image "other" has no stage `setup`', "`install`"),
     (IMPORT + "  @@includePath: a\n", "unknown fields: `includePath`", "`includePaths`"),
     (IMPORT + "- @@image: other\n  add: /b\n  to: /out\n  before: setup\n", "Conflict between imports!", ""),
     # dependencies

@@ -275,3 +275,32 @@ def test_starting_up_loads_no_yaml():
         "sys.exit('yaml' in sys.modules or 'difflib' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("source", "hint"),
+    [
+        ("image: lib\nfrom: alpine:3\nshell: {setup: make}\n", "it has `setup`"),
+        ("image: lib\nfrom: alpine:3\nansible: {setup: [{command: a}], beforeSetupCacheVersion: 1}\n", "`beforeSetup`"),
+        ("artifact: lib\nfrom: alpine:3\n", "remove `stage`: it has none to take from"),
+        ("image: lib\ndockerfile: Dockerfile\n", "remove `stage`: it has none to take from"),
+    ],
+    ids=["shell", "ansible", "nothing", "dockerfile"],
+)
+def test_an_import_from_a_stage_that_is_not_there_takes_from_the_whole_image_and_says_so(source, hint):
+    before = HEAD + source + "---\nimage: [app, other]\nfrom: alpine:3\nimport:\n"
+    project = parse(before + "- {image: lib, stage: install, add: /out, after: setup}\n")
+    assert [project.image(name).imports[0].from_stage for name in ("app", "other")] == [None, None]
+    (warning,) = project.warnings
+    assert warning.place == Place("werf.yaml", before.count("\n") + 1, 3)
+    assert warning.message == 'image "lib" has no stage `install`: files are taken from the whole image'
+    assert hint in warning.hint
+
+
+def test_an_import_from_a_stage_that_a_cache_version_alone_makes():
+    project = parse(
+        HEAD + "image: lib\nfrom: alpine:3\nshell: {cacheVersion: 1}\n---\nimage: app\nfrom: alpine:3\n"
+        "import: [{image: lib, stage: install, add: /out, after: setup}]\n"
+    )
+    assert project.image("app").imports[0].from_stage == "install"
+    assert project.warnings == ()

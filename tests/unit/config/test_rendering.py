@@ -285,3 +285,17 @@ def test_keys_that_have_no_effect_are_told(place, capsys):
     place.commit()
     assert opened(place).warnings
     assert "Warning: werf-giterminism.yaml:2:1: unknown fields: `confg` has no effect" in capsys.readouterr().err
+
+
+def test_warnings_of_a_rendered_text_name_what_wrote_the_line(place):
+    place.write(
+        "werf.yaml",
+        f"{HEAD}image: lib\nfrom: scratch\n---\nimage: app\nfrom: scratch\n"
+        'import:\n{{ range list "install" }}- {image: lib, stage: {{ . }}, add: /out, after: setup}\n{{ end }}',
+    )
+    place.commit()
+    (warning,) = opened(place).warnings
+    assert str(warning).startswith("werf.yaml (rendered):10:3: ")
+    assert "has no stage `install`" in warning.message
+    assert "the line is `- {image: lib, stage: install" in warning.hint
+    assert "it comes from werf.yaml:10:" in warning.hint

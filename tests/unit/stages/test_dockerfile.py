@@ -11,12 +11,14 @@ import pytest
 
 from conveyor.build.dockerfile_preflight import check_dockerfiles
 from conveyor.build.look import look
+from conveyor.build.rooms import Introspection
 from conveyor.build.task import Task
 from conveyor.config.dockerfile_model import Dockerfile
 from conveyor.config.giterminism.api import Permissions, Refusals
 from conveyor.config.giterminism.files import ConfigFiles
 from conveyor.config.models import Dependency, Injection
 from conveyor.errors import ConfigError, StageFailed
+from conveyor.events.api import Warned
 from conveyor.gitrepo.api import Change
 from conveyor.stages.api import Workshop
 from conveyor.stages.dockerfile import DockerfileStage
@@ -256,3 +258,14 @@ def test_mistakes_of_all_dockerfiles_are_told_at_once(world):
     found = [str(problem) for problem in check_dockerfiles(images, repo, b"", files, (), refusals)]
     assert "bad/Dockerfile:3:1: unknown instruction: RUNN\n    did you mean `RUN`?" in found[0]
     assert "there is no file app/None" in found[1] and "target stage `x`" in found[2] and len(found) == 3
+
+
+def test_no_shell_is_opened_where_an_instruction_fails_and_a_line_says_so(world):
+    world.introspection = Introspection(when="error")
+    commit = world.source.commit({b"d/Dockerfile": b"FROM busybox:1\nRUN fail 3\n"})
+    found = world.build(with_dockerfile("app", context="d"), commit=commit)
+    assert found["app"].failure.status == 3
+    assert world.engine.shells == []
+    assert [event.message for event in world.seen(Warned)] == [
+        "app/dockerfile: no shell is opened, for BuildKit keeps nothing of what has failed"
+    ]

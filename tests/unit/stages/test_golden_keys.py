@@ -93,6 +93,7 @@ IMAGES = (
     ),
     image("on app", "image:app", install="true"),
     image("tasks", "scratch", shell=Shell(tasks={"setup": '[{"command": "make"}]'})),
+    image("tasks of collections", "scratch", shell=Shell(tasks={"setup": '[{"npm": {"name": "x"}}]'})),
     image(
         "from outside",
         "scratch",
@@ -195,7 +196,8 @@ def test_every_kind_of_stage_and_every_named_part_is_in_the_golden_file(world):
     }
     assert parts == {
         *("base", "fromLatest", "cacheVersion", "fromCacheVersion", "mounts"),
-        *("commands", "ansible", "stageDependencies", "imports", "dependencies", "mappings", "delta MiB", "delta"),
+        *("commands", "ansible", "collections", "stageDependencies", "imports", "dependencies"),
+        *("mappings", "delta MiB", "delta"),
         *("volume", "expose", "env", "label", "cmd", "entrypoint", "workdir", "user", "healthcheck", "exactValues"),
         *("author", "clearHistory", "clearCmd", "clearEntrypoint", "clearUser", "clearWorkingDir", "removeLabels"),
         *("removeVolumes", "removeEnv", "labels", "volumes", "workingDir", "stopSignal"),

@@ -230,6 +230,66 @@ def test_links_in_a_glob(place, open_files, tmp_path):
     assert not reading.refused
 
 
+def test_a_glob_leads_over_links_to_directories(place, open_files, tmp_path):
+    """By the path over the link, as if the directory stood there; nothing leads out, and no circle is gone through twice."""
+    place.write("real/x/conf", "x")
+    place.write("real/conf", "r")
+    place.write("real/other", "o")
+    place.write("app/own/conf", "own")
+    link(place, "app/linked", "../real")
+    link(place, "app/deep/er", "../../real/x")
+    link(place, "app/up", "..")
+    link(place, "app/itself", "itself")
+    link(place, "app/out", str(tmp_path))
+    link(place, "app/outside", "../../..")
+    link(place, "app/nowhere", "none")
+    link(place, "app/conf-of", "own/conf")
+    link(place, "real/x/back", "../../app")
+    place.commit()
+    reading = open_files()
+    assert matching(reading, "app/*/conf") == {"app/linked/conf": "r", "app/own/conf": "own"}
+    assert matching(reading, "app/l*/**/conf") == {"app/linked/conf": "r", "app/linked/x/conf": "x"}
+    assert matching(reading, "*/*/*/{conf,other}") == {"app/deep/er/conf": "x", "app/linked/x/conf": "x"}
+    assert list(matching(reading, "**/other")) == ["app/linked/other", "real/other", "real/x/back/linked/other"]
+    assert not reading.refused
+    assert {b"app", b"real", b"real/x"} <= reading.files.used
+    loose = open_files(loose=True)
+    for pattern in ("app/*/conf", "app/l*/**/conf", "*/*/*/{conf,other}", "**/other", "app/conf-of", "**"):
+        assert matching(loose, pattern) == matching(open_files(), pattern), pattern
+
+
+def test_what_is_not_committed_behind_links_in_a_glob(place, open_files):
+    place.write("real/conf", "1")
+    link(place, "app/linked", "../real")
+    place.commit()
+    place.write("real/new", "2")
+    place.write("real/conf", "changed")
+    reading = open_files()
+    assert matching(reading, "app/*/*n*") == {"app/linked/conf": "1", "app/linked/new": "2"}
+    assert 'untracked file "app/linked/new"' in reading.refused
+    assert 'the file "real/conf" must be committed' in reading.refused
+    reading = open_files({FILES: ["app/*/{conf,new}", "real"]})
+    assert matching(reading, "app/*/*n*") == {"app/linked/conf": "changed", "app/linked/new": "2"}
+    assert not reading.refused
+    assert not reading.files.is_repeatable
+    reading = open_files({FILES: ["app/*/{conf,new}"]})
+    assert matching(reading, "app/*/*n*")
+    assert 'the link target "real/conf" should be also accepted' in reading.refused
+
+
+def test_links_that_multiply_are_bounded(place, open_files):
+    for number in range(12):
+        for name in ("a", "b"):
+            link(place, f"level/{number}/{name}", f"../{number + 1}")
+    place.write("level/12/file")
+    place.commit()
+    for loose in (False, True):
+        with pytest.raises(GiterminismError, match=r"leads over more than 1000 links to directories"):
+            open_files(loose=loose).files.names("level/0/**/x", FILES)
+        assert len(open_files(loose=loose).files.names("level/8/{a,b}/a/b", FILES)) == 4
+        assert len(open_files(loose=loose).files.names("level/11/*/file", FILES)) == 2
+
+
 def test_a_list_of_hundreds_of_directories_is_not_repeatable(place, open_files):
     place.write("x")
     place.commit()
