@@ -178,7 +178,8 @@ def _read(
     path, content = _read_config(options, repo, files, directory)
     rendering: Rendering | None = None
     try:
-        if b"{{" in content:
+        is_template = b"{{" in content
+        if is_template or files.holds_directory(options.config_templates_dir):
             from conveyor.config.rendering import Rendering
 
             rendering = Rendering(
@@ -192,6 +193,8 @@ def _read(
                 log=_log_template if options.debug_templates else None,
             )
             content = rendering.render()
+            if not is_template:
+                rendering = None  # the templates were read for what is wrong with them
         if show is not None:
             refusals.raise_any()
             show(content)

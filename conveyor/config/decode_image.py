@@ -121,6 +121,8 @@ def _base(scope: Scope, fields: Fields, own_names: list[str]) -> Base:
         hint = f"write `{name}:latest` for the image from outside" if given == "from" else "name another image"
         findings.add(value, f'image "{name}" cannot be built on itself', hint)
         return Base("external", name)
+    if given == "fromImage" and name not in scope.names and _is_from_outside(scope, name):
+        return Base("external", name)
     if given != "from":
         return Base("image", scope.require_image(value, name))
     if name in scope.names and name not in own_names:
@@ -133,6 +135,13 @@ def _base(scope: Scope, fields: Fields, own_names: list[str]) -> Base:
         message = f"`from: {name}` is neither an image of the project nor a reference to one from outside: {mistake}"
         findings.add(value, message, guess or hint)
     return Base("external", name)
+
+
+def _is_from_outside(scope: Scope, name: str) -> bool:
+    """Whether the name of no image of the project can only be meant for one from a registry, and is no slip of the pen."""
+    if reference_mistake(name)[0] or ("/" not in name and ":" not in name):
+        return False
+    return not scope.findings.suggest(name, filter(None, scope.names))
 
 
 def _mounts(scope: Scope, fields: Fields) -> tuple[MountPoint, ...]:

@@ -1,4 +1,4 @@
-"""A `werf.yaml` that is a template -> the text of its documents. Loaded where a file holds `{{`, and nowhere else."""
+"""A `werf.yaml` that is a template -> the text of its documents. Loaded where it holds `{{`, or there are others."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import get_args
 
 from conveyor.config.documents import split_documents
@@ -26,7 +27,7 @@ _MINIMAL = f"it starts with `{VERSION}: 1`"
 
 
 def decode_permissions(content: bytes, file: str) -> tuple[Permissions, tuple[Problem, ...]]:
-    """What a file allows, and warnings: keys that are not known have no effect, and real files have them.
+    """What a file allows, and warnings of what has no effect: keys that are not known, duplicate keys, further documents.
 
     `ConfigError` with everything that is wrong otherwise: not YAML, wrong types, globs and expressions that cannot be read.
     """
@@ -35,7 +36,9 @@ def decode_permissions(content: bytes, file: str) -> tuple[Permissions, tuple[Pr
     decoder = _Decoder(findings)
     documents = list(split_documents(source.text))
     for document in documents[1:]:
-        findings.add(document.offset, _WRONG + "a second document starts here", "the file holds one document")
+        decoder.warn(
+            document.offset, "a second document has no effect", "the file holds one document: write all of it in that"
+        )
     for document in documents[:1]:
         try:
             decoder.decode(compose(document))
@@ -69,6 +72,7 @@ class _Decoder:
         if root.kind != "map":
             self._findings.add(root, _WRONG + f"it must be a map, not {describe(root)}", _MINIMAL)
             return
+        root = self._without_duplicates(root)
         self._check_version(root)
         self._read(root, directive_tree(), "")
 
@@ -82,6 +86,22 @@ class _Decoder:
         if not is_one:
             self._findings.add(value, _WRONG + f"`{VERSION}` must be 1, not {describe(value)}", f"write `{VERSION}: 1`")
 
+    def _without_duplicates(self, node: Node) -> Node:
+        """A map with the last of those entries that have one key; werf has nothing against the others."""
+        last = {key.text: key for key, _ in node.pairs if key.kind == "scalar"}
+        pairs = []
+        for key, value in node.pairs:
+            if last.get(key.text, key) is key:
+                pairs.append((key, value))
+            else:
+                line = self._findings.place(last[key.text]).line
+                self.warn(key, f"duplicate key `{show_text(key.text)}`: it has no effect", f"that of line {line} counts")
+        return replace(node, pairs=pairs) if len(pairs) < len(node.pairs) else node
+
+    def warn(self, at: Node | int, message: str, hint: str) -> None:
+        """Note what has no effect."""
+        self.warnings.append(Problem(self._findings.place(at), message, hint))
+
     def _read(self, node: Node, known: Mapping[str, object], path: str) -> None:
         for name, (key, value) in merged_entries(self._findings, node).items():
             at = path + name
@@ -89,12 +109,12 @@ class _Decoder:
             if at == VERSION:
                 continue
             if below is None:
-                self._warn(key, at, name, known)
+                self._warn_unknown(key, at, name, known)
             elif value.is_null:
                 continue
             elif isinstance(below, dict):
                 if value.kind == "map":
-                    self._read(value, below, at + ".")
+                    self._read(self._without_duplicates(value), below, at + ".")
                 else:
                     self._findings.add(value, _WRONG + f"`{at}` must be a map, not {describe(value)}")
             elif is_flag(at):
@@ -135,10 +155,9 @@ class _Decoder:
             else:
                 yield item.text
 
-    def _warn(self, key: Node, at: str, name: str, known: Mapping[str, object]) -> None:
-        place = self._findings.place(key)
+    def _warn_unknown(self, key: Node, at: str, name: str, known: Mapping[str, object]) -> None:
         elsewhere = [directive.rpartition(".")[0] for directive in DIRECTIVES if directive.endswith("." + name)]
         names = [*known, *([VERSION] if at == name else ())]
         listed = "known here: " + ", ".join(f"`{one}`" for one in names)
         hint = f"it belongs under `{elsewhere[0]}`" if elsewhere else self._findings.suggest(name, names, listed)
-        self.warnings.append(Problem(place, f"unknown fields: `{show_text(at)}` has no effect", hint))
+        self.warn(key, f"unknown fields: `{show_text(at)}` has no effect", hint)

@@ -145,6 +145,12 @@ class ConfigFiles:
         below = steps[-1] + b"/" if steps[-1] else b""
         return not any(change.startswith(below) for change in self._all_changes()) and not self._changed(steps[-1])
 
+    def holds_directory(self, path: str) -> bool:
+        """Whether a directory may be at a path, in the commit, on the disk or included. Nothing is refused."""
+        path = clean_path(path)
+        steps, blob = self._follow(path)
+        return (bool(steps) and blob is None) or (self._directory / path).is_dir() or self.included is not None
+
     def matching(
         self,
         pattern: str,

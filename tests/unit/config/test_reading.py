@@ -97,6 +97,8 @@ def test_an_artifact_is_never_final_and_has_no_patches():
         ("from: scratch", Base("scratch")),
         ("from: other", Base("image", "other")),
         ("fromImage: other", Base("image", "other")),
+        ("fromImage: nginx:1.29", Base("external", "nginx:1.29")),
+        ("fromImage: reg.example/lib/base", Base("external", "reg.example/lib/base")),
         ("fromArtifact: art", Base("image", "art")),
         ("from: other:latest", Base("external", "other:latest")),
         ("from: app", Base("external", "app")),

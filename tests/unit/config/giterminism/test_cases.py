@@ -53,6 +53,17 @@ def test_case_1_modified_configuration(project):
     assert "allowUncommitted: true" in said and "git add and git commit" in said and "--dev" in said
 
 
+def test_templates_are_read_where_the_configuration_uses_none(project):
+    project.write(".werf/a.tmpl", '{{ define "a" }}{{ nothing }}{{ end }}')
+    project.commit()
+    assert 'template: a.tmpl:1: function "nothing" not defined' in refused(project)
+    project.write(".werf/a.tmpl", '{{ define "a" }}{{ end }}')
+    project.commit()
+    assert refused(project) == ""
+    project.write(".werf/b.tmpl")
+    assert 'the untracked file ".werf/b.tmpl" must be committed' in refused(project)
+
+
 def test_case_2_modified_file_that_nothing_uses(project):
     project.write("README", "changed\n")
     project.write("src/notes.md", "changed\n")

@@ -82,8 +82,6 @@ def test_the_version(text):
             "V\nsecrets: {}\nconfig: {secrets: [a]}\n",
             ":3:19: the giterminism config validation failed: `config.secrets` must be",
         ),
-        ("V\n---\nconfig: {}\n", "a second document starts here"),
-        ("V\nconfig: {}\nconfig: {}\n", "duplicate key `config`"),
         ("a: &a [" + "[" * 200 + "]" * 200 + "]", "nested deeper"),
     ],
 )
@@ -104,3 +102,19 @@ def test_keys_that_are_not_known_have_no_effect_and_are_told():
     assert "did you mean `allowUncommitted`?" in warnings[0]
     assert "it belongs under `config.stapel.mount`" in warnings[1]
     assert "known here: `cli`, `config`, `helm`, `includes`, `giterminismConfigVersion`" in warnings[2]
+
+
+def test_of_duplicate_keys_the_last_one_counts_and_is_told():
+    given, warnings = decode(
+        "giterminismConfigVersion: 1\nconfig: {allowUncommitted: true}\nconfig:\n"
+        "  goTemplateRendering:\n    allowEnvVariables: [A]\n    allowEnvVariables: [B]\n"
+    )
+    assert given == {"config.goTemplateRendering.allowEnvVariables": ("B",)}
+    assert warnings[0].startswith("werf-giterminism.yaml:2:1: duplicate key `config`: it has no effect")
+    assert "line 3 counts" in warnings[0] and "line 6 counts" in warnings[1]
+
+
+def test_a_second_document_has_no_effect_and_is_told():
+    given, warnings = decode("giterminismConfigVersion: 1\n---\nconfig: {allowUncommitted: true}\n")
+    assert given == {}
+    assert warnings[0].startswith("werf-giterminism.yaml:3:1: a second document has no effect")
