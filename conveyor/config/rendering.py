@@ -29,8 +29,8 @@ _MOST_TRACED = 3_000_000  # steps of a run: another one is made to tell where it
 MAX_ACTIONS = 50_000  # of all templates together
 MAX_VARIABLES = 1000
 MAX_TEMPLATES = 2000
-MAX_PATHS = 5000  # that templates ask for, each counted once
-MAX_GLOBS = 100
+MAX_PATHS = 20_000  # that templates ask for, each counted once
+MAX_GLOBS = 1000
 MAX_BYTES = 128 * 2**20  # of all files that templates read
 
 

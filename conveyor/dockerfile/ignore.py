@@ -14,7 +14,7 @@ from conveyor.dockerfile.classes import read_class
 from conveyor.wildcards import DEEP, STAR, join_pieces
 
 MAX_BYTES = 2**20
-MAX_LINES = 1000
+MAX_LINES = 5000
 _LONGEST = 4096  # characters of a pattern
 _META = re.compile(r"[*?\[\]\\]")
 

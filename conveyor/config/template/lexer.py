@@ -185,7 +185,7 @@ def _action(source: str, position: int, line: int, tokens: list[Token], most: in
             if depth:
                 error = "unclosed left paren"
                 break
-            add(make(Token, (kind, end - 2, "}}", line)))
+            add(make(Token, (kind, end - 2, "}}", line + word.count("\n"))))  # a mark that trims stands behind a blank
             return end if len(word) == 2 else _past_blanks(source, end)
         elif kind == NUMBER:
             word, kind, error = _number(source, position)
