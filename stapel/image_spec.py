@@ -106,8 +106,13 @@ def _filtered(values: Mapping[str, Any], removed: Sequence[str]) -> dict[str, An
 
 def _matcher(removed: Sequence[str]) -> Callable[[str], bool]:
     texts = frozenset(removed)
-    patterns = [re.compile(pattern) for text in removed if (pattern := pattern_of(text)) is not None]
-    return lambda name: name in texts or any(pattern.fullmatch(name) for pattern in patterns)
+    expressions = [pattern for text in removed if (pattern := pattern_of(text)) is not None]
+    if not expressions:
+        return texts.__contains__
+    import re2  # type: ignore[import-untyped, unused-ignore] # no expression takes more than linear time
+
+    patterns = [re2.compile(expression) for expression in expressions]
+    return lambda name: name in texts or any(pattern.fullmatch(name) is not None for pattern in patterns)
 
 
 def pattern_of(text: str) -> str | None:

@@ -6,8 +6,6 @@ Labels are merged by name, and what is to be removed is united.
 
 from __future__ import annotations
 
-import re
-
 from msgspec.structs import replace
 
 from conveyor.config.decode_docker import check_ports, nonempty_text
@@ -24,6 +22,8 @@ _TESTS = ("NONE", "CMD", "CMD-SHELL")
 # What a base brings along that werf has built. Of ours only the label that stages are found by stays, in any case.
 _LABELS_OF_WERF = "/werf(?:[-.].*)?/"
 _LEAST_NS = 1_000_000  # the shortest duration that engines take
+
+_LONGEST_EXPRESSION, _LONGEST_SHOWN = 1000, 200  # characters
 
 
 def decode_project_spec(findings: Findings, node: Node) -> ImageSpec | None:
@@ -108,10 +108,13 @@ def _removed(config: Fields, name: str) -> tuple[str, ...]:
         if not node.text:
             config.findings.add(node, f"`{name}` holds an empty text", "remove it")
         elif pattern is not None:
-            try:
-                re.compile(pattern)
-            except re.error as error:
-                message = f"`{name}`: `{node.text}` is no regular expression: {error}"
+            from conveyor.config.giterminism.matching import expression_mistake
+
+            long = len(pattern) > _LONGEST_EXPRESSION
+            mistake = f"more than {_LONGEST_EXPRESSION} characters" if long else expression_mistake(node.text)
+            if mistake:
+                shown = node.text[:_LONGEST_SHOWN]
+                message = f"`{name}`: `{shown}` is no regular expression: {mistake[:_LONGEST_SHOWN]}"
                 config.findings.add(node, message, "a text between two `/` is a regular expression for the whole of a name")
     return config.texts(name)
 

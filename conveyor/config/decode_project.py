@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
 _LONGEST_NAME = 50
+_LONGEST_EXPRESSION, _LONGEST_SHOWN = 1000, 200  # characters
 _DURATION = re.compile(r"[-+]?(?:0|(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:ns|us|µs|μs|ms|s|m|h))+)")
 
 
@@ -148,18 +149,20 @@ def _check_reference(fields: Fields, name: str) -> None:
     text = fields.text(name)
     if len(text) < 2 or not (text.startswith("/") and text.endswith("/")):
         return
+    if len(text) > _LONGEST_EXPRESSION:
+        message = f"`{name}: {text[:_LONGEST_SHOWN]}...` has more than {_LONGEST_EXPRESSION} characters"
+        fields.findings.add(fields.value(name) or fields.node, message, "write a shorter one")
+        return
     try:
         re.compile(text[1:-1])
-    except re.error:
-        import re2  # type: ignore[import-untyped, unused-ignore] # what it takes counts; it is loaded where that is in doubt
+    except (re.error, RecursionError, OverflowError):
+        from conveyor.config.giterminism.matching import expression_mistake  # what RE2 says counts; it is loaded in doubt
 
-        try:
-            re2.compile(text[1:-1])
-        except re2.error as error:
+        mistake = expression_mistake(text)
+        if mistake:
+            message = f"`{name}: {text[:_LONGEST_SHOWN]}` is no regular expression: {mistake[:_LONGEST_SHOWN]}"
             hint = "a text between two `/` is a regular expression for the whole of a name"
-            fields.findings.add(
-                fields.value(name) or fields.node, f"`{name}: {text}` is no regular expression: {error}", hint
-            )
+            fields.findings.add(fields.value(name) or fields.node, message, hint)
 
 
 def _check_limit(findings: Findings, node: Node | None, title: str) -> None:

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import re
 
+MAX_LENGTH = 4096
+MAX_DEPTH = 20
 META = re.compile(r"(?<!\\)(?:\\\\)*[*?\[{]")
 
 
 def glob_mistake(pattern: str) -> str:
     """What is wrong with a glob; "" where nothing is."""
+    if len(pattern) > MAX_LENGTH:
+        return f"it has more than {MAX_LENGTH} characters"
     depth = 0
     at = 0
     while at < len(pattern):
@@ -23,6 +27,8 @@ def glob_mistake(pattern: str) -> str:
             at += 1
         elif character == "{":
             depth += 1
+            if depth > MAX_DEPTH:
+                return f"braces inside of one another are more than {MAX_DEPTH} deep"
         elif character == "}":
             if depth == 0:
                 return "a `}` without a `{`"

@@ -16,7 +16,7 @@ from conveyor.config.parser import open_parser
 
 MAX_DEPTH = 100
 MAX_ALIASED_NODES = 100_000
-MAX_NODES = 300_000
+MAX_NODES = 200_000
 
 _TAG = "tag:yaml.org,2002:"
 _TEXT_TAGS = frozenset({"!", _TAG + "str"})

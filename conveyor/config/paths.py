@@ -9,6 +9,9 @@ from conveyor.config.globs import glob_mistake
 from conveyor.config.models import PathFilter
 from conveyor.config.nodes import Node
 
+MAX_GLOBS = 2000  # of one list
+_LONGEST_SHOWN = 200  # characters of a glob
+
 RESERVED = "/.conveyor"
 
 
@@ -43,7 +46,12 @@ def clean(path: str) -> str:
 def relative_globs(fields: Fields, name: str) -> list[str]:
     """Globs below a directory, cleaned, each once; "." stands for the directory itself."""
     globs: dict[str, None] = {}
-    for node in fields.text_nodes(name):
+    nodes = fields.text_nodes(name)
+    if len(nodes) > MAX_GLOBS:
+        message = f"`{name}` has {len(nodes)} globs, and at most {MAX_GLOBS} are read"
+        fields.findings.add(fields.key(name), message, "write fewer and wider ones")
+        return []
+    for node in nodes:
         glob = _relative_glob(fields, name, node)
         if glob:
             globs[glob] = None
@@ -89,6 +97,7 @@ def _relative_glob(fields: Fields, name: str, node: Node) -> str:
         message, hint = "must not lead out of `add`", "paths are relative to `add`"
     else:
         mistake = glob_mistake(text)
+        text = text[:_LONGEST_SHOWN] + "..." if len(text) > _LONGEST_SHOWN else text
         message = f"is not a glob: {mistake}" if mistake else ""
         hint = "a `\\` before a character takes it as it is" if mistake else ""
     if message:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ from conveyor.config.giterminism.files import ConfigFiles
 from conveyor.config.giterminism.paths import clean_path
 from conveyor.config.giterminism.wording import show_text
 from conveyor.config.globs import escape_glob
-from conveyor.config.template.api import MAIN, FunctionError, TemplateError, problem_of, render, root_of
+from conveyor.config.template.api import MAIN, FunctionError, Position, TemplateError, problem_of, render, root_of
 from conveyor.errors import ConfigError, ConveyorError, Place, Problem
 from conveyor.gitrepo.api import Repository
 
@@ -25,12 +24,14 @@ _FILES: Directive = "config.goTemplateRendering.allowUncommittedFiles"
 _ENV: Directive = "config.goTemplateRendering.allowEnvVariables"
 _TEMPLATES: Directive = "config.allowUncommittedTemplates"
 _SUFFIX = ".tmpl"
-_MOST_SEARCHES = 200  # places of refusals that are found out
-_LONGEST_SEARCHED = 2**20
+_LONGEST_EXPANDED = 2**20
 
+_MOST_TRACED = 3_000_000  # steps of a run: another one is made to tell where its text comes from
 MAX_ACTIONS = 50_000  # of all templates together
+MAX_VARIABLES = 1000
+MAX_TEMPLATES = 2000
 MAX_PATHS = 20_000  # that templates ask for, each counted once
-MAX_GLOBS = 200
+MAX_GLOBS = 1000
 MAX_BYTES = 128 * 2**20  # of all files that templates read
 
 
@@ -79,9 +80,9 @@ class Rendering:
         if actions > MAX_ACTIONS:
             message = f"the templates have {actions} actions (`{{{{`), and at most {MAX_ACTIONS} are read"
             raise ConfigError([Problem(Place(file), message, "say it with `range`, or read large texts by .Files.Get")])
-        self._search = _Search({self._shown[name]: text for name, text in texts})
-        self._environment = _Environment(refusals, self._search, self._here.read)
-        self._files = _Files(files, self._search)
+        self._asked = _Texts(self._shown, {self._shown[name]: text for name, text in texts})
+        self._environment = _Environment(refusals, self._asked, self._here.read)
+        self._files = _Files(files, self._asked)
         self.variables = self._environment.variables
 
     def render(self) -> bytes:
@@ -93,27 +94,30 @@ class Rendering:
         try:
             return _bytes(self._render(self._here, self._environment, self._log))
         except TemplateError as error:
-            raise ConfigError([problem_of(error, self._all_shown())]) from None
+            raise ConfigError([problem_of(error, self._asked.shown())]) from None
 
     def render_elsewhere(self, surroundings: Surroundings) -> bytes:
         """The text as it would be elsewhere. `ConfigError` as `render`; what is refused is noted nowhere."""
-        environment = _Environment(Refusals(self._permissions), self._search, surroundings.read)
+        environment = _Environment(Refusals(self._permissions), self._asked, surroundings.read)
         try:
             return _bytes(self._render(surroundings, environment))
         except TemplateError as error:
-            raise ConfigError([problem_of(error, self._all_shown())]) from None
+            raise ConfigError([problem_of(error, self._asked.shown())]) from None
 
     def explain(self, problems: Sequence[Problem]) -> list[Problem]:
         """Mistakes of the rendered text with their lines, and what wrote these: nobody has that text before them."""
         from conveyor.config.template.tracing import Trace
         from conveyor.gitrepo.addresses import hide_secrets
 
+        run = self._asked.position.run
+        if run is not None and run.steps > _MOST_TRACED:
+            return list(problems)
         trace = Trace()
         try:
             text = self._render(self._here, self._environment, trace=trace)
         except (ConveyorError, TemplateError):
             return list(problems)
-        shown = self._all_shown()
+        shown = self._asked.shown()
         lines = text.split("\n")
         explained = []
         for problem in problems:
@@ -151,17 +155,15 @@ class Rendering:
             loose=self._permissions.is_loose,
             log=log,
             trace=trace,
+            position=self._asked.position,
         )
-
-    def _all_shown(self) -> dict[str, str]:
-        return {**self._search.names_of_expanded(), **self._shown}
 
 
 def _read_templates(files: ConfigFiles, directory: str) -> dict[str, str]:
     """The templates of a directory by their names, which are their paths in it."""
     base = clean_path(directory)
     pattern = f"{escape_glob(base)}/**/*{_SUFFIX}" if base else f"**/*{_SUFFIX}"
-    found = files.matching(pattern, _TEMPLATES, "werf config templates")
+    found = files.matching(pattern, _TEMPLATES, "werf config templates", most=MAX_TEMPLATES)
     prefix = f"{base}/" if base else ""
     texts = {name.removeprefix(prefix): _text(content) for name, content in found.items() if name.endswith(_SUFFIX)}
     if files.included is not None and base:
@@ -181,55 +183,54 @@ def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
-class _Search:
-    """Where the templates ask for something by a literal name: places for what is refused while they run."""
+class _Texts:
+    """The texts that may be templates, by their files, and where among them the run is: places for what is refused."""
 
-    def __init__(self, texts: Mapping[str, str]) -> None:
+    def __init__(self, names: Mapping[str, str], texts: Mapping[str, str]) -> None:
+        self._names = names
         self._texts = dict(texts)
-        self._found: dict[tuple[str, str], Place | None] = {}
+        self.position = Position()
 
     def add(self, file: str, text: str) -> None:
         """Another text, which may be a template, too."""
-        if len(text) <= _LONGEST_SEARCHED:
+        if len(text) <= _LONGEST_EXPANDED:
             self._texts.setdefault(file, text)
 
-    def names_of_expanded(self) -> dict[str, str]:
+    def _names_of_expanded(self) -> dict[str, str]:
         """The files of the texts by the names that `tpl` gives them."""
         from zlib import adler32
 
         return {f"tpl-{adler32(_bytes(text))}": file for file, text in self._texts.items()}
 
-    def find(self, call: str, argument: str) -> Place | None:
-        """The first call of a function with this argument; None where it is computed, or many were looked for already."""
-        key = (call, argument)
-        if key not in self._found and len(self._found) < _MOST_SEARCHES:
-            self._found[key] = self._search(call, argument)
-        return self._found.get(key)
+    def shown(self) -> dict[str, str]:
+        """The files of all templates by their names."""
+        return {**self._names_of_expanded(), **self._names}
 
-    def _search(self, call: str, argument: str) -> Place | None:
-        expression = re.compile(rf"{call}\s+(?:\"{re.escape(argument)}\"|`{re.escape(argument)}`)")
-        for file, text in self._texts.items():
-            match = expression.search(text) if argument in text else None
-            if match:
-                line = text.count("\n", 0, match.start()) + 1
-                return Place(file, line, match.start() - text.rfind("\n", 0, match.start()))
-        return None
+    def place(self) -> Place | None:
+        """Where the templates ask for what they ask for just now."""
+        return self.position.place(self.shown())
 
 
 class _Environment:
     """The environment of templates: each variable is asked for by name, and must be allowed."""
 
-    def __init__(self, refusals: Refusals, search: _Search, read: Callable[[str], str | None]) -> None:
+    def __init__(self, refusals: Refusals, texts: _Texts, read: Callable[[str], str | None]) -> None:
         self._refusals = refusals
         self._read = read
-        self._search = search
+        self._asked = texts
+        self._is_allowed: dict[str, bool] = {}
         self.variables: dict[str, str | None] = {}
 
     def read(self, name: str) -> str | None:
+        if name not in self.variables and len(self.variables) >= MAX_VARIABLES:
+            raise FunctionError(f"the templates ask for more than {MAX_VARIABLES} variables")
         value = self._read(name)
         self.variables[name] = value
-        if not self._refusals.permissions.allow(_ENV, name):
-            self._refusals.require(_ENV, name, self._search.find(r"\benv", name))
+        if name not in self._is_allowed:  # each variable is told of once, with its first place
+            self._is_allowed[name] = self._refusals.permissions.allow(_ENV, name)
+            if not self._is_allowed[name]:
+                self._refusals.require(_ENV, name, self._asked.place())
+        if not self._is_allowed[name]:
             return value or ""
         return "" if value is None and self._refusals.permissions.is_loose else value
 
@@ -237,9 +238,9 @@ class _Environment:
 class _Files:
     """`.Files` of templates. What was asked once is remembered: a run sees one state, and loops cost little."""
 
-    def __init__(self, files: ConfigFiles, search: _Search) -> None:
+    def __init__(self, files: ConfigFiles, texts: _Texts) -> None:
         self._files = files
-        self._search = search
+        self._asked = texts
         self._texts: dict[str, str] = {}
         self._bytes = 0
         self._answers: dict[tuple[str, str], bool] = {}
@@ -247,7 +248,7 @@ class _Files:
 
     def get(self, path: str) -> str:
         """See `conveyor.config.template.api.Files`, the others too."""
-        text = self._read(clean_path(path), lambda: self._user("Get", path))
+        text = self._read(clean_path(path), lambda: self._user("Get"))
         if text is None:
             message, hint = self._files.explain_missing(path, _FILES)
             raise FunctionError(message, hint=hint)
@@ -264,8 +265,8 @@ class _Files:
             if len(self._found) >= MAX_GLOBS:
                 raise FunctionError(f"the templates look for more than {MAX_GLOBS} globs")
             texts = {}
-            for name in self._files.names(clean_path(pattern) or ".", _FILES):
-                text = self._read(name, lambda: self._user("Glob", pattern))
+            for name in self._files.names(clean_path(pattern) or ".", _FILES, MAX_PATHS):
+                text = self._read(name, lambda: self._user("Glob"))
                 if text is not None:
                     texts[name] = text
             self._found[pattern] = texts
@@ -279,7 +280,7 @@ class _Files:
             self._bytes += len(content)
             self._bound()
             self._texts[path] = _text(content)
-            self._search.add(self._files.show(path), self._texts[path])
+            self._asked.add(self._files.show(path), self._texts[path])
         return self._texts[path]
 
     def _ask(self, question: str, path: str, ask: Callable[[str, Directive], bool]) -> bool:
@@ -295,8 +296,8 @@ class _Files:
         if len(self._texts) + len(self._answers) >= MAX_PATHS:
             raise FunctionError(f"the templates ask for more than {MAX_PATHS} files")
 
-    def _user(self, method: str, argument: str) -> str:
-        place = self._search.find(rf"\.Files\.{method}", argument)
+    def _user(self, method: str) -> str:
+        place = self._asked.place()
         return f".Files.{method}" + (f" in {place}" if place is not None else " of a template")
 
 

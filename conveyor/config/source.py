@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
+from itertools import accumulate
 
 from msgspec import Struct
 
@@ -11,6 +12,8 @@ from conveyor.errors import ConfigError, Place, Problem
 
 _FORBIDDEN = r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
 _FORBIDDEN_IN_ASCII = r"[^\t\n\r\x20-\x7e]"
+MAX_LINES = 1_000_000
+MAX_DOCUMENTS = 20_000
 _MINIMAL = "a configuration starts with a document that holds `configVersion: 1` and `project: NAME`"
 
 
@@ -41,21 +44,24 @@ def read_source(content: bytes, file: str, *, minimal: str = _MINIMAL) -> Source
         good = content[: error.start].decode()
         message = f"the file is not UTF-8: byte 0x{content[error.start]:02x} cannot stand here"
         raise _error(_source(file, good).place(len(good)), message, "save it as UTF-8") from None
+    for what, most in (("lines", MAX_LINES), ("documents", MAX_DOCUMENTS)):
+        count = text.count("\n" if what == "lines" else "\n---")
+        if count > most:
+            raise _error(Place(file), f"the file has {count} {what}, and at most {most} are read", "split it")
     source = _source(file, text)
     # The longer one takes milliseconds to be compiled, and most texts need it not.
     forbidden = re.search(_FORBIDDEN_IN_ASCII if text.isascii() else _FORBIDDEN, text)
     if forbidden:
         message = f"the character U+{ord(forbidden[0]):04X} is not allowed in YAML"
         raise _error(source.place(forbidden.start()), message, "remove it, or write it as an escape in double quotes")
-    if not text.strip():
+    if not text or text.isspace():
         raise _error(Place(file), "the file is empty", minimal)
     return source
 
 
 def _source(file: str, text: str) -> Source:
-    starts = [0]
-    starts += [match.end() for match in re.finditer("\n", text)]
-    return Source(file, text, tuple(starts))
+    starts = accumulate((len(line) + 1 for line in text.split("\n")), initial=0)
+    return Source(file, text, tuple(starts)[:-1])
 
 
 def _error(place: Place, message: str, hint: str) -> ConfigError:

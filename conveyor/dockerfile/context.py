@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from conveyor.dockerfile.classes import read_class
 from conveyor.dockerfile.ignore import Ignore
 from conveyor.gitrepo.api import Blob
+from conveyor.wildcards import STAR, join_pieces
 
 _WILD = re.compile(r"[*?\[\\]")
 _NEVER = re.compile(r"(?!)")
@@ -131,7 +132,7 @@ def _component(text: str) -> re.Pattern[str]:
         character = text[at]
         at += 1
         if character == "*":
-            pieces.append("[^/]*")
+            pieces.append(STAR)
         elif character == "?":
             pieces.append("[^/]")
         elif character == "\\":
@@ -145,7 +146,7 @@ def _component(text: str) -> re.Pattern[str]:
             pieces.append(characters)
         else:
             pieces.append(re.escape(character))
-    return re.compile("".join(pieces), re.DOTALL)
+    return re.compile(join_pieces(pieces), re.DOTALL)
 
 
 def _below(directory: bytes, name: bytes) -> bytes:

@@ -11,7 +11,11 @@ import re
 from collections.abc import Callable, Iterable
 
 from conveyor.dockerfile.classes import read_class
+from conveyor.wildcards import DEEP, STAR, join_pieces
 
+MAX_BYTES = 2**20
+MAX_LINES = 5000
+_LONGEST = 4096  # characters of a pattern
 _META = re.compile(r"[*?\[\]\\]")
 
 
@@ -28,6 +32,8 @@ class Ignore:
 
     def __init__(self, content: bytes = b"") -> None:
         """`content`: the text of a `.dockerignore`. `BadPattern`."""
+        if len(content) > MAX_BYTES or content.count(b"\n") > MAX_LINES:
+            raise BadPattern(1, "...", f"has too many after it: at most {MAX_LINES} lines and {MAX_BYTES} bytes are read")
         text = content.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
         self._rules = tuple(_rules(text.split("\n")))
         self._takes_back = any(takes_back for takes_back, _ in self._rules)
@@ -65,6 +71,8 @@ def _rules(lines: Iterable[str]) -> Iterable[tuple[bool, Callable[[str], bool]]]
         pattern = line.strip()
         if not pattern:
             continue
+        if len(pattern) > _LONGEST:
+            raise BadPattern(number, pattern[:100] + "...", f"has more than {_LONGEST} characters")
         takes_back = pattern.startswith("!")
         if takes_back:
             pattern = pattern[1:].strip()
@@ -102,9 +110,9 @@ def _expression(pattern: str) -> re.Pattern[str]:
         if character == "*" and pattern[at : at + 1] == "*":
             at += 1
             at += pattern[at : at + 1] == "/"
-            pieces.append(".*" if at == len(pattern) else "(?:.*/)?")
+            pieces.append(".*" if at == len(pattern) else DEEP)
         elif character == "*":
-            pieces.append("[^/]*")
+            pieces.append(STAR)
         elif character == "?":
             pieces.append("[^/]")
         elif character == "\\":
@@ -115,4 +123,4 @@ def _expression(pattern: str) -> re.Pattern[str]:
             pieces.append(characters)
         else:
             pieces.append(re.escape(character))
-    return re.compile("".join(pieces), re.DOTALL)
+    return re.compile(join_pieces(pieces), re.DOTALL)

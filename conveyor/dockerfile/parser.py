@@ -20,6 +20,11 @@ _WITH_DOCUMENTS = frozenset({"ADD", "COPY", "RUN"})
 _DIRECTIVE = re.compile(r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*")
 _DIRECTIVES = frozenset({"syntax", "escape", "check"})
 _DOCUMENT = re.compile(r"\d*<<(-?)\s*(['\"]?)([a-zA-Z_.][a-zA-Z0-9_.]*)\2")
+MAX_BYTES = 2**20
+MAX_INSTRUCTIONS = 2000
+MAX_STAGES = 100
+_MOST_FLAGS = 100  # of an instruction; what follows is its text
+_SPLIT = "split it; long scripts are files that COPY brings"
 _BLANKS = " \t\r\f\v\n"
 
 
@@ -83,10 +88,17 @@ class ParsedFile(Struct, frozen=True):
 
 def parse(content: bytes) -> ParsedFile:
     """The instructions of a Dockerfile. `DockerfileError` for one that has none, or that ends in the middle."""
+    if len(content) > MAX_BYTES:
+        raise DockerfileError(0, f"the Dockerfile has {len(content)} bytes, and at most {MAX_BYTES} are read", _SPLIT)
     text = content.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
     lines = text.split("\n")
     directives = _directives(lines)
     instructions = tuple(_instructions(lines, directives.get("escape", "\\")))
+    for what, most in (("FROM", MAX_STAGES), ("", MAX_INSTRUCTIONS)):
+        count = sum(not what or instruction.keyword == what for instruction in instructions)
+        if count > most:
+            counted = "stages" if what else "instructions"
+            raise DockerfileError(0, f"the Dockerfile has {count} {counted}, and at most {most} are read", _SPLIT)
     if not instructions:
         raise DockerfileError(0, "the Dockerfile has no instructions", "write `FROM` and what follows")
     return ParsedFile(directives, instructions)
@@ -162,7 +174,7 @@ def _checked(instruction: Instruction) -> Instruction:
 def _documents_of(text: str) -> list[tuple[str, str, str]]:
     """The here-documents that a line announces: dash, quote and name of each."""
     keyword, rest = _first_word(text)
-    while keyword.upper() == "ONBUILD":
+    if keyword.upper() == "ONBUILD":
         keyword, rest = _first_word(rest)
     if keyword.upper() not in _WITH_DOCUMENTS or "<<" not in rest or rest.lstrip().startswith("["):
         return []
@@ -190,7 +202,7 @@ def _flags(text: str) -> tuple[tuple[str, ...], str]:
     """The words with `--` in front, quotes and escapes taken off, and what follows them."""
     flags: list[str] = []
     rest = text
-    while rest.startswith("--"):
+    while rest.startswith("--") and len(flags) < _MOST_FLAGS:
         word, after = _cut_word(rest)
         if word == "--":
             return tuple(flags), after

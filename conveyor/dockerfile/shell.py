@@ -13,6 +13,8 @@ Lookup = Callable[[str], "tuple[bool, str | None]"]
 """Whether a variable is set, and its value; None: set or not, nobody knows here to what."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*|[0-9]+|[@*#?$!-]")
+_LONGEST_WORD, _LONGEST_VALUE = 100_000, 2**18  # characters
+_LONGEST_CUT = 4096  # characters of a value
 _SPECIALS = "@*#?$!-"
 
 
@@ -27,13 +29,19 @@ class BadSubstitution(Exception):
 def expand(text: str, lookup: Lookup, escape: str = "\\") -> str | None:
     """A word with its variables expanded and its quotes and escapes taken off; None where it cannot be known.
 
-    `BadSubstitution`.
+    `BadSubstitution`, for one that grows too long or is nested too deep, too.
     """
+    if len(text) > _LONGEST_WORD:
+        raise BadSubstitution(f"a word of {len(text)} characters is not expanded, {_LONGEST_WORD} are: {text[:40]}...")
     try:
-        word = _Word(text, lookup, escape)
-        return word.read("")
+        found = _Word(text, lookup, escape).read("")
     except _Unknown:
         return None
+    except RecursionError:
+        raise BadSubstitution(f"nested too deep: {text[:40]}...") from None
+    if len(found) > _LONGEST_VALUE:
+        raise BadSubstitution(f"the value has {len(found)} characters, {_LONGEST_VALUE} is the most: {text[:40]}...")
+    return found
 
 
 def split_pairs(text: str) -> list[tuple[str, str]]:
@@ -171,7 +179,7 @@ class _Word:
         longest = self._text[self._at : self._at + 1] == modifier
         self._at += longest
         pattern = _pattern(self._argument())
-        value = self._value(name) or ""
+        value = self._cuttable(name)
         cuts = range(len(value) + 1)
         if modifier == "#":
             for cut in reversed(cuts) if longest else cuts:
@@ -189,7 +197,14 @@ class _Word:
         wanted = self.read("/")
         self._at += 1
         instead = self._argument()
-        return _pattern(wanted).sub(lambda match: instead, self._value(name) or "", count=0 if everywhere else 1)
+        return _pattern(wanted).sub(lambda match: instead, self._cuttable(name), count=0 if everywhere else 1)
+
+    def _cuttable(self, name: str) -> str:
+        """A value that a pattern is tried on, at each of its characters."""
+        value = self._value(name) or ""
+        if len(value) > _LONGEST_CUT:
+            raise BadSubstitution(f"{name}: a value of {len(value)} characters is not cut by a pattern, {_LONGEST_CUT} are")
+        return value
 
     def _value(self, name: str) -> str | None:
         if name in _SPECIALS or name.isdigit():
@@ -203,5 +218,15 @@ class _Word:
 def _pattern(text: str) -> re.Pattern[str]:
     """`*` and `?` of a shell, `\\` before a character takes it as it is."""
     pieces = re.findall(r"\\.|.", text, re.DOTALL)
-    known = {"*": ".*", "?": "."}
-    return re.compile("".join(known.get(piece) or re.escape(piece[-1]) for piece in pieces), re.DOTALL)
+    source = ""
+    stars_left = pieces.count("*")
+    is_open = False
+    for piece in pieces:
+        if piece == "*":
+            # Between two `*` a text is taken where it first fits, as `conveyor.wildcards` has it.
+            stars_left -= 1
+            source += ")" * is_open + ("(?>.*?" if stars_left else ".*")
+            is_open = stars_left > 0
+        else:
+            source += "." if piece == "?" else re.escape(piece[-1])
+    return re.compile(source, re.DOTALL)

@@ -24,8 +24,13 @@ from conveyor.errors import GitError
 
 Taken = Literal["none", "partial", "all"]
 
+_LONGEST = 4096  # characters of a glob
+_MOST_CHARACTERS = 100_000  # of all globs of a list
+_MOST_BRACES = 1000
+_MOST_STARS = 8
 _MOST_ALTERNATIVES = 4096  # of one glob, after its braces with `/` are written out
 _WRITTEN_OUT = re.compile(r"/|\*\*|(?<=[{,])[,}]")
+_STARS = re.compile(r"\*+")
 _NEVER = re.compile(r"(?!)")
 
 
@@ -91,6 +96,20 @@ def compile_matcher(include: tuple[str, ...], exclude: tuple[str, ...], within: 
 
 @lru_cache(maxsize=4096)
 def _compile(globs: tuple[str, ...]) -> _Globs:
+    size = sum(map(len, globs))
+    long = next((glob for glob in globs if len(glob) > _LONGEST or _is_costly(glob)), "")
+    if long or size > _MOST_CHARACTERS:
+        what = (
+            f"the glob `{long[:100]}...` is too long or too deep"
+            if long
+            else f"the globs of one list have {size} characters"
+        )
+        raise GitError(
+            f"{what}: it has at most {_LONGEST} characters, {_MOST_BRACES} braces and {_MOST_STARS} `*` beside them,"
+            f" and a list {_MOST_CHARACTERS} characters",
+            reason="glob_too_large",
+            hint="write fewer and wider ones",
+        )
     # An alternative that leaves no name, as the last one of `{a,}`, does not stand for everything.
     written = [text for glob in globs for text in _write_out(glob) if text == glob or set(text.split("/")) - {"", "."}]
     spelled = [_components(text) for text in written]
@@ -104,9 +123,22 @@ def _compile(globs: tuple[str, ...]) -> _Globs:
     )
 
 
+def _is_costly(glob: str) -> bool:
+    return glob.count("{") > _MOST_BRACES or ("{" in glob and len(_STARS.findall(glob)) > _MOST_STARS)
+
+
 def _match_source(components: tuple[str, ...]) -> str:
-    parts = [r"(?:.*/)?" if component == "**" else _regex(component) + "/" for component in components]
-    return "".join(parts)[:-1]
+    """What follows a `**` is taken where it first fits: later places would leave less for the rest, and are never tried."""
+    source = ""
+    at = 0
+    while at < len(components):
+        crosses = components[at] == "**"
+        begin = at + crosses
+        at = next((index for index in range(begin, len(components)) if components[index] == "**"), len(components))
+        part = "/".join(map(_regex, components[begin:at]))
+        end = "/" if at < len(components) else r"(?=/|\Z)"
+        source += f"(?>(?:.*?/)??{part}{end})" if crosses else part + end
+    return source
 
 
 def _lead_source(components: tuple[str, ...]) -> str:
@@ -186,12 +218,25 @@ def _end(text: str, at: int) -> int:
     if character == "[":
         return _class_end(text, at)
     if character == "{":
-        inner = at + 1
-        while inner < len(text):
-            if text[inner] == "}":
-                return inner + 1
-            inner = _end(text, inner)
+        return _ends_of_braces(text).get(at, at + 1)
     return at + 1
+
+
+@lru_cache(maxsize=64)
+def _ends_of_braces(text: str) -> dict[int, int]:
+    """Where braces end, by where they begin, as far as they are closed."""
+    ends: dict[int, int] = {}
+    opened: list[int] = []
+    at = 0
+    while at < len(text):
+        if text[at] == "{":
+            opened.append(at)
+            at += 1
+            continue
+        if text[at] == "}" and opened:
+            ends[opened.pop()] = at + 1
+        at = _end(text, at)
+    return ends
 
 
 def _class_end(text: str, at: int) -> int:
@@ -208,11 +253,18 @@ def _regex(component: str) -> str:
     """The regular expression of one component, or of an alternative inside one."""
     source = ""
     at = 0
+    # Between two `*` a text is taken where it first fits: later places would leave less for the rest. Alternatives may
+    # differ in length, so that it does not hold for them.
+    stars_left = component.count("*") if "{" not in component else 1
+    is_open = False
     while at < len(component):
         end = _end(component, at)
         element = component[at:end]
         if element == "*":
-            source += r"[^/]*"
+            source += ")" * is_open
+            stars_left -= 1
+            is_open = stars_left > 0
+            source += r"(?>[^/]*?" if is_open else r"[^/]*"
         elif element == "?":
             source += r"[^/]"
         elif element[0] == "[" and len(element) > 1:
@@ -224,7 +276,7 @@ def _regex(component: str) -> str:
         else:
             source += re.escape(element)
         at = end
-    return source
+    return source + ")" * is_open
 
 
 def _class_regex(inner: str) -> str:

@@ -10,6 +10,8 @@ import re
 import string
 from functools import lru_cache
 
+from conveyor.wildcards import DEEP, STAR, join_pieces
+
 _CLASSES = {
     b"alnum": string.ascii_letters + string.digits,
     b"alpha": string.ascii_letters,
@@ -31,7 +33,7 @@ _NEVER = re.compile(rb"(?!)")
 @lru_cache(maxsize=4096)
 def compile_pattern(pattern: bytes) -> re.Pattern[bytes]:
     """A regular expression for whole paths; `*` and `?` match no `/`. A pattern that cannot be read matches nothing."""
-    source = b""
+    pieces: list[str] = []
     at = 0
     while at < len(pattern):
         character = pattern[at : at + 1]
@@ -40,31 +42,31 @@ def compile_pattern(pattern: bytes) -> re.Pattern[bytes]:
             # Git compares what stands before the first special character by itself, and matches the rest from its start.
             starts = pattern[at - 1 : at] == b"/" or not _SPECIAL.search(pattern, 0, at)
             if end - at > 1 and starts and pattern[end : end + 1] == b"/":
-                source += rb"(?:.*/)?"
+                pieces.append(DEEP)
                 end += 1
             elif end - at > 1 and starts and end == len(pattern):
-                source += rb".*"
+                pieces.append(".*")
             else:
-                source += rb"[^/]*"
+                pieces.append(STAR)
             at = end
         elif character == b"?":
-            source += rb"[^/]"
+            pieces.append("[^/]")
             at += 1
         elif character == b"[":
             members, at = _read_class(pattern, at + 1)
             members.discard(ord("/"))
             if not members:
                 return _NEVER
-            source += b"[" + b"".join(rb"\x%02x" % member for member in sorted(members)) + b"]"
+            pieces.append("[" + "".join(f"\\x{member:02x}" for member in sorted(members)) + "]")
         elif character == b"\\":
             if at + 1 == len(pattern):
                 return _NEVER
-            source += re.escape(pattern[at + 1 : at + 2])
+            pieces.append(re.escape(pattern[at + 1 : at + 2].decode("latin-1")))
             at += 2
         else:
-            source += re.escape(character)
+            pieces.append(re.escape(character.decode("latin-1")))
             at += 1
-    return re.compile(source, re.DOTALL)
+    return re.compile(join_pieces(pieces).encode("latin-1"), re.DOTALL)
 
 
 def _read_class(pattern: bytes, at: int) -> tuple[set[int], int]:

@@ -91,7 +91,7 @@ CLIENTS = {
     "filelock": ("locking.file", "conveyor.gitrepo", "stapel"),
     "click": ("conveyor.cli",),
     "yaml": ("conveyor.config",),
-    "re2": ("conveyor.config",),
+    "re2": ("conveyor.config", "stapel.image_spec"),
     "isal": ("stapel.oci.compress",),
     "zstandard": ("stapel.oci.compress",),
 }

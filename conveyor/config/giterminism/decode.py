@@ -19,6 +19,7 @@ from conveyor.config.scalars import boolean, integer
 from conveyor.config.source import read_source
 from conveyor.errors import Problem
 
+MAX_ITEMS = 1000  # of one directive
 VERSION = "giterminismConfigVersion"
 DIRECTIVES: tuple[Directive, ...] = get_args(Directive)
 
@@ -133,6 +134,10 @@ class _Decoder:
         if value.kind != "list":
             hint = "put it in a list: `- ` before it" if value.kind == "scalar" else ""
             self._findings.add(value, _WRONG + f"`{directive}` must be a list, not {describe(value)}", hint)
+            return
+        if len(value.items) > MAX_ITEMS:
+            message = f"`{directive}` has {len(value.items)} items, and at most {MAX_ITEMS} are read"
+            self._findings.add(value, _WRONG + message, "write fewer and wider ones")
             return
         self.given[directive] = tuple(self._read_items(value, directive))
 

@@ -152,16 +152,22 @@ class ConfigFiles:
         return (bool(steps) and blob is None) or (self._directory / path).is_dir() or self.included is not None
 
     def matching(
-        self, pattern: str, directive: Directive | None, subject: str = "", used_by: Callable[[], str] = str
+        self,
+        pattern: str,
+        directive: Directive | None,
+        subject: str = "",
+        used_by: Callable[[], str] = str,
+        *,
+        most: int = MAX_LISTED,
     ) -> dict[str, bytes]:
         """The files that a glob means, in werf's three forms, by path in its order. What is refused is noted.
 
-        `GiterminismError` where they are too many or too large.
+        `GiterminismError` where they are more than `most` or too large.
         """
         pattern = clean_path(pattern) or "."
         contents: dict[str, bytes] = {}
         total = 0
-        for name in self.names(pattern, directive):
+        for name in self.names(pattern, directive, most):
             content = self.read(name, directive, subject, used_by)
             if content is None:
                 continue
@@ -171,7 +177,7 @@ class ConfigFiles:
                 raise too_large(pattern, total)
         return contents
 
-    def names(self, pattern: str, directive: Directive | None) -> list[str]:
+    def names(self, pattern: str, directive: Directive | None, most: int = MAX_LISTED) -> list[str]:
         """The paths that a glob means in the commit, untracked, accepted on the disk or included; sorted by their bytes."""
         names = {*self._committed(pattern), *self._uncommitted(pattern)}
         if self.included is not None:
@@ -182,11 +188,11 @@ class ConfigFiles:
             names.update(self._disk.walk(pattern, None if self._is_loose else accepted, visited))
             self.read_from_disk.update(visited)
             self.is_repeatable &= len(visited) <= _MOST_DIRECTORIES
-        if len(names) > MAX_LISTED:
+        if len(names) > most:
             from conveyor.config.giterminism.wording import show_text
 
             raise GiterminismError(
-                f"the glob {show_text(pattern)} matches {len(names)} files, and at most {MAX_LISTED} are read",
+                f"the glob {show_text(pattern)} matches {len(names)} files, and at most {most} are read",
                 hint="write a narrower one",
             )
         return sorted(names, key=os.fsencode)

@@ -75,7 +75,7 @@ def expression_mistake(text: str) -> str:
     return ""
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
 def _compile(text: str) -> Any:  # noqa: ANN401 - re2 has no types
     """The expression between slashes. By RE2, as werf has it: no expression takes more than linear time."""
     import re2  # type: ignore[import-untyped, unused-ignore] # it has no types

@@ -8,12 +8,18 @@ from conveyor.errors import GiterminismError
 
 MAX_FILE_BYTES = 32 * 2**20
 MAX_LISTED = 20_000  # files of one list
+MAX_PATH = 4096  # characters: the system has none that is longer
 MAX_LISTED_BYTES = 128 * 2**20
 MAX_LINKS = 1000  # to directories, on the ways of one glob
 
 
 def clean_path(path: str) -> str:
     """A path relative to the project's directory, which a leading `/` means too; "" is the directory itself."""
+    if len(path) > MAX_PATH:
+        raise GiterminismError(
+            f"a path of {len(path)} characters is asked for, and there is none with more than {MAX_PATH}: `{path[:100]}...`",
+            hint="look for what makes it: a loop, or a text in the place of a path",
+        )
     cleaned = posixpath.normpath(path.lstrip("/")) if path.strip("/") else ""
     return "" if cleaned == "." else cleaned
 

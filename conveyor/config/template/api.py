@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from conveyor.errors import Place, Problem
 
-from .errors import TemplateError
+from .errors import Spot, TemplateError
 from .functions import Function, FunctionError, Library
 from .values import Object, TypedMap, Value
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 MAIN: Final = "werfConfig"
 
-__all__ = ["MAIN", "Files", "FunctionError", "TemplateError", "problem_of", "render", "root_of"]
+__all__ = ["MAIN", "Files", "FunctionError", "Position", "TemplateError", "problem_of", "render", "root_of"]
 
 
 class Files(Protocol):
@@ -67,6 +67,7 @@ def render(
     loose: bool = False,
     log: Callable[[str], None] | None = None,
     trace: Trace | None = None,
+    position: Position | None = None,
 ) -> str:
     """The text that a template gives.
 
@@ -74,12 +75,13 @@ def render(
     definitions replace an earlier one's, those of `source` replace all. `root` is `.` and `$`, and is changed by the `set`
     of templates. `read_environment` gives the value of a variable that `env` asks for, None where it is not set, and raises
     ConveyorError where it may not be read. `log` takes what the `*_debug` functions tell; `trace` what wrote each
-    character (it costs, and is for a run after a mistake).
+    character (it costs, and is for a run after a mistake); `position` is asked where the run is.
 
     In the result a byte that is no UTF-8 is a lone surrogate (`surrogateescape`).
 
     Raises TemplateError (see `problem_of`), and the ConveyorErrors of `Files` and `read_environment`.
     """
+    import gc
     import sys
 
     from .execution import Run
@@ -87,13 +89,20 @@ def render(
 
     run = Run(_library(), main=name, loose=loose, read_environment=read_environment, log=log or (lambda message: None))
     run.trace = trace
+    if position is not None:
+        position.run = run
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(max(limit, _RECURSION_LIMIT))
+    # What templates make is bounded; to look for cycles in it would take as long as making it.
+    was_enabled = gc.isenabled()
+    gc.disable()
     try:
         _parse_all(run, source, name, templates)
         return joined(run.include(name, root))
     finally:
         sys.setrecursionlimit(limit)
+        if was_enabled:
+            gc.enable()
 
 
 _RECURSION_LIMIT: Final = 6000  # frames: enough for the bounds on nesting, and far from the end of the stack
@@ -112,6 +121,23 @@ def _library() -> Library:
     return Library(MODULES, FUNCTIONS)
 
 
+class Position:
+    """Where a run is, for `Files` and `read_environment` to ask while they are called."""
+
+    __slots__ = ("run",)
+
+    def __init__(self) -> None:
+        self.run: Run | None = None
+
+    def place(self, files: Mapping[str, str]) -> Place | None:
+        """The innermost place that is in a file (see `problem_of`); None where there is none."""
+        for walk in reversed(self.run.walks if self.run is not None else ()):
+            spot = walk.spot()
+            if spot.template in files:
+                return _place(spot, files, begin=True)
+        return None
+
+
 def problem_of(error: TemplateError, files: Mapping[str, str]) -> Problem:
     """What a person reads: the innermost place that is in a file, its line, the message, a hint.
 
@@ -119,14 +145,24 @@ def problem_of(error: TemplateError, files: Mapping[str, str]) -> Problem:
     """
     known = [spot for spot in error.spots if spot.template in files]
     spot = known[-1] if known else error.spots[0]
-    column = 0
-    if spot.column >= 0:
-        before = spot.shown.encode("utf-8", "surrogateescape")[: spot.column]
-        column = len(before.decode("utf-8", "replace")) + 1
-    place = Place(files.get(spot.template, spot.template), spot.line, column)
+    place = _place(spot, files)
     shown = spot.shown.strip()
     hints: Iterable[str] = (f"in `{shown[:200]}`" if shown else "", error.hint)
     return Problem(place, str(error), "; ".join(filter(None, hints)))
+
+
+def _place(spot: Spot, files: Mapping[str, str], *, begin: bool = False) -> Place:
+    """A spot for a person; `begin`: at the beginning of `.a.b`, where Go names the last part."""
+    column = 0
+    if spot.column >= 0:
+        before = spot.shown.encode("utf-8", "surrogateescape")[: spot.column].decode("utf-8", "replace")
+        if begin:
+            before = before.rstrip(_NAME)
+        column = len(before) + 1
+    return Place(files.get(spot.template, spot.template), spot.line, column)
+
+
+_NAME: Final = "$._abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 
 
 class FilesObject(Object):
@@ -138,10 +174,10 @@ class FilesObject(Object):
     def __init__(self, files: Files) -> None:
         self._files = files
         self._methods = {
-            "Get": Function("Get", "string", self._get),
-            "Exists": Function("Exists", "string", files.exists),
-            "IsDir": Function("IsDir", "string", files.is_dir),
-            "Glob": Function("Glob", "string", lambda pattern: dict(files.glob(pattern))),
+            "Get": Function("Get", "string", self._get, renders=True, asks=True),
+            "Exists": Function("Exists", "string", files.exists, asks=True),
+            "IsDir": Function("IsDir", "string", files.is_dir, asks=True),
+            "Glob": Function("Glob", "string", lambda pattern: dict(files.glob(pattern)), asks=True),
         }
 
     def methods(self) -> Mapping[str, Function]:

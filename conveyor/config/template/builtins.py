@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from .bounds import STEPS_OF_A_FORMATTED_FLOAT, STEPS_OF_A_VERB
 from .functions import Function, FunctionError, Runtime, declare
 from .printing import print_format, print_line, print_value, print_values
 from .quoting import quoted
@@ -178,6 +179,12 @@ def _call(shown: str, function: Value, *_: Value) -> Value:
     raise FunctionError(f"non-function {shown} of type {go_type(function)}")
 
 
+def _printf(runtime: Runtime, form: str, *arguments: Value) -> str:
+    floats = sum(type(argument) is float for argument in arguments)
+    runtime.charge(form.count("%") * STEPS_OF_A_VERB + floats * STEPS_OF_A_FORMATTED_FLOAT)
+    return print_format(form, arguments)
+
+
 def _required(message: str, value: Value) -> Value:
     if value is None or value == "":
         raise FunctionError(message)
@@ -216,7 +223,7 @@ def _tpl_debug(runtime: Runtime, source: str, data: Value) -> str:
 
 
 def _printf_debug(runtime: Runtime, form: str, *arguments: Value) -> str:
-    runtime.log(print_format(form, arguments))
+    runtime.log(_printf(runtime, form, *arguments))
     return ""
 
 
@@ -231,28 +238,28 @@ FUNCTIONS: Final[dict[str, Function]] = dict(
         declare("and", "value value...", lambda *_: None),
         declare("or", "value value...", lambda *_: None),
         declare("call", "value value...", _call),  # the engine adds the first argument
-        declare("html", "any...", _html),
+        declare("html", "any...", _html, walks=1, prints=True),
         declare("index", "value value...", _index),
-        declare("js", "any...", _script),
+        declare("js", "any...", _script, walks=1, prints=True),
         declare("len", "value", _length),
         declare("not", "value", lambda value: not is_true(value)),
-        declare("print", "any...", lambda *arguments: print_values(arguments)),
-        declare("printf", "string any...", lambda form, *arguments: print_format(form, arguments)),
-        declare("println", "any...", lambda *arguments: print_line(arguments)),
-        declare("urlquery", "any...", _url_query),
+        declare("print", "any...", lambda *arguments: print_values(arguments), each=15, prints=True),
+        declare("printf", "string any...", _printf, runtime=True, prints=True),
+        declare("println", "any...", lambda *arguments: print_line(arguments), each=15, prints=True),
+        declare("urlquery", "any...", _url_query, walks=1, each=20, prints=True),
         declare("eq", "value value...", _equal),
         declare("ne", "value value", lambda one, other: not _pair_equal(one, other)),
         declare("lt", "value value", _less),
         declare("le", "value value", _less_or_equal),
         declare("gt", "value value", lambda one, other: not _less_or_equal(one, other)),
         declare("ge", "value value", lambda one, other: not _less(one, other)),
-        declare("env", "any string...", _env, runtime=True),
+        declare("env", "any string...", _env, runtime=True, asks=True),
         declare("required", "string any", _required),
-        declare("include", "string any", _include, runtime=True),
-        declare("include_debug", "string any", _include_debug, runtime=True),
-        declare("tpl", "string any", _tpl, runtime=True),
-        declare("tpl_debug", "string any", _tpl_debug, runtime=True),
-        declare("printf_debug", "string any...", _printf_debug, runtime=True),
-        declare("dump_debug", "any", _dump_debug, runtime=True),
+        declare("include", "string any", _include, runtime=True, renders=True, asks=True),
+        declare("include_debug", "string any", _include_debug, runtime=True, renders=True, asks=True),
+        declare("tpl", "string any", _tpl, runtime=True, renders=True, asks=True),
+        declare("tpl_debug", "string any", _tpl_debug, runtime=True, renders=True, asks=True),
+        declare("printf_debug", "string any...", _printf_debug, runtime=True, prints=True, walks=1),
+        declare("dump_debug", "any", _dump_debug, runtime=True, prints=True, walks=1),
     )
 )

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from .bounds import CHARACTERS_READ_IN_A_STEP, MAX_DEPTH, MAX_STEPS, STEPS_OF_A_PARSED_ACTION, TOO_MANY_STEPS
+from .bounds import (
+    CHARACTERS_READ_IN_A_STEP,
+    MAX_DEPTH,
+    MAX_STEPS,
+    STEPS_OF_A_PARSED_TOKEN,
+    STEPS_OF_A_TEMPLATE,
+    STEPS_OF_A_TEXT,
+    STEPS_OF_AN_ESCAPE,
+    TOO_MANY_STEPS,
+)
 from .errors import TemplateError, spot_of_line
 from .functions import FunctionError, Library
+from .lexer import tokens_of
 from .nodes import Template
 from .parser import parse
 from .quoting import quoted
@@ -39,7 +49,8 @@ class Run:
         self.steps = 0
         self.written = 0
         self.trace: Trace | None = None
-        self._depth = 0
+        self.walks: list[Walk] = []  # of the templates that call one another, the outermost first
+        self.kept: dict[tuple[str, str], Any] = {}
         self._expanded: dict[str, tuple[str, dict[str, Template]]] = {}
 
     def parse(self, source: str, file: str) -> None:
@@ -47,15 +58,23 @@ class Run:
         self._add(self._parsed(source, file))
 
     def _parsed(self, source: str, file: str) -> dict[str, Template]:
-        self.steps += source.count("{{") * STEPS_OF_A_PARSED_ACTION + len(source) // CHARACTERS_READ_IN_A_STEP
+        self.steps += STEPS_OF_A_TEXT + source.count("\\") * STEPS_OF_AN_ESCAPE + len(source) // CHARACTERS_READ_IN_A_STEP
+        tokens = tokens_of(source, max(MAX_STEPS - self.steps, 0) // STEPS_OF_A_PARSED_TOKEN)
+        self.steps += len(tokens) * STEPS_OF_A_PARSED_TOKEN
         if self.steps > MAX_STEPS:
-            raise TemplateError(TOO_MANY_STEPS, spots=(spot_of_line(file, source, 1),))
-        return parse(source, file, self.library, self._nearest_function)
+            raise TemplateError(TOO_MANY_STEPS, spots=(spot_of_line(file, source, tokens[-1].line if tokens else 1),))
+        return parse(source, file, self.library, self._nearest_function, tokens)
 
     def _add(self, templates: dict[str, Template]) -> None:
         for name, template in templates.items():
             if name not in self.templates or not template.is_blank():
                 self.templates[name] = template
+
+    def charge(self, steps: int) -> None:
+        """Count steps that a function is about to take. Raises FunctionError where they are too many."""
+        self.steps += steps
+        if self.steps > MAX_STEPS:
+            raise FunctionError(TOO_MANY_STEPS)
 
     def include(self, name: str, data: Value) -> str:
         """Render the template of that name to a text of its own."""
@@ -90,13 +109,15 @@ class Run:
 
     def enter(self, template: Template, data: Value, out: list[str]) -> None:
         """Run a template, its text added to `out`. Raises TemplateError; FunctionError where it is nested too deep."""
-        if self._depth >= MAX_DEPTH:
+        if len(self.walks) >= MAX_DEPTH:
             raise FunctionError(f"templates call one another more than {MAX_DEPTH} deep")
-        self._depth += 1
+        self.steps += STEPS_OF_A_TEMPLATE
+        walk = Walk(self, template, MISSING if data is None else data, out)
+        self.walks.append(walk)
         try:
-            Walk(self, template, MISSING if data is None else data, out).start()
+            walk.start()
         finally:
-            self._depth -= 1
+            self.walks.pop()
 
     def nearest_template(self, name: str) -> str:
         """A hint with the template that `name` may have meant."""

@@ -22,7 +22,10 @@ engine checks number and kinds before the call, with Go's messages, so that a fu
 
 With `walks` a function may go through all of its arguments, character by character and with all that is nested in them: the
 engine counts that many steps (of some tenths of a microsecond) for each character and element, and refuses before the call
-what holds itself, is nested too deep or is too large.
+what holds itself, is nested too deep or is too large. With `prints` it may write lists and maps as texts, and they are
+counted likewise, and more dearly. `each` is counted for each argument, whatever it is. What only the function knows it
+counts by `charge` of its runtime. `renders` tells that the result was counted where it was made, `asks` that it may be
+refused outside of the run, which has its place ready then.
 
 A function returns a value of `values`, never a Python object of its own kind; None is nil. It fails by `FunctionError`: the
 person reads `error calling NAME: MESSAGE` with the place. Any other exception is a fault of the program, but for
@@ -32,7 +35,7 @@ person reads `error calling NAME: MESSAGE` with the place. Any other exception i
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, NoReturn, Protocol
+from typing import Any, Final, NoReturn, Protocol
 
 from .values import AnyMap, Value
 
@@ -68,6 +71,12 @@ class Runtime(Protocol):
     loose: bool
     """Giterminism is loose: functions may depend on the time, on chance and on the machine."""
 
+    kept: dict[tuple[str, str], Any]
+    """What functions keep during the run, each under its name and the argument that it was made of."""
+
+    def charge(self, steps: int) -> None:
+        """Count steps that are about to be taken, beyond those that every call counts. Raises FunctionError."""
+
     def include(self, name: str, data: Value) -> str:
         """Render the template of that name. Raises FunctionError where there is none, TemplateError where it fails."""
 
@@ -84,10 +93,20 @@ class Runtime(Protocol):
 class Function:
     """A function and what its arguments must be. `name` is the one that messages show."""
 
-    __slots__ = ("call", "kinds", "name", "rest", "runtime", "walks")
+    __slots__ = ("asks", "call", "each", "kinds", "name", "prints", "renders", "rest", "runtime", "walks")
 
     def __init__(
-        self, name: str, signature: str, call: Callable[..., Value], *, runtime: bool = False, walks: int = 0
+        self,
+        name: str,
+        signature: str,
+        call: Callable[..., Value],
+        *,
+        runtime: bool = False,
+        walks: int = 0,
+        each: int = 0,
+        prints: bool = False,
+        renders: bool = False,
+        asks: bool = False,
     ) -> None:
         words = signature.split()
         self.rest = words.pop().removesuffix("...") if words and words[-1].endswith("...") else ""
@@ -96,13 +115,29 @@ class Function:
         self.call = call
         self.runtime = runtime
         self.walks = walks
+        self.each = each
+        self.prints = prints
+        self.renders = renders
+        self.asks = asks
 
 
 def declare(
-    name: str, signature: str, call: Callable[..., Value], *, runtime: bool = False, walks: int = 0
+    name: str,
+    signature: str,
+    call: Callable[..., Value],
+    *,
+    runtime: bool = False,
+    walks: int = 0,
+    each: int = 0,
+    prints: bool = False,
+    renders: bool = False,
+    asks: bool = False,
 ) -> tuple[str, Function]:
     """An entry of a table of functions."""
-    return name, Function(name, signature, call, runtime=runtime, walks=walks)
+    function = Function(
+        name, signature, call, runtime=runtime, walks=walks, each=each, prints=prints, renders=renders, asks=asks
+    )
+    return name, function
 
 
 class Library:

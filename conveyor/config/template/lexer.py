@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from typing import Final, NamedTuple
 
 from .quoting import quoted
@@ -45,9 +46,9 @@ _TOKEN: Final = re.compile(
     r"|(\w+)"
     r"|(\.\w*)"
     r"|(\$\w*)"
-    r'|("(?:\\[^\n]|[^"\\\n])*")'
+    r'|("(?:\\[^\n]|[^"\\\n]++)*+")'
     r"|(`[^`]*`)"
-    r"|('(?:\\[^\n]|[^'\\\n])*')"
+    r"|('(?:\\[^\n]|[^'\\\n]++)*+')"
     r"|(\|)|(\()|(\))|(:=)|(=)"
     r"|([:\"`'])"
     r"|([!-~])"
@@ -99,12 +100,14 @@ class Token(NamedTuple):
         return quoted(self.text[:10]) + "..." if byte_length(self.text) > 10 else quoted(self.text)
 
 
-def tokens_of(source: str) -> list[Token]:
-    """All tokens; the last is END, or ERROR where the text makes no sense."""
+def tokens_of(source: str, most: int = sys.maxsize) -> list[Token]:
+    """All tokens; the last is END, or ERROR where the text makes no sense. It stops somewhere past `most` of them."""
     tokens: list[Token] = []
     position = 0
     line = 1
     while True:
+        if len(tokens) > most:
+            return tokens
         left = source.find("{{", position)
         text = source[position : left if left >= 0 else None]
         trims = left >= 0 and source[left + 2 : left + 3] == "-" and source[left + 3 : left + 4] in _BLANK
@@ -121,7 +124,7 @@ def tokens_of(source: str) -> list[Token]:
             position = _comment(source, after, line, tokens)
         else:
             tokens.append(Token(LEFT, left, "{{", line))
-            position = _action(source, after, line + source.count("\n", left, after), tokens)
+            position = _action(source, after, line + source.count("\n", left, after), tokens, most)
         if len(tokens) > start and tokens[-1].kind == ERROR:
             return tokens
         line += source.count("\n", left, position)
@@ -142,14 +145,14 @@ def _comment(source: str, position: int, line: int, tokens: list[Token]) -> int:
     return position
 
 
-def _action(source: str, position: int, line: int, tokens: list[Token]) -> int:
+def _action(source: str, position: int, line: int, tokens: list[Token], most: int) -> int:
     """The tokens of one action, `}}` included; the position after it (and after the blanks that it trims)."""
     add = tokens.append
     make = tuple.__new__  # twice as fast as by the name of the type
     match_token = _TOKEN.match
     depth = 0
     error = ""
-    while True:
+    while len(tokens) <= most:
         match = match_token(source, position)
         if match is None:
             error = "unclosed action"
@@ -182,7 +185,7 @@ def _action(source: str, position: int, line: int, tokens: list[Token]) -> int:
             if depth:
                 error = "unclosed left paren"
                 break
-            add(make(Token, (kind, end - 2, "}}", line)))
+            add(make(Token, (kind, end - 2, "}}", line + word.count("\n"))))  # a mark that trims stands behind a blank
             return end if len(word) == 2 else _past_blanks(source, end)
         elif kind == NUMBER:
             word, kind, error = _number(source, position)

@@ -143,12 +143,16 @@ class Command(Node):
 
 
 class Pipe(Node):
-    """Commands, each with the value of the one before it; the last value goes to the declared variables."""
+    """Commands, each with the value of the one before it; the last value goes to the declared variables.
 
-    __slots__ = ("assigns", "commands", "variables")
+    `steps` is what running it takes of the bound, but for calls.
+    """
+
+    __slots__ = ("assigns", "commands", "steps", "variables")
 
     def __init__(self, position: int) -> None:
         self.position = position
+        self.steps = 0
         self.commands: list[Command] = []
         self.variables: list[str] = []
         self.assigns = False

@@ -7,6 +7,7 @@ import re
 
 INT64_MIN, INT64_MAX = -(1 << 63), (1 << 63) - 1
 _UINT64 = 1 << 64
+_MOST_DIGITS = 1100  # a float has no more of them; what is asked for beyond is zeros
 _SHORTEST_G = 6  # the exponent from which `g` without a precision turns to exponents
 
 _DECIMAL = re.compile(r"[+-]?(?:\d[\d_]*\.?[\d_]*|\.\d[\d_]*)(?:[eE][+-]?\d[\d_]*)?", re.ASCII)
@@ -96,6 +97,7 @@ def truncate_to_int64(value: float) -> int:
 
 def _decimal_digits(value: float, verb: str, precision: int) -> tuple[str, int]:
     """Significant digits without zeros at either end, and where the point stands in them."""
+    precision = min(precision, _MOST_DIGITS)
     if precision < 0:
         mantissa, _, exponent = repr(value).partition("e")
     elif verb == "f":

@@ -6,6 +6,7 @@ from collections.abc import Callable, Container
 from typing import Final
 
 from . import lexer
+from .bounds import STEPS_OF_A_TOKEN
 from .errors import TemplateError, spot_of_line
 from .lexer import Token, tokens_of
 from .nodes import (
@@ -55,12 +56,15 @@ _OPERANDS: Final = frozenset(
 )
 
 
-def parse(source: str, file: str, functions: Container[str], suggest: Callable[[str], str]) -> dict[str, Template]:
+def parse(
+    source: str, file: str, functions: Container[str], suggest: Callable[[str], str], tokens: list[Token] | None = None
+) -> dict[str, Template]:
     """The templates of a text: itself under the name `file`, and what it defines.
 
-    `suggest` gives a hint for a function that does not exist. Raises TemplateError.
+    `suggest` gives a hint for a function that does not exist; `tokens` are those of the text where they are known.
+    Raises TemplateError.
     """
-    return _Parser(source, file, functions, suggest).parse()
+    return _Parser(source, file, functions, suggest, tokens or tokens_of(source)).parse()
 
 
 class _Parser:
@@ -69,13 +73,14 @@ class _Parser:
     `_furthest` is the last token that was looked at: its line is the one that Go names in errors.
     """
 
-    def __init__(self, source: str, file: str, functions: Container[str], suggest: Callable[[str], str]) -> None:
+    def __init__(
+        self, source: str, file: str, functions: Container[str], suggest: Callable[[str], str], tokens: list[Token]
+    ) -> None:
         self._source = source
         self._file = file
         self._functions = functions
         self._suggest = suggest
-        self._tokens = tokens_of(source)
-        self._tokens.append(self._tokens[-1])  # for a look past the end, which is an error by then
+        self._tokens = [*tokens, tokens[-1]]  # for a look past the end, which is an error by then
         self._index = 0
         self._furthest = 0
         self._variables = ["$"]
@@ -297,6 +302,7 @@ class _Parser:
 
     def _pipeline(self, context: str, end: int) -> Pipe:
         pipe = Pipe(self._peek_word().position)
+        begin = self._index
         self._declarations(pipe, context)
         while True:
             token = self._next_word()
@@ -308,6 +314,7 @@ class _Parser:
             pipe.commands.append(self._command())
         if not pipe.commands:
             raise self._error(f"missing value for {context}")
+        pipe.steps = (self._index - begin) * STEPS_OF_A_TOKEN
         for number, command in enumerate(pipe.commands[1:], 2):
             if isinstance(command.arguments[0], (Literal, Dot, Nil)):
                 raise self._error(f"non executable command in pipeline stage {number}")

@@ -22,6 +22,8 @@ from .bounds import (
     STEPS_OF_A_NEW_ENTRY,
     STEPS_OF_A_NODE,
     STEPS_OF_A_PRINTED_CHARACTER,
+    STEPS_OF_A_PRINTED_VALUE,
+    STEPS_OF_A_SORTED_ENTRY,
     STEPS_OF_AN_ELEMENT,
     TOO_MANY_STEPS,
 )
@@ -57,6 +59,7 @@ if TYPE_CHECKING:
     from .execution import Run
 
 _GOES_ON, _BREAKS, _CONTINUES = range(3)
+_WITH_PIPE: Final = frozenset({Action, If, With, Range, Call})
 _NO_FINAL: Final = object()  # a command that stands first in its pipeline
 
 
@@ -84,7 +87,8 @@ class Walk:
 
     # Errors
 
-    def _spot(self, then: str = "") -> Spot:
+    def spot(self, then: str = "") -> Spot:
+        """Where the walk is."""
         template = self._template
         node = self._node
         return spot_of_node(
@@ -92,7 +96,7 @@ class Walk:
         )
 
     def _error(self, message: str, hint: str = "") -> TemplateError:
-        return TemplateError(message, spots=(self._spot(),), hint=hint)
+        return TemplateError(message, spots=(self.spot(),), hint=hint)
 
     def _charge(self, steps: int) -> None:
         run = self._run
@@ -119,6 +123,9 @@ class Walk:
                 out.append(text)
                 continue
             self._node = node
+            pipe = node.pipe if kind in _WITH_PIPE else None  # type: ignore[attr-defined]
+            if pipe is not None:
+                run.steps += pipe.steps
             if run.steps > MAX_STEPS or run.written > MAX_WRITTEN:
                 self._charge(0)
             if isinstance(node, Action):
@@ -150,7 +157,7 @@ class Walk:
                     value = print_value(value)
                 except FunctionError as error:
                     raise self._error(str(error)) from None
-                self._run.steps += len(value) * STEPS_OF_A_PRINTED_CHARACTER
+                self._run.steps += STEPS_OF_A_PRINTED_VALUE + len(value) * STEPS_OF_A_PRINTED_CHARACTER
         self._run.written += len(value)
         if self._run.trace is not None and self._node is not None:
             self._run.trace.note(self._out, self._template, self._node.position, value, is_copied=False)
@@ -158,6 +165,7 @@ class Walk:
 
     def _branch(self, dot: Value, node: If | With) -> int:
         mark = len(self._trail)
+        self._run.steps += STEPS_OF_A_NODE
         value = self._pipeline(dot, node.pipe)
         signal = _GOES_ON
         if is_true(value):
@@ -181,7 +189,7 @@ class Walk:
         if isinstance(value, list):
             pairs = enumerate(tuple(value))
         elif isinstance(value, (dict, AnyMap)):
-            self._charge(len(value) * STEPS_OF_AN_ELEMENT)  # for they are sorted
+            self._charge(len(value) * STEPS_OF_A_SORTED_ENTRY)  # for they are sorted
             pairs = sorted_items(value)
         elif isinstance(value, int) and not isinstance(value, bool):
             if len(pipe.variables) > 1:
@@ -396,40 +404,44 @@ class Walk:
         if final is not _NO_FINAL:
             values.append(self._checked(final, kinds[given] if given < fixed else function.rest))
         try:
-            walked = _extent(values) * function.walks if function.walks else 0
+            walked = len(values) * function.each
+            if function.walks:
+                walked += _extent(function, values) * function.walks
+            if function.prints:
+                walked += _printed(values)
             if self._run.steps + walked > MAX_STEPS:
                 raise FunctionError(TOO_MANY_STEPS)
             self._run.steps += walked
-            result = function.call(*values)
+            if function.asks:
+                last, self._node = self._node, node
+                result = function.call(*values)
+                self._node = last
+            else:
+                result = function.call(*values)
         except FunctionError as error:
             self._node = node
             raise self._error(f"error calling {name}: {error}", error.hint) from None
         except TemplateError as error:
             self._node = node
-            spots = (self._spot(f"error calling {name}: "), *error.spots)
+            spots = (self.spot(f"error calling {name}: "), *error.spots)
             raise TemplateError(error.cause, spots=spots, hint=error.hint) from None
         except RecursionError:
             self._node = node
             raise self._error(f"error calling {name}: a value is nested too deep, or holds itself") from None
-        self._count(values, result)
+        self._count(function, values, result)
         return result
 
-    def _count(self, arguments: Sequence[Value], result: Value) -> None:
+    def _count(self, function: Function, arguments: Sequence[Value], result: Value) -> None:
         """Count what a call took: the texts that it read, the text or the elements that it made."""
         run = self._run
         steps = STEPS_OF_A_CALL
-        has_elements = False
         for argument in arguments:
             if type(argument) is str:
                 steps += len(argument) // CHARACTERS_READ_IN_A_STEP
-            elif isinstance(argument, (list, AnyMap, dict)):
-                has_elements = True
         if type(result) is str:
             run.written += len(result)
-            if not arguments or arguments[0] is not run:  # what a template made is counted already
-                steps += (
-                    len(result) * STEPS_OF_A_PRINTED_CHARACTER if has_elements else len(result) // CHARACTERS_MADE_IN_A_STEP
-                )
+            if not function.renders:
+                steps += len(result) // CHARACTERS_MADE_IN_A_STEP
         elif isinstance(result, list):
             steps += len(result) * STEPS_OF_AN_ELEMENT
         elif isinstance(result, TypedMap):  # always a new one, while a `dict` is mostly one that was there
@@ -485,6 +497,15 @@ def _naming(call: Function, arguments: Sequence[Node], final: Value) -> Function
     return named
 
 
-def _extent(values: Sequence[Value]) -> int:
+def _extent(function: Function, values: Sequence[Value]) -> int:
     """How much there is to go through in all of these."""
-    return LEAST_EXTENT + count_elements(values) + sum(len(value) for value in values if type(value) is str)
+    least = 0 if function.each else LEAST_EXTENT
+    return least + count_elements(values) + sum(len(value) for value in values if type(value) is str)
+
+
+def _printed(values: Sequence[Value]) -> int:
+    """The steps of writing the lists and maps among these as texts."""
+    for value in values:
+        if type(value) is not str and isinstance(value, (list, dict, AnyMap)):
+            return count_elements(values) * STEPS_OF_A_PRINTED_VALUE
+    return 0

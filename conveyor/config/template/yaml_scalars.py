@@ -38,7 +38,7 @@ def resolve(text: str) -> tuple[Meaning, Value]:
         return ("text", text) if number is None else ("float", number)
     if first not in "+-0123456789":
         return "text", text
-    if _is_timestamp(text):
+    if text[4:5] == "-" and _is_timestamp(text):
         return "timestamp", text
     return _number(text)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import yaml
@@ -20,6 +20,7 @@ _TAGS = {"text": "str", "boolean": "bool", "integer": "int", "float": "float", "
 _RESOLVED = frozenset({"", *(_PREFIX + tag for tag in _TAGS.values())})
 _SHOWN = 10  # characters of a scalar that does not fit
 _MANY_ALIASES, _MANY_NODES = 100, 1000
+_NODES_AT_A_TIME = 1000
 _LOW, _HIGH = 400_000, 4_000_000
 
 
@@ -37,18 +38,19 @@ class _Node:
         self.children: list[_Node] = []
 
 
-def decode_yaml(text: str) -> dict[str, Value]:
+def decode_yaml(text: str, note_nodes: Callable[[int], None] = lambda count: None) -> dict[str, Value]:
     """The first document of a text, which must be a mapping; empty where there is none.
 
+    `note_nodes` is told of some nodes at a time while they are read, and may raise to end that.
     Raises FunctionError with Go's message where it is no YAML or no mapping.
     """
     try:
-        root = _compose(text)
+        root = _compose(text, note_nodes)
     except yaml.YAMLError as error:
         raise FunctionError(f"yaml: {_problem(error)}") from None
     except UnicodeError:
         raise FunctionError("yaml: invalid Unicode character") from None
-    decoder = _Decoder()
+    decoder = _Decoder(note_nodes)
     result: dict[str, Value] = {}
     try:
         if root is not None and not _is_null(root):
@@ -63,7 +65,8 @@ def decode_yaml(text: str) -> dict[str, Value]:
 class _Decoder:
     """Makes values of nodes. What does not fit is left out and told at the end."""
 
-    def __init__(self) -> None:
+    def __init__(self, note_nodes: Callable[[int], None]) -> None:
+        self.note_nodes = note_nodes
         self.problems: list[str] = []
         self.open: list[_Node] = []  # what the aliases that are being followed stand for
         self.seen = self.seen_by_alias = 0
@@ -86,7 +89,7 @@ class _Decoder:
     def entries(self, node: _Node, into: dict[str, Value] | AnyMap) -> Iterator[tuple[_Node, _Node]]:
         """The keys and values of a mapping, merged ones read into it in their place."""
         for key, value in zip(node.children[::2], node.children[1::2], strict=True):
-            if key.kind == "scalar" and key.text == "<<" and (key.plain or key.tag == _PREFIX + "merge"):
+            if key.text == "<<" and key.kind == "scalar" and (key.plain or key.tag == _PREFIX + "merge"):
                 self.merge(value, into)
             else:
                 yield key, value
@@ -106,6 +109,9 @@ class _Decoder:
 
     def value(self, node: _Node) -> Value:
         """The value of a node in an untyped place."""
+        if node.kind == "scalar" and not self.open:
+            self.seen += 1
+            return self.scalar(node)
         node = self.visit(node)
         value: Value
         if node.kind == "sequence":
@@ -159,7 +165,10 @@ class _Decoder:
     def visit(self, node: _Node) -> _Node:
         """The node itself, or what it is an alias of; counted, so that aliases of aliases end. `leave` it afterwards."""
         self.seen += 1
-        self.seen_by_alias += bool(self.open)
+        if self.open:
+            self.seen_by_alias += 1
+            if not self.seen_by_alias % _NODES_AT_A_TIME:
+                self.note_nodes(_NODES_AT_A_TIME)
         if self.seen_by_alias > _MANY_ALIASES and self.seen > _MANY_NODES:
             share = min(max((self.seen - _LOW) / (_HIGH - _LOW), 0), 1)
             if self.seen_by_alias / self.seen > 0.99 - 0.89 * share:
@@ -178,47 +187,57 @@ class _Decoder:
             self.open.pop()
 
 
-def _compose(text: str) -> _Node | None:
+def _compose(text: str, note_nodes: Callable[[int], None]) -> _Node | None:
     """The root of the first document. Raises yaml.YAMLError."""
     anchors: dict[str, _Node] = {}
     stack: list[_Node] = []
     root: _Node | None = None
+    siblings: list[_Node] | None = None
+    count = 0
     parser = open_parser(text)
+    get_event = parser.get_event
     try:
         while True:
-            event: Any = parser.get_event()
-            if isinstance(event, (yaml.DocumentEndEvent, yaml.StreamEndEvent)):
-                return root
-            if isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
+            event: Any = get_event()
+            kind = type(event)
+            if kind is yaml.ScalarEvent:
+                node = _Node("scalar", event.tag or "", event.start_mark.line + 1, event.value, plain=event.implicit[0])
+            elif kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
                 stack.pop()
+                siblings = stack[-1].children if stack else None
                 continue
-            if not isinstance(event, yaml.NodeEvent):
-                continue
-            node = _node(event, anchors)
-            if stack:
-                stack[-1].children.append(node)
+            elif kind is yaml.DocumentEndEvent or kind is yaml.StreamEndEvent:
+                note_nodes(count)
+                return root
+            elif kind is yaml.AliasEvent:
+                node = _alias(event, anchors)
+            elif kind is yaml.MappingStartEvent or kind is yaml.SequenceStartEvent:
+                what = "mapping" if kind is yaml.MappingStartEvent else "sequence"
+                node = _Node(what, event.tag or "", event.start_mark.line + 1)
             else:
+                continue
+            if siblings is None:
                 root = node
-            if isinstance(event, yaml.CollectionStartEvent):
+            else:
+                siblings.append(node)
+            if kind is not yaml.ScalarEvent and kind is not yaml.AliasEvent:
                 stack.append(node)
+                siblings = node.children
+            if kind is not yaml.AliasEvent and event.anchor:
+                anchors[event.anchor] = node
+            count += 1
+            if count == _NODES_AT_A_TIME:
+                note_nodes(count)
+                count = 0
     finally:
         parser.dispose()
 
 
-def _node(event: Any, anchors: dict[str, _Node]) -> _Node:  # noqa: ANN401 - an event of PyYAML, which has no types for them
-    line = event.start_mark.line + 1
-    if isinstance(event, yaml.AliasEvent):
-        if event.anchor not in anchors:
-            raise FunctionError(f"yaml: unknown anchor '{event.anchor}' referenced")
-        node = _Node("alias", "", line, event.anchor)
-        node.children.append(anchors[event.anchor])
-        return node
-    if isinstance(event, yaml.ScalarEvent):
-        node = _Node("scalar", event.tag or "", line, event.value, plain=event.implicit[0])
-    else:
-        node = _Node("mapping" if isinstance(event, yaml.MappingStartEvent) else "sequence", event.tag or "", line)
-    if event.anchor:
-        anchors[event.anchor] = node
+def _alias(event: Any, anchors: dict[str, _Node]) -> _Node:  # noqa: ANN401 - an event of PyYAML, which has no types for them
+    if event.anchor not in anchors:
+        raise FunctionError(f"yaml: unknown anchor '{event.anchor}' referenced")
+    node = _Node("alias", "", event.start_mark.line + 1, event.anchor)
+    node.children.append(anchors[event.anchor])
     return node
 
 

@@ -70,3 +70,9 @@ def test_what_is_no_pattern(text, line):
 def test_names_that_are_no_utf_8():
     assert Ignore(b"**/*.bin").ignores(b"a/\xff.bin")
     assert Ignore(b"\xff").ignores(b"\xff")
+
+
+@pytest.mark.parametrize("content", [b"a\n" * 5001, b"a" * 5000, b"a" * 2**20 + b"b"])
+def test_a_file_without_end_is_refused(content):
+    with pytest.raises(BadPattern, match=r"too many|characters"):
+        Ignore(content)

@@ -103,3 +103,16 @@ def test_mistakes(text, line, message, hint):
 def test_a_json_list():
     items = parse(b'COPY ["a b", "/c"]\nCOPY [ab] /c\nCOPY [1] /c\nCOPY a b').instructions
     assert [item.json_list() for item in items] == [["a b", "/c"], None, None, None]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"FROM scratch\n" + b"#" * 2**20, "1048589 bytes"),
+        (b"FROM scratch\n" * 101, "101 stages"),
+        (b"FROM scratch\n" + b"RUN a\n" * 2000, "2001 instructions"),
+    ],
+)
+def test_a_file_without_end_is_refused(content, said):
+    with pytest.raises(DockerfileError, match=said):
+        parse(content)

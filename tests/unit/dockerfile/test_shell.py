@@ -76,3 +76,19 @@ def test_pairs():
 
 def test_words():
     assert split_words("A=1 B='x y' C") == ["A=1", "B='x y'", "C"]
+
+
+def test_patterns_with_many_stars_end_and_long_values_are_not_cut():
+    values = {"many": "a" * 300, "long": "a" * 5000}
+    assert expand("${many//" + "*a" * 40 + "b/x}", lambda name: (name in values, values.get(name))) == "a" * 300
+    with pytest.raises(BadSubstitution, match="a value of 5000 characters"):
+        expand("${long#*a}", lambda name: (name in values, values.get(name)))
+
+
+def test_values_that_double_and_words_without_end_are_refused():
+    with pytest.raises(BadSubstitution, match="the value has 600000 characters"):
+        expand("$v$v", lambda name: (True, "a" * 300_000))
+    with pytest.raises(BadSubstitution, match="nested too deep"):
+        expand("${A:-" * 5000 + "}" * 5000, lambda name: (False, None))
+    with pytest.raises(BadSubstitution, match="a word of 100001 characters"):
+        expand("a" * 100_001, lambda name: (False, None))

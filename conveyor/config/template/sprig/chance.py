@@ -76,7 +76,7 @@ FUNCTIONS = dict(
         declare("randAlphaNum", "int", _picker("randAlphaNum", string.ascii_letters + string.digits), runtime=True),
         declare("randNumeric", "int", _picker("randNumeric", string.digits), runtime=True),
         declare("randAscii", "int", _picker("randAscii", _PRINTABLE), runtime=True),
-        declare("shuffle", "string", shuffle, runtime=True),
+        declare("shuffle", "string", shuffle, runtime=True, walks=30),
         declare("uuidv4", "", uuid_v4, runtime=True),
         declare("getHostByName", "string", host_by_name, runtime=True),
     )

@@ -138,10 +138,10 @@ def _cipher(name: str, password: str, vector: bytes) -> Cipher[modes.CBC]:
 
 FUNCTIONS = dict(
     (
-        declare("bcrypt", "string", hash_bcrypt, runtime=True, walks=80_000),
-        declare("htpasswd", "string string", htpasswd, runtime=True, walks=80_000),
+        declare("bcrypt", "string", hash_bcrypt, runtime=True, each=1_000_000),
+        declare("htpasswd", "string string", htpasswd, runtime=True, each=700_000),
         # A tenth of a second each, however short the texts are.
-        declare("derivePassword", "uint32 string string string string", derive_password, walks=80_000),
+        declare("derivePassword", "uint32 string string string string", derive_password, walks=4, each=500_000),
         declare("encryptAES", "string string", encrypt_aes, runtime=True),
         declare("decryptAES", "string string", decrypt_aes, walks=1),
     )

@@ -133,11 +133,11 @@ def _moment(runtime: Runtime, name: str, value: Value, zone: Zone) -> Time:
 FUNCTIONS = dict(
     (
         declare("now", "", now, runtime=True),
-        declare("date", "string any", date, runtime=True, walks=5),
-        declare("dateInZone", "string any string", date_in_zone, runtime=True, walks=5),
-        declare("date_in_zone", "string any string", date_in_zone, runtime=True, walks=5),
-        declare("htmlDate", "any", html_date, runtime=True),
-        declare("htmlDateInZone", "any string", html_date_in_zone, runtime=True),
+        declare("date", "string any", date, runtime=True, walks=20),
+        declare("dateInZone", "string any string", date_in_zone, runtime=True, walks=20),
+        declare("date_in_zone", "string any string", date_in_zone, runtime=True, walks=20),
+        declare("htmlDate", "any", html_date, runtime=True, each=20),
+        declare("htmlDateInZone", "any string", html_date_in_zone, runtime=True, each=20),
         declare("dateModify", "string time.Time", date_modify, walks=15),
         declare("date_modify", "string time.Time", date_modify, walks=15),
         declare("mustDateModify", "string time.Time", must_date_modify, walks=15),
@@ -145,7 +145,7 @@ FUNCTIONS = dict(
         declare("toDate", "string string", to_date, runtime=True, walks=5),
         declare("mustToDate", "string string", must_to_date, runtime=True, walks=5),
         declare("unixEpoch", "time.Time", unix_epoch),
-        declare("ago", "any", ago, runtime=True),
+        declare("ago", "any", ago, runtime=True, each=20),
         declare("duration", "any", duration, walks=15),
         declare("durationRound", "any", duration_round, runtime=True, walks=15),
     )

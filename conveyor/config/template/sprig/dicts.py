@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from conveyor.config.template.functions import FunctionError, check_elements, declare
+from conveyor.config.template.bounds import STEPS_OF_A_PRINTED_VALUE
+from conveyor.config.template.functions import FunctionError, Runtime, check_elements, count_elements, declare
 from conveyor.config.template.sprig.casts import is_empty, to_text
 from conveyor.config.template.values import (
     AnyMap,
@@ -19,11 +20,14 @@ from conveyor.config.template.values import (
 Dict = dict[str, Value]
 
 
-def make_dict(*pairs: Value) -> Dict:
+def make_dict(runtime: Runtime, *pairs: Value) -> Dict:
     """A map of keys and values in turn; a last key alone has the value ""."""
-    return {
-        "<nil>" if key is None else to_text(key): value for key, value in zip(pairs[::2], [*pairs[1::2], ""], strict=False)
-    }
+    entries: Dict = {}
+    for key, value in zip(pairs[::2], [*pairs[1::2], ""], strict=False):
+        if type(key) is not str:
+            runtime.charge(STEPS_OF_A_PRINTED_VALUE * (1 + count_elements([key])))
+        entries["<nil>" if key is None else to_text(key)] = value
+    return entries
 
 
 def get(entries: Dict | None, key: str) -> Value:
@@ -168,14 +172,14 @@ def _asserted(value: Value, wanted: type, name: str) -> Value:
 
 FUNCTIONS = dict(
     (
-        declare("dict", "any...", make_dict),
+        declare("dict", "any...", make_dict, runtime=True),
         declare("get", "dict string", get),
         declare("set", "dict string any", set_key),
         declare("unset", "dict string", unset),
         declare("hasKey", "dict string", has_key),
         declare("pluck", "string dict...", pluck),
-        declare("keys", "dict...", keys),
-        declare("values", "dict", values),
+        declare("keys", "dict...", keys, walks=6),
+        declare("values", "dict", values, walks=8),
         declare("pick", "dict string...", pick),
         declare("omit", "dict string...", omit, walks=4),
         declare("dig", "any...", dig),
@@ -183,7 +187,7 @@ FUNCTIONS = dict(
         declare("mustMerge", "dict dict...", merge, walks=4),
         declare("mergeOverwrite", "dict dict...", merge_overwrite, walks=4),
         declare("mustMergeOverwrite", "dict dict...", merge_overwrite, walks=4),
-        declare("deepCopy", "any", deep_copy, walks=4),
-        declare("mustDeepCopy", "any", deep_copy, walks=4),
+        declare("deepCopy", "any", deep_copy, walks=10),
+        declare("mustDeepCopy", "any", deep_copy, walks=10),
     )
 )

@@ -5,10 +5,15 @@ from __future__ import annotations
 import base64
 import re
 
-from conveyor.config.template.functions import FunctionError, check_text, declare
+from conveyor.config.template.functions import FunctionError, Runtime, check_text, count_elements, declare
 from conveyor.config.template.json_text import Unsupported, decode_json, encode_json
 from conveyor.config.template.values import Value, raw
 from conveyor.config.template.values import text as as_text
+
+_STEPS_OF_YAML = 400
+_STEPS_OF_A_YAML_CHARACTER = 2
+_STEPS_OF_A_YAML_NODE = 50
+_STEPS_OF_A_COPIED_ELEMENT = 10
 
 
 def to_json(value: Value) -> str:
@@ -65,11 +70,21 @@ def to_yaml(value: Value) -> str:
         return ""
 
 
-def from_yaml(text: str) -> dict[str, Value]:
-    """The mapping of a YAML text."""
-    from conveyor.config.template.yaml_values import decode_yaml
+def from_yaml(runtime: Runtime, text: str) -> dict[str, Value]:
+    """The mapping of a YAML text. One that is asked for again is copied: templates read one file for each image."""
+    from conveyor.config.template.sprig.dicts import deep_copy
 
-    return decode_yaml(text)
+    key = "yaml", text
+    found = runtime.kept.get(key)
+    if found is None:
+        from conveyor.config.template.yaml_values import decode_yaml
+
+        runtime.charge(_STEPS_OF_YAML + len(text) * _STEPS_OF_A_YAML_CHARACTER)
+        value = decode_yaml(text, lambda count: runtime.charge(count * _STEPS_OF_A_YAML_NODE))
+        found = runtime.kept[key] = value, count_elements([value])
+    runtime.charge(found[1] * _STEPS_OF_A_COPIED_ELEMENT)
+    copied: dict[str, Value] = deep_copy(found[0])
+    return copied
 
 
 def encode_base64(text: str) -> str:
@@ -173,19 +188,19 @@ def _skip(data: bytes, at: int) -> int:
 
 FUNCTIONS = dict(
     (
-        declare("toJson", "any", to_json, walks=4),
-        declare("mustToJson", "any", must_to_json, walks=4),
-        declare("toPrettyJson", "any", to_pretty_json, walks=4),
-        declare("mustToPrettyJson", "any", must_to_pretty_json, walks=4),
-        declare("toRawJson", "any", to_raw_json, walks=4),
-        declare("mustToRawJson", "any", to_raw_json, walks=4),
+        declare("toJson", "any", to_json, walks=4, prints=True),
+        declare("mustToJson", "any", must_to_json, walks=4, prints=True),
+        declare("toPrettyJson", "any", to_pretty_json, walks=4, prints=True),
+        declare("mustToPrettyJson", "any", must_to_pretty_json, walks=4, prints=True),
+        declare("toRawJson", "any", to_raw_json, walks=4, prints=True),
+        declare("mustToRawJson", "any", to_raw_json, walks=4, prints=True),
         declare("fromJson", "string", from_json, walks=4),
         declare("mustFromJson", "string", must_from_json, walks=4),
-        declare("toYaml", "any", to_yaml, walks=4),
-        declare("fromYaml", "string", from_yaml, walks=4),
+        declare("toYaml", "any", to_yaml, walks=4, prints=True),
+        declare("fromYaml", "string", from_yaml, runtime=True),
         declare("b64enc", "string", encode_base64),
         declare("b64dec", "string", decode_base64, walks=4),
-        declare("b32enc", "string", encode_base32),
+        declare("b32enc", "string", encode_base32, each=20),
         declare("b32dec", "string", decode_base32, walks=4),
     )
 )

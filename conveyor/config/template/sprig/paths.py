@@ -41,7 +41,7 @@ def is_absolute(path: str) -> bool:
 
 
 FUNCTIONS = dict(
-    declare(prefix + (name[0].upper() + name[1:] if prefix else name), "string", call)
+    declare(prefix + (name[0].upper() + name[1:] if prefix else name), "string", call, walks=1, each=10)
     for prefix in ("", "os")
     for name, call in (
         ("base", base),

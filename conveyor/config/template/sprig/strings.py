@@ -166,8 +166,8 @@ def hello() -> str:
 FUNCTIONS = dict(
     (
         declare("trim", "string", trim),
-        declare("trimAll", "string string", trim_all),
-        declare("trimall", "string string", trim_all),
+        declare("trimAll", "string string", trim_all, walks=1, each=10),
+        declare("trimall", "string string", trim_all, walks=1, each=10),
         declare("trimSuffix", "string string", trim_suffix),
         declare("trimPrefix", "string string", trim_prefix),
         declare("contains", "string string", contains),
@@ -180,13 +180,13 @@ FUNCTIONS = dict(
         declare("indent", "int string", indent),
         declare("nindent", "int string", nindent),
         declare("plural", "string string int", plural),
-        declare("quote", "any...", quote),
-        declare("squote", "any...", squote),
-        declare("cat", "any...", cat),
+        declare("quote", "any...", quote, each=25, prints=True, walks=2),
+        declare("squote", "any...", squote, each=25, prints=True, walks=1),
+        declare("cat", "any...", cat, each=25, prints=True, walks=1),
         declare("split", "string string", split),
         declare("splitn", "string int string", splitn),
         declare("splitList", "string string", split_list),
-        declare("toString", "any", to_text),
+        declare("toString", "any", to_text, walks=1, prints=True),
         declare("hello", "", hello),
     )
 )

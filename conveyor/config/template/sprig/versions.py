@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
-from conveyor.config.template.functions import Function, FunctionError, declare
+from conveyor.config.template.functions import Function, FunctionError, Runtime, declare
 from conveyor.config.template.json_text import Marshaled
 from conveyor.config.template.number_text import parse_int
 from conveyor.config.template.sprig.regexps import compile_pattern
@@ -22,6 +22,7 @@ _LOOSE = rf"v?[0-9|xX*]+(?:\.[0-9|xX*]+)?(?:\.[0-9|xX*]+)?{_SUFFIXES}"
 _OPERATORS = r"=|!=|>|<|>=|=>|<=|=<|~|~>|\^"
 _OPERATOR = rf"(?:{_OPERATORS}|)"
 _SPACE = r"[\t\n\f\r ]"
+_BYTES_COPIED_IN_A_STEP = 16
 _RANGE = rf"{_SPACE}*({_LOOSE}){_SPACE}+-{_SPACE}+({_LOOSE}){_SPACE}*"
 _ONE = rf"(?:{_OPERATOR}){_SPACE}*(?:{_LOOSE})"
 _ALL = rf"^(?:{_SPACE}*{_ONE}{_SPACE}*)(?:(?:{_SPACE}+|,{_SPACE}*){_ONE}{_SPACE}*)*$"
@@ -145,9 +146,9 @@ def compare(one: Version, other: Version | None) -> int:
     return _compare_prereleases(one.prerelease, other.prerelease)
 
 
-def satisfies(constraint: str, version: str) -> bool:
+def satisfies(runtime: Runtime, constraint: str, version: str) -> bool:
     """Whether a version is one that a constraint allows: `>= 1.2, < 3 || ^5`, ranges `1 - 3`, wildcards."""
-    alternatives = _parse_constraint(constraint)
+    alternatives = _parse_constraint(runtime, constraint)
     candidate = parse_version(version)
     return any(all(part.allows(candidate) for part in parts) for parts in alternatives)
 
@@ -236,9 +237,10 @@ _RULES: dict[str, Callable[[_Constraint, Version], bool]] = {
 }  # fmt: skip
 
 
-def _parse_constraint(text: str) -> list[list[_Constraint]]:
+def _parse_constraint(runtime: Runtime, text: str) -> list[list[_Constraint]]:
     octets = raw(text)
     for found in list(compile_pattern(_RANGE).finditer(octets)):
+        runtime.charge(len(octets) // _BYTES_COPIED_IN_A_STEP)
         octets = octets.replace(found.group(), b">= %b, <= %b " % (found.group(1), found.group(2)), 1)
     alternatives = []
     for alternative in octets.split(b"||"):
@@ -295,6 +297,6 @@ def version_of(text: str) -> Value:
 FUNCTIONS = dict(
     (
         declare("semver", "string", version_of, walks=3),
-        declare("semverCompare", "string string", satisfies, walks=20),
+        declare("semverCompare", "string string", satisfies, runtime=True, walks=120, each=100),
     )
 )

@@ -273,17 +273,17 @@ FUNCTIONS = dict(
     (
         declare("upper", "string", upper, walks=2),
         declare("lower", "string", lower, walks=2),
-        declare("title", "string", title, walks=4),
-        declare("untitle", "string", untitle, walks=4),
+        declare("title", "string", title, walks=8),
+        declare("untitle", "string", untitle, walks=8),
         declare("swapcase", "string", swapcase, walks=4),
-        declare("camelcase", "string", camelcase, walks=2),
+        declare("camelcase", "string", camelcase, walks=8),
         declare("snakecase", "string", snakecase, walks=20),
         declare("kebabcase", "string", kebabcase, walks=20),
         declare("initials", "string", initials, walks=2),
         declare("nospace", "string", nospace, walks=2),
         declare("abbrev", "int string", abbrev, walks=2),
         declare("abbrevboth", "int int string", abbrevboth, walks=2),
-        declare("wrap", "int string", wrap, walks=2),
-        declare("wrapWith", "int string string", wrap_with, walks=2),
+        declare("wrap", "int string", wrap, walks=6),
+        declare("wrapWith", "int string string", wrap_with, walks=6),
     )
 )

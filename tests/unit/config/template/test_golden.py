@@ -16,9 +16,8 @@ from pathlib import Path
 import pytest
 
 from conveyor.config.template.api import FilesObject, FunctionError, TemplateError, render
-from conveyor.config.template.functions import Library
-from conveyor.config.template.sprig import MODULES
 from conveyor.config.template.values import AnyMap, TypedList, Value
+from conveyor.config.template.yaml_values import decode_yaml
 
 HERE = Path(__file__).parent
 
@@ -49,7 +48,7 @@ MATRIX = read("matrix")
 
 @cache
 def from_yaml(text: str) -> Value:
-    return Library(MODULES, {}).find("fromYaml").call(text)
+    return decode_yaml(text)
 
 
 def value_of(data: Value) -> Value:

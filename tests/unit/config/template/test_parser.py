@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from conveyor.config.template.errors import TemplateError
@@ -32,6 +32,7 @@ def test_any_text_is_parsed_or_refused_with_a_place(source: str) -> None:
 
 
 @given(st.lists(st.one_of(PIECES, st.just(" ")), max_size=30).map("".join))
+@example("{{\n-}}a")
 @settings(max_examples=100, deadline=None)
 def test_tokens_stand_where_they_say(source: str) -> None:
     tokens = tokens_of(source)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from conveyor.config.template import execution, walking
 from conveyor.config.template.functions import MAX_ELEMENTS, MAX_TEXT_BYTES
 from tests.unit.config.template.sprig.rendering import fail, give
 
@@ -19,7 +20,7 @@ TOO_LONG = [
     '{{$a := repeat 100000 "a"}}{{regexReplaceAll "(a+)" $a (repeat 1000 "$1")}}',
     '{{$a := repeat 100000 "a"}}{{join $a (until 1000)}}',
     '{{$a := repeat 3000000 "a"}}{{cat $a $a}}',
-    '{{$a := repeat 3000000 "a"}}{{quote $a $a}}',
+    '{{$a := repeat 2150000 "a"}}{{quote $a $a}}',
     '{{$a := repeat 3000000 "a"}}{{squote $a $a}}',
     '{{$a := repeat 3000000 "a"}}{{list $a $a | toJson | len}}',
     '{{$a := repeat 3000000 "a"}}{{list $a $a | toYaml | len}}',
@@ -76,9 +77,10 @@ def test_what_holds_itself_a_billion_times_ends(call):
     assert "werfConfig:1:" in fail("{{$l := list 1}}{{range 60}}{{$l = list $l $l}}{{end}}{{" + call + "}}")
 
 
-def test_functions_that_are_slow_by_their_nature_count_that():
-    source = '{{derivePassword 1 "long" (repeat 300 "x") "user" "example.com"}}'
-    assert "the templates took more than" in fail(source)
+def test_functions_that_are_slow_by_their_nature_count_that_before_they_begin(monkeypatch):
+    monkeypatch.setattr(walking, "MAX_STEPS", 2_000_000)
+    source = '{{derivePassword 1 "long" "x" "user" "example.com"}}'
+    assert "error calling derivePassword: the templates took more than" in fail(source)
 
 
 def test_aliases_of_aliases_end():
@@ -87,3 +89,30 @@ def test_aliases_of_aliases_end():
         f"{name}: &{name} [{', '.join(['*' + before] * 10)}]" for before, name in zip("abcdefg", "bcdefgh", strict=True)
     ]
     assert "document contains excessive aliasing" in fail("{{fromYaml .text}}", {"text": "\n".join(lines)})
+
+
+DEAR = [
+    '{{regexReplaceAll "a.*z|b" (repeat 10000 "ab") ""}}',
+    '{{regexMatch "[ab]*a[ab]{400}c" (repeat 20000 "ab")}}',
+    '{{range until 200}}{{$_ := regexMatch (printf "(a{900})%d" .) "a"}}{{end}}',
+    '{{range until 3}}{{$_ := regexMatch (printf "(\\\\pL{30}){30}%d" .) "a"}}{{end}}',
+    '{{regexReplaceAll "a" (repeat 100 "a") (repeat 1000 "$9")}}',
+    '{{semverCompare (repeat 5000 ">1 ") "1.2.3"}}',
+    '{{fromYaml (print "a: &a {a: 1, b: 1}\\n" (repeat 10000 "<<: *a\\n"))}}',
+    '{{fromYaml (repeat 30000 "a: 1\\n")}}',
+    "{{$l := until 15000}}{{range until 9}}{{$_ := print $l | len}}{{end}}",
+    "{{$l := until 15000}}{{range until 9}}{{$_ := dict $l 1}}{{end}}",
+    '{{$d := split "," (repeat 9000 "a,")}}{{range until 90}}{{range $d}}{{break}}{{end}}{{end}}',
+    '{{$f := repeat 40000 "%d"}}{{printf $f 1 | len}}',
+    '{{range until 10000}}{{$_ := printf "%.1000g" 1.5}}{{end}}',
+    "{{range until 10000}}{{((((((((((1))))))))))}}{{and 1 1 1 1 1 1}}{{end}}",
+    '{{range until 4}}{{tpl (print (repeat 2500 "{{1}}") .) $}}{{end}}',
+    '{{/* */}}{{"' + "\\x41" * 60_000 + '"}}',
+]
+
+
+@pytest.mark.parametrize("source", DEAR)
+def test_what_takes_long_is_counted_by_what_it_takes(source, monkeypatch):
+    for module in (walking, execution):
+        monkeypatch.setattr(module, "MAX_STEPS", 1_000_000)
+    assert "the templates took more than" in fail(source)
