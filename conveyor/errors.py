@@ -17,11 +17,11 @@ A user's error never shows a traceback. `reason` is a stable word for reports an
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """Where something stands in a text that a person wrote. Lines and columns count from 1; 0: the whole file, or line."""
 
     file: str
@@ -33,8 +33,7 @@ class Place:
         return ":".join(known)
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(Struct, frozen=True):
     """One mistake: where, what, how to mend it ("" where nothing is known)."""
 
     place: Place

@@ -8,8 +8,9 @@ holder is not told: whoever works under a lock must stay right without it. Imple
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 
 class LockingError(Exception):
@@ -40,8 +41,7 @@ class LockUnavailable(LockingError):
         self.told = told
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(Struct, frozen=True):
     """What is told to somebody who waits: whose lock it is and since when he holds it (0: not known)."""
 
     name: str

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from locking.api import Waiting
 
 
-@dataclass(frozen=True, slots=True)
-class NullLease:
+class NullLease(Struct, frozen=True):
     """A lease that keeps nobody out."""
 
     name: str

@@ -15,8 +15,9 @@ nothing was changed.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol, cast
+
+from msgspec import Struct
 
 PREFIX = "conveyor:"
 
@@ -111,8 +112,7 @@ class Client(Protocol):
         """Wait for an element of a list and take it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """What became of a wish: `taken`, or who is before us, and when to ask again unless we are woken.
 
     `held_ms` is how long he has had it, None where he is about to take it.

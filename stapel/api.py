@@ -15,12 +15,14 @@ Errors are those of `stapel.errors`.
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol
+
+from msgspec import Struct, field
 
 from stapel.errors import Cancelled
 from stapel.oci.api import Descriptor, ImageConfig, ImageStore, ImageView
@@ -31,8 +33,7 @@ if TYPE_CHECKING:
 Kind = Literal["file", "directory", "symlink", "character", "block", "fifo"]
 
 
-@dataclass(frozen=True, slots=True)
-class File:
+class File(Struct, frozen=True):
     """One path of a tree: what a layer writer, an import and a git stage speak in.
 
     `path` is relative to the root that the context names, without a leading or trailing `/`, and never holds `.` or `..`
@@ -55,8 +56,7 @@ class File:
     open: Callable[[], BinaryIO] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Lay:
+class Lay(Struct, frozen=True):
     """A git stage, an import, emptied mount points: files, without a process.
 
     Files are laid against the merged tree of what is below: links in parents are followed inside the root, parents keep
@@ -74,8 +74,7 @@ class Lay:
     expected: Mapping[bytes, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Mount:
+class Mount(Struct, frozen=True):
     """A directory or socket of the host in a build container."""
 
     source: Path
@@ -83,7 +82,7 @@ class Mount:
     read_only: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Run:
     """A user stage: the build container of design section 6. Nothing here reaches the image but the files it leaves.
 
@@ -92,11 +91,11 @@ class Run:
     """
 
     script: str  # for bash, run with -e
-    env: Mapping[str, str] = field(default_factory=dict)  # beside the image's own
+    env: Mapping[str, str] = dataclasses.field(default_factory=dict)  # beside the image's own
     mounts: Sequence[Mount] = ()
     ssh_socket: Path | None = None  # of an agent; the engine puts its own filtering socket before it
     network: str = "default"
-    secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)  # files of these names in /run/secrets
+    secrets: Mapping[str, bytes] = dataclasses.field(default_factory=dict, repr=False)  # files in /run/secrets, by name
     needs_ansible: bool = False  # whether the script is one of `stapel.ansible`
     collections: Sequence[str] = ()  # of Ansible, that it uses
 
@@ -200,8 +199,7 @@ class ReadNames(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class KeptImage:
+class KeptImage(Struct, frozen=True):
     """An image of an engine's own store, for who must choose what a machine keeps. Images share parts."""
 
     id: str
@@ -214,8 +212,7 @@ class KeptImage:
     is_fetched: bool  # all of it came from another store
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(Struct, frozen=True):
     """Something of a store that is not as it should be. `is_mended`: it was removed, with what stands on it."""
 
     what: str

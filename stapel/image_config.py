@@ -10,8 +10,9 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from stapel.oci.api import ImageConfig
 
@@ -38,8 +39,7 @@ _RUN_LEFTOVERS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Instructions:
+class Instructions(Struct, frozen=True):
     """Configured values; `None` is "not configured". `cmd` and `entrypoint`: text is the shell form, a tuple exec.
 
     `$NAME` and `${NAME}` in the others are variables of the base, as in a Dockerfile, but for `exact_values`.

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from stapel.image_config import NO_COMMAND, NO_ENTRYPOINT, Instructions, configure
 from stapel.oci.api import ImageConfig
@@ -17,8 +18,7 @@ from stapel.oci.api import ImageConfig
 _BRACED = re.compile(r"\$\{(\w+)\}", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class ImageSpec:
+class ImageSpec(Struct, frozen=True):
     """Configured values; `None` is "not configured". What `remove_*` names is a text, or `/re/` for all of a name.
 
     `healthcheck` is as an image's configuration has it: `Test`, and `Interval`, `Timeout`, `StartPeriod` in nanoseconds,

@@ -12,9 +12,11 @@ import heapq
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import BinaryIO, cast
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from stapel.api import File, Lay, Tree
 from stapel.errors import BadLay, FileChanged
@@ -25,8 +27,7 @@ _CHUNK = 1 << 20
 _EXPECTED_ONE_BY_ONE = 8
 
 
-@dataclass(frozen=True, slots=True)
-class _Made:
+class _Made(Struct, frozen=True):
     """A directory that is not there yet."""
 
     uid: int
@@ -34,8 +35,7 @@ class _Made:
     mtime_s: int
 
 
-@dataclass(frozen=True, slots=True)
-class LayPlan:
+class LayPlan(Struct, frozen=True):
     """What Lays do to a tree. Paths are resolved, relative to the root."""
 
     lays: tuple[Lay, ...]

@@ -11,15 +11,15 @@ import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from sys import audit as trace
+
+from msgspec import Struct
 
 _ID_DIGITS = 12
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(Struct, frozen=True):
     """This run's id: 12 hexadecimal digits."""
 
     id: str
@@ -51,7 +51,7 @@ def open_run_directory(home_dir: Path, run: Run, parent: Path) -> Iterator[Path]
     prefix = f"conveyor-{home_label(home_dir)}-"
     # Sockets, whose names must be short, are elsewhere where `parent` has a long one.
     for place in {parent, Path(tempfile.gettempdir()), Path("/tmp")}:  # noqa: S108 -- nothing is made there
-        for name in os.listdir(place) if place.is_dir() else ():  # noqa: PTH208 -- names, of a directory that may hold many
+        for name in os.listdir(place) if place.is_dir() else ():
             run_id = name[len(prefix) : len(prefix) + _ID_DIGITS]
             if name.startswith(prefix) and not is_alive(home_dir, run_id):
                 shutil.rmtree(place / name, ignore_errors=True)

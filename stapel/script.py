@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 ROOT = "/.conveyor/stapel"
 ENTRYPOINT = f"{ROOT}/bin/bash"
@@ -26,8 +27,7 @@ _VARIABLE = "_conveyor_script"
 _EVALUATE = f'eval -- "unset {_VARIABLE}; ${{{_VARIABLE}%.}}"'
 
 
-@dataclass(frozen=True, slots=True)
-class ScriptCall:
+class ScriptCall(Struct, frozen=True):
     """What follows the entrypoint; `archive`: bytes to be put at `SCRIPT_PATH` before the container starts."""
 
     arguments: tuple[str, ...]

@@ -16,10 +16,11 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from sys import audit as trace
 from typing import IO
+
+from msgspec import Struct, field
 
 from stapel.errors import StapelError
 from stapel.ssh_wire import (
@@ -160,8 +161,7 @@ def _private_directory(directory: Path) -> Iterator[Path]:
         yield Path(private)
 
 
-@dataclass(slots=True)
-class _Filter:
+class _Filter(Struct):
     """The open connections of a filtering socket; `closed` once no more are taken."""
 
     agent: Path

@@ -16,11 +16,12 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from sys import audit as trace
 from typing import BinaryIO, cast
+
+from msgspec import Struct
 
 from stapel.api import File
 from stapel.errors import StapelError
@@ -29,8 +30,7 @@ from stapel.script import ROOT
 FORMAT = "1"
 
 
-@dataclass(frozen=True, slots=True)
-class Tool:
+class Tool(Struct, frozen=True):
     """A tool, why it is there, and a line of bash that proves the options that are used of it."""
 
     name: str
@@ -49,8 +49,7 @@ TOOLS: tuple[Tool, ...] = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Toolchain:
+class Toolchain(Struct, frozen=True):
     """The files of the tools: `directory` is what becomes `/.conveyor/stapel`."""
 
     directory: Path

@@ -135,7 +135,7 @@ class Counter:
 def children(pid: int) -> list[int]:
     """The processes that descend from one, whatever session they are in."""
     parents: dict[int, list[int]] = {}
-    for entry in os.listdir("/proc"):  # noqa: PTH208 -- names of processes
+    for entry in os.listdir("/proc"):
         if entry.isdigit():
             with contextlib.suppress(OSError):
                 stat = Path(f"/proc/{entry}/stat").read_text()

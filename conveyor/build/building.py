@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 from sys import audit as trace
+
+from msgspec.structs import replace
 
 from conveyor.build.platforms import at_platform, combine, of_platform, plan_passes
 from conveyor.build.progress import Lane

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from functools import partial
+
+from msgspec import Struct
 
 from conveyor.build.rooms import Rooms
 from conveyor.build.task import Looked, Task
@@ -191,8 +192,7 @@ def _context(rooms: Rooms, task: Task) -> Context:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Others:
+class _Others(Struct, frozen=True):
     """The other images, as a stage sees them."""
 
     rooms: Rooms

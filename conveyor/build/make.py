@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -55,7 +55,8 @@ def run(rooms: Rooms, task: Task, looked: Looked, cancel: Cancel, ahead_of: Ran 
             if looked.decision.dockerfile is not None:
                 kept.open()
                 asked = looked.decision.dockerfile(_workshop(rooms, task.image, resources, log))
-                made = _build_dockerfile(rooms, task, replace(asked, is_anew=_is_wanted_anew(looked)), log, cancel)
+                wanted = dataclasses.replace(asked, is_anew=_is_wanted_anew(looked))
+                made = _build_dockerfile(rooms, task, wanted, log, cancel)
                 return Ran(made, "", made.config, time.monotonic() - started, kept)
             on = ahead_of.held if ahead_of is not None else _hold_base(rooms, task, log)
             if ahead_of is None:

@@ -8,8 +8,9 @@ the end; final images of several platforms are named by an index where the stora
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from conveyor.build.results import ImageResult
 from conveyor.build.rooms import Rooms

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
+
+from msgspec import Struct, field
 
 from conveyor.build.results import Failure, ImageResult, MissingStage, StageResult
 from conveyor.build.rooms import Rooms
@@ -22,8 +23,7 @@ class Lane(NamedTuple):
     images: Sequence[Image]
 
 
-@dataclass(slots=True)
-class Progress:
+class Progress(Struct):
     """Where an image is. `passed` counts the stages of its conveyor that are behind it; `lane`: all images of its lane."""
 
     image: Image

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from sys import audit as trace
+
+from msgspec.structs import replace
 
 from conveyor.build.results import Failure, ImageResult, StageResult
 from conveyor.build.rooms import Rooms

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 StageSource = Literal["primary", "secondary", "built"]
 
 
-@dataclass(frozen=True, slots=True)
-class Why:
+class Why(Struct, frozen=True):
     """Why a stage was built.
 
     `kind`: `changed` (parts differ from the nearest stored stage), `no_ancestor` (stages of this digest exist, none made
@@ -31,8 +31,7 @@ class Why:
         }[self.kind]
 
 
-@dataclass(frozen=True, slots=True)
-class StageResult:
+class StageResult(Struct, frozen=True):
     """A stage as this build goes on with it."""
 
     image: str
@@ -53,8 +52,7 @@ class StageResult:
     platform: str = ""  # where images are built for several, as in the next two
 
 
-@dataclass(frozen=True, slots=True)
-class MissingStage:
+class MissingStage(Struct, frozen=True):
     """The first stage of an image that is not stored, where built images are required."""
 
     image: str
@@ -65,8 +63,7 @@ class MissingStage:
     platform: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(Struct, frozen=True):
     """Why an image is not there: its own failed stage, or (`blocked_by`) another image's."""
 
     image: str
@@ -81,8 +78,7 @@ class Failure:
     platform: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ImageResult:
+class ImageResult(Struct, frozen=True):
     """An image after a build: its stages in order, and how it ended. `failure` and `missing` exclude one another."""
 
     name: str
@@ -113,8 +109,7 @@ class ImageResult:
         return any(stage.source == "built" for stage in self.stages)
 
 
-@dataclass(frozen=True, slots=True)
-class BuildResult:
+class BuildResult(Struct, frozen=True):
     """All images that a run was asked for or needed, in order of configuration."""
 
     project: str

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+
+from msgspec import Struct
 
 from conveyor.config.models import Project
 from conveyor.events.api import Reporter
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
     from conveyor.config.giterminism.files import ConfigFiles
 
 
-@dataclass(frozen=True, slots=True)
-class Introspection:
+class Introspection(Struct, frozen=True):
     """When to open a shell. `stages` holds (image, stage); image None: any."""
 
     when: Literal["error", "before_error"] | None = None
@@ -37,8 +37,7 @@ class Introspection:
         return any(name in (None, image) and wanted == stage for name, wanted in self.stages)
 
 
-@dataclass(frozen=True, slots=True)
-class Rooms:
+class Rooms(Struct, frozen=True):
     """The project at its commit, the engine, the storages, and where things go."""
 
     project: Project

@@ -19,9 +19,11 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from conveyor.build.keep import copy, keep
 from conveyor.build.look import look
@@ -43,8 +45,7 @@ KEEPS_AT_ONCE = 4
 RESOLUTIONS = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """How many stages are built at once (0: no limit), and what a failure or a missing stage does."""
 
     builds_at_once: int = 5
@@ -52,8 +53,7 @@ class Limits:
     require_built: bool = False
 
 
-@dataclass(slots=True)
-class _Storing:
+class _Storing(Struct):
     """How the storing of a stage goes. `cancel` stops what runs ahead on it."""
 
     cancel: Cancel
@@ -63,8 +63,7 @@ class _Storing:
     ended: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Ahead:
+class _Ahead(Struct, frozen=True):
     """A stage that ran on one that was not stored yet; its digest is in work until it is stored or dropped."""
 
     position: int

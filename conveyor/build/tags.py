@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from sys import audit as trace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from conveyor.build.results import ImageResult
 from conveyor.build.slugs import slugify
@@ -20,8 +22,7 @@ _PLACEHOLDER = re.compile(r"%[a-z_]+%")
 _PLACEHOLDERS = ("%image%", "%image_slug%", "%image_safe_slug%", "%image_content_based_tag%")
 
 
-@dataclass(frozen=True, slots=True)
-class CustomTags:
+class CustomTags(Struct, frozen=True):
     """Templates of tags; `check` refuses bad ones before anything is built."""
 
     templates: tuple[str, ...] = ()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from conveyor.build.logs import StepLog
 from conveyor.build.results import StageResult, StageSource, Why
@@ -20,8 +21,7 @@ from stapel.errors import StapelError
 from stapel.oci.api import Descriptor, ImageConfig
 
 
-@dataclass(frozen=True, slots=True)
-class Ground:
+class Ground(Struct, frozen=True):
     """What a stage must know of the one below to be looked for: known as soon as that one is, stored or not."""
 
     digest: str
@@ -39,8 +39,7 @@ def ground_of(chosen: Chosen) -> Ground:
     return Ground(chosen.stage.facts.digest, chosen.stage.facts.git, chosen.bases)
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(Struct, frozen=True):
     """A stage of an image, and the resolved stages of other images that it takes from."""
 
     image: Image
@@ -57,8 +56,7 @@ class Task:
         return self.below.stage if self.below is not None else None
 
 
-@dataclass(frozen=True, slots=True)
-class Looked:
+class Looked(Struct, frozen=True):
     """A stage that exists: its key, and the stored stage to use. `found` is None where it must be built."""
 
     key: Key
@@ -78,8 +76,7 @@ def ground_of_built(rooms: Rooms, task: Task, looked: Looked) -> Ground:
     return Ground(looked.digest, git, task.ground.bases if task.ground is not None else {})
 
 
-@dataclass(frozen=True, slots=True)
-class Ran:
+class Ran(Struct, frozen=True):
     """A stage whose work is done, not stored yet. `held` is closed by who has this."""
 
     held: Held
@@ -94,8 +91,7 @@ class Ran:
         self.log.discard()
 
 
-@dataclass(frozen=True, slots=True)
-class Made:
+class Made(Struct, frozen=True):
     """An image that is in the primary by digest and has no name yet."""
 
     descriptor: Descriptor

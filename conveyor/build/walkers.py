@@ -12,13 +12,13 @@ import heapq
 import queue
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeAlias
 
+from msgspec import Struct, field
 
-@dataclass(frozen=True, slots=True)
-class Job:
+
+class Job(Struct, frozen=True):
     """A function to be called by a thread of a pool. Lower `priority` goes first.
 
     `refuse` is asked when a thread is free for it: an exception there is thrown into the walker and the job not started.
@@ -33,15 +33,13 @@ class Job:
     lost: Callable[[Any], None] = lambda value: None
 
 
-@dataclass(frozen=True, slots=True)
-class Until:
+class Until(Struct, frozen=True):
     """A condition that other walkers make true; asked again after each step of any of them."""
 
     condition: Callable[[], bool]
 
 
-@dataclass(frozen=True, slots=True)
-class Spawn:
+class Spawn(Struct, frozen=True):
     """A walker to be driven beside this one. It must not raise what its parent is to know: it notes it where that looks."""
 
     walker: Generator[Job | Until | Spawn, Any, None]
@@ -51,8 +49,7 @@ Request: TypeAlias = Job | Until | Spawn
 Walker: TypeAlias = Generator[Request, Any, None]
 
 
-@dataclass(slots=True)
-class _Pool:
+class _Pool(Struct):
     threads: int
     executor: ThreadPoolExecutor | None = None
     running: int = 0

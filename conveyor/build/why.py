@@ -11,7 +11,8 @@ from conveyor.storage.storage import Storage
 def explain(storage: Storage, project: str, image: str, stage: str, key: Key, digest: str, selection: Selection) -> Why:
     """The reason, in one word and the names of parts.
 
-    The nearest stage is the stored one of the same image and stage with most equal parts, the newest of several.
+    The nearest stage is the one with most equal parts of the latest stored ones of the same image and stage, the newest of
+    several.
     """
     refusals = {refusal for _, refusal in selection.refused}
     if "no_ancestor" in refusals:
@@ -26,12 +27,10 @@ def explain(storage: Storage, project: str, image: str, stage: str, key: Key, di
     ours = key.part_digests()
     nearest: StoredStage | None = None
     fewest: tuple[str, ...] = ()
-    for stored in storage.known_stages():  # newest first
-        facts = stored.facts
-        if (facts.project, facts.image, facts.stage) == (project, image, stage):
-            differing = differing_parts(ours, facts.parts)
-            if nearest is None or len(differing) < len(fewest):
-                nearest, fewest = stored, differing
+    for stored in storage.predecessors(project, image, stage):  # newest first
+        differing = differing_parts(ours, stored.facts.parts)
+        if nearest is None or len(differing) < len(fewest):
+            nearest, fewest = stored, differing
     if nearest is None:
         return Why("first_build")
     return Why("changed", fewest, str(nearest.name))

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 PROTECTED_S = 2 * 3600.0
 _UNITS = (("day", 86400.0), ("hour", 3600.0), ("minute", 60.0))
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(Struct, frozen=True):
     """A thing on the disk. `kept`: why it must stay, "" where it may go."""
 
     kind: str
@@ -32,8 +32,7 @@ class Item:
         return sum(self.parts.values())
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     """What becomes of an item, and why. `freed_bytes`: what goes with it that nobody else has by then."""
 
     item: Item

@@ -5,8 +5,9 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from conveyor.cleanup.choosing import PROTECTED_S, Item, Verdict, choose
 from conveyor.cleanup.home import PLACES, home_items, image_items, remembered_uses, remove, remove_rubbish
@@ -16,8 +17,7 @@ from stapel.api import Upkeep
 _PASSES = 3  # sizes in the store are those of layers, so what the disk gets back shows afterwards
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """What a home may take. None: as much as it likes."""
 
     allowed: Size | None

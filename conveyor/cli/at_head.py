@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import click
+from msgspec import Struct
 
 from conveyor.build.results import ImageResult, StageResult
 from conveyor.build.rooms import Rooms
@@ -19,8 +19,7 @@ from conveyor.errors import BuildFailed, ServiceError, StagesRequired, UsageErro
 from conveyor.events.api import Event, Warned
 
 
-@dataclass(frozen=True, slots=True)
-class AtHead:
+class AtHead(Struct, frozen=True):
     """A project with all that a build works with."""
 
     opened: OpenProject

@@ -52,7 +52,7 @@ def confirm(arguments: Sequence[str]) -> bool:
     started_s = time.monotonic()
     try:
         command = describe_command(arguments)
-        home_dir = _home_dir(arguments)
+        home_dir = find_home(arguments)
         with open(record_path(home_dir, command), "rb") as file:
             record = json.load(file)
         if record["command"] != command or was_killed(home_dir) or not _is_confirmed(record):
@@ -151,7 +151,7 @@ def describe_variables(names: Sequence[str]) -> str:
     return blake2b(values.encode(), digest_size=32).hexdigest()
 
 
-def _home_dir(arguments: Sequence[str]) -> str:
+def find_home(arguments: Sequence[str]) -> str:
     """Where the home is, as far as one can see without reading options in full: a wrong guess finds no record."""
     home_dir = os.environ.get("CONVEYOR_HOME_DIR") or os.environ.get("CONVEYOR_HOME")
     if not home_dir:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import replace
 
 import click
+from msgspec.structs import replace
 
 from conveyor.cli.options import BuildOptions, ProjectOptions, StorageOptions
 from conveyor.cli.projects import OpenProject, open_project

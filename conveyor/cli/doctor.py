@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import Literal
 
 import click
+from msgspec import Struct
+from msgspec.structs import replace
 
 from conveyor.cli.command import Command
 from conveyor.cli.options import ProjectOptions, StorageOptions, project_options, storage_options
@@ -15,8 +16,7 @@ from conveyor.cli.options import ProjectOptions, StorageOptions, project_options
 ENGINES: tuple[Literal["sandbox", "docker"], ...] = ("sandbox", "docker")
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """One thing that was looked at."""
 
     subject: str

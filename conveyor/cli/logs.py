@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import click
+from msgspec import Struct
 
 from conveyor.cli.command import Command
 from conveyor.cli.options import ProjectOptions, StorageOptions, project_options, storage_options
@@ -51,8 +51,7 @@ def command(target: str, project: ProjectOptions, storage: StorageOptions) -> No
 _WHY_NONE = "its stages ran no commands, were not built on this machine, or their logs were removed"
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
+class _Found(Struct, frozen=True):
     stage: str
     path: Path | None
     note: str = ""

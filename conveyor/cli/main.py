@@ -16,6 +16,10 @@ def main() -> None:
         sys.exit(130)
     if confirmed:
         return
+    if sys.argv[1:2] == ["build"]:
+        from conveyor.cli.ahead import start_worker
+
+        start_worker(sys.argv[1:])
     from conveyor.cli.commands import run
 
     run()

@@ -14,12 +14,12 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import click
 from click.core import ParameterSource
+from msgspec import Struct
 
 PREFIX = "CONVEYOR_"
 DEFAULT_HOME = "~/.conveyor"
@@ -29,8 +29,7 @@ AnyCommand = Callable[..., Any]
 Decorator = Callable[[AnyCommand], AnyCommand]
 
 
-@dataclass(frozen=True, slots=True)
-class ProjectOptions:
+class ProjectOptions(Struct, frozen=True):
     """Where the project is and how it is read. `tmp_dir` None: the system's."""
 
     dir: Path
@@ -48,8 +47,7 @@ class ProjectOptions:
     ssh_keys: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class StorageOptions:
+class StorageOptions(Struct, frozen=True):
     """What builds, and where stages are stored.
 
     `repo` "": the engine's own store; `synchronization` "": files of this machine.
@@ -68,18 +66,17 @@ class StorageOptions:
     sandbox_runner: Literal["bubblewrap", "runc", "crun"] = "bubblewrap"
     min_free: str = "256MiB"
     sandbox_store: Literal["auto", "overlay", "btrfs", "copy"] = "auto"
+    layer_compression: Literal["gzip", "zstd"] = "gzip"
 
 
-@dataclass(frozen=True, slots=True)
-class Introspection:
+class Introspection(Struct, frozen=True):
     """A stage to open a shell in. `image` None: of every image; "": of the nameless one."""
 
     image: str | None
     stage: str
 
 
-@dataclass(frozen=True, slots=True)
-class BuildOptions:
+class BuildOptions(Struct, frozen=True):
     """How images are built; by default they are looked for. `limit` 0: none; `report_path` None: no report is saved."""
 
     limit: int = 0
@@ -95,8 +92,7 @@ class BuildOptions:
     custom_tags: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class LogOptions:
+class LogOptions(Struct, frozen=True):
     """How much is told, and how. At most one of `quiet`, `verbose` and `debug` is set; `debug` includes `verbose`."""
 
     quiet: bool
@@ -259,6 +255,7 @@ def _storage(values: dict[str, Any]) -> StorageOptions:
         sandbox_runner=values["sandbox_runner"],
         min_free=values["min_free"],
         sandbox_store=values["sandbox_store"],
+        layer_compression=values["layer_compression"],
     )
 
 
@@ -382,6 +379,12 @@ storage_options = _group(
             "How the sandbox keeps files; auto: overlay, else btrfs, else copy, whichever works.",
             default="auto",
             type=click.Choice(["auto", "overlay", "btrfs", "copy"], case_sensitive=False),
+        ),
+        _value(
+            "--layer-compression",
+            "How the sandbox compresses layers for a registry.",
+            default="gzip",
+            type=click.Choice(["gzip", "zstd"], case_sensitive=False),
         ),
         _value(
             "--min-free",

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from msgspec import Struct
 
 from conveyor.cli.options import ProjectOptions
 from conveyor.config.giterminism.api import ALLOW_ALL, DEFAULT_FILE, Permissions, Refusals
@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 INCLUDES_FILE = "werf-includes.yaml"
 
 
-@dataclass(frozen=True, slots=True)
-class OpenProject:
+class OpenProject(Struct, frozen=True):
     """A project at its commit. `prefix`: its directory in the repository; `content`: the configuration as it was rendered.
 
     `is_dev`: the commit is one that was made of the work tree. `refusals` holds what the configuration was refused, `files`
@@ -59,8 +58,7 @@ class OpenProject:
         self.clones.close()
 
 
-@dataclass(frozen=True, slots=True)
-class OpenFiles:
+class OpenFiles(Struct, frozen=True):
     """The files of a project, without its configuration: for what is about files alone."""
 
     repo: Repository

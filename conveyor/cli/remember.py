@@ -13,10 +13,11 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
+from msgspec import Struct
+from msgspec.structs import replace
 
 from conveyor.build.building import plan
 from conveyor.build.replacing import replace_file
@@ -61,8 +62,7 @@ class Watched:
         self._reporter.close()
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """What a build was asked."""
 
     images: Sequence[Image]  # those that are built, in order of configuration

@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from conveyor.build.rooms import Introspection, Rooms
 from conveyor.cli.options import BuildOptions, ProjectOptions, StorageOptions
@@ -31,8 +32,7 @@ if TYPE_CHECKING:
     from stapel.sandbox.engine import SandboxEngine
 
 
-@dataclass(frozen=True, slots=True)
-class Places:
+class Places(Struct, frozen=True):
     """Where a run keeps things."""
 
     home_dir: Path
@@ -87,6 +87,8 @@ def find_dockerfile(project: Project) -> str | None:
 def _make_docker(project: str, places: Places, storage: StorageOptions, warn: Callable[[str], None]) -> DockerEngine:
     from stapel.docker.engine import DockerEngine
 
+    if storage.layer_compression != "gzip":
+        warn(f"--layer-compression {storage.layer_compression} is for the sandbox: the Docker Engine compresses by gzip")
     return DockerEngine(
         project,
         run_id=places.run.id,
@@ -117,6 +119,7 @@ def _make_sandbox(project: str, places: Places, storage: StorageOptions, warn: C
         runner=storage.sandbox_runner,
         min_free_bytes=_min_free_bytes(storage.min_free, places.home_dir),
         driver=storage.sandbox_store,
+        compression=storage.layer_compression,
         open_registry=lambda repository: make_registry(repository, storage, (), warn),
         find_elsewhere=find_in_docker,
         on_warning=warn,
@@ -162,8 +165,7 @@ def open_store(target: Target, storage: StorageOptions, warn: Callable[[str], No
         yield None
 
 
-@dataclass(frozen=True, slots=True)
-class OpenUpkeep:
+class OpenUpkeep(Struct, frozen=True):
     """The upkeep of a home's store, and the other runs that use the home."""
 
     upkeep: Upkeep

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from conveyor.config.checks import check_images, settle_import_stages
 from conveyor.config.decode_image import decode_images
@@ -26,8 +27,7 @@ _OF_BOTH = frozenset({"image", "artifact", "docker"})
 _KINDS = ("configVersion", "image", "artifact", "dockerfile")
 
 
-@dataclass(slots=True)
-class _Sections:
+class _Sections(Struct):
     """The documents of a file by kind; `complete` is false where one could not be told."""
 
     projects: list[Node]

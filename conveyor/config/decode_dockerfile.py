@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import posixpath
 import re
-from dataclasses import replace
 from decimal import Decimal
+
+from msgspec.structs import replace
 
 from conveyor.config.decode_image import read_platforms
 from conveyor.config.decode_links import read_injection, source_image

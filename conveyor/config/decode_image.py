@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from conveyor.config.decode_docker import decode_docker
 from conveyor.config.decode_git import decode_git

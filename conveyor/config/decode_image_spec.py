@@ -6,7 +6,7 @@ Labels are merged by name, and what is to be removed is united.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from conveyor.config.decode_docker import check_ports, nonempty_text
 from conveyor.config.fields import Fields

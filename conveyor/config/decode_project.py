@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from conveyor.config.decode_image import read_platforms
 from conveyor.config.fields import Fields, describe
@@ -35,8 +36,7 @@ _LONGEST_EXPRESSION, _LONGEST_SHOWN = 1000, 200  # characters
 _DURATION = re.compile(r"[-+]?(?:0|(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:ns|us|µs|μs|ms|s|m|h))+)")
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Struct, frozen=True):
     """What the project document says."""
 
     name: str

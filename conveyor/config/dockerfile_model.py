@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 
-@dataclass(frozen=True, slots=True)
-class Dockerfile:
+class Dockerfile(Struct, frozen=True):
     """How an image is built from a Dockerfile. `path` and `context_add_files` are relative to `context`.
 
     `context` is relative to the project directory, "" is that itself.

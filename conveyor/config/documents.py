@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 _SEPARATOR = re.compile(r"^---[ \t\r]*(?:#[^\n]*)?$\n?", re.MULTILINE)
 _CONTENT = re.compile(r"^[ \t\r]*[^ \t\r\n#]", re.MULTILINE)
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(Struct, frozen=True):
     """One document: its text without separators, and the offset (in characters) of its first character in the file."""
 
     text: str

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from conveyor.config.fields import describe, merged_entries
 from conveyor.config.findings import Findings
@@ -12,8 +13,7 @@ from conveyor.config.scalars import scalar_type
 from conveyor.errors import Place
 
 
-@dataclass(frozen=True, slots=True)
-class NamedDocument:
+class NamedDocument(Struct, frozen=True):
     """A document that makes images. `complete` is false where a name could not be read."""
 
     node: Node

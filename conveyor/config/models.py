@@ -7,8 +7,9 @@ POSIX texts without a trailing slash ("/" stays); names of stages are werf's own
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
+
+from msgspec import Struct, field
 
 from conveyor.errors import Place, Problem
 
@@ -22,16 +23,14 @@ UserStageName = Literal["beforeInstall", "install", "beforeSetup", "setup"]
 USER_STAGES: tuple[UserStageName, ...] = ("beforeInstall", "install", "beforeSetup", "setup")
 
 
-@dataclass(frozen=True, slots=True)
-class PathFilter:
+class PathFilter(Struct, frozen=True):
     """`includePaths` and `excludePaths`: globs relative to `add`, in werf's three forms (`conveyor.gitrepo.matching`)."""
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class GitMapping:
+class GitMapping(Struct, frozen=True):
     """Files of the commit below `add` (relative to the project directory) laid at `to`.
 
     With `remote` they are those of another repository, and `add` is relative to its root.
@@ -48,8 +47,7 @@ class GitMapping:
     remote: RemoteSource | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Shell:
+class Shell(Struct, frozen=True):
     """The commands of the user stages; `cache_version` counts for all four, `stage_cache_versions` for one each.
 
     `tasks`: of `ansible`, in the place of commands; a JSON list for each stage.
@@ -61,8 +59,7 @@ class Shell:
     tasks: Mapping[UserStageName, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class DockerInstructions:
+class DockerInstructions(Struct, frozen=True):
     """The directive `docker`. `None` is "not configured"; `cmd` and `entrypoint`: text is the shell form, a tuple exec."""
 
     place: Place
@@ -78,8 +75,7 @@ class DockerInstructions:
     exact_values: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Import:
+class Import(Struct, frozen=True):
     """Files of another image laid at `to`, before or after `install` or `setup`.
 
     `image` is one of the project or, where it is `external`, a reference to one from outside.
@@ -98,8 +94,7 @@ class Import:
     external: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Injection:
+class Injection(Struct, frozen=True):
     """One value of a dependency put into the environment, or given to a Dockerfile as a build argument."""
 
     type: Literal["ImageName", "ImageTag", "ImageRepo", "ImageID", "ImageDigest"]
@@ -107,8 +102,7 @@ class Injection:
     target_build_arg: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Dependency:
+class Dependency(Struct, frozen=True):
     """Names, ids and digests of another image of the project, injected before or after `install` or `setup`.
 
     A Dockerfile takes them at its beginning: `when` and `stage` are None then.
@@ -121,8 +115,7 @@ class Dependency:
     imports: tuple[Injection, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class MountPoint:
+class MountPoint(Struct, frozen=True):
     """A directory of the host in every build container of the image: `source` is the host path of `fromPath`."""
 
     place: Place
@@ -131,16 +124,14 @@ class MountPoint:
     source: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Base:
+class Base(Struct, frozen=True):
     """What an image is built on: an image of the project, nothing (`scratch`), or an image from outside."""
 
     kind: Literal["external", "scratch", "image"]
     reference: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Image:
+class Image(Struct, frozen=True):
     """An image or artifact: of the Stapel kind, or with `dockerfile`. `name` is "" for the nameless image."""
 
     place: Place
@@ -173,8 +164,7 @@ class Image:
         return tuple(dict.fromkeys(names))
 
 
-@dataclass(frozen=True, slots=True)
-class GitWorktree:
+class GitWorktree(Struct, frozen=True):
     """What may be done to the user's clone."""
 
     force_shallow_clone: bool = False
@@ -182,8 +172,7 @@ class GitWorktree:
     allow_fetch_origin_branches_and_tags: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Project:
+class Project(Struct, frozen=True):
     """The whole configuration: images in order of configuration, one per name."""
 
     name: str

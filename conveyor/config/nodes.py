@@ -6,10 +6,10 @@ deep nesting) ends in a clear error after bounded work. Aliases share nodes; not
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Literal
 
 import yaml
+from msgspec import Struct, field
 
 from conveyor.config.documents import Document
 from conveyor.config.parser import open_parser
@@ -26,8 +26,7 @@ _LIST_TAGS = frozenset({None, "!", _TAG + "seq"})
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 
 
-@dataclass(slots=True, eq=False)
-class Node:
+class Node(Struct, eq=False):
     """A scalar (`text`; `plain`: without quotes), a list (`items`) or a map (`pairs`, as written, duplicates included)."""
 
     kind: Literal["scalar", "list", "map"]

@@ -8,8 +8,10 @@ so that the order of the mappings does not matter.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
 from itertools import chain
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from conveyor.config.findings import Findings
 from conveyor.config.globs import escape_glob, is_literal
@@ -18,8 +20,7 @@ from conveyor.config.models import GitMapping, Import, PathFilter
 _MOST_PAIRS = 50_000  # of mappings with globs that must be held against each other, in one image
 
 
-@dataclass(slots=True, eq=False)
-class _Layer:
+class _Layer(Struct, eq=False):
     index: int  # in order of configuration, git mappings first
     item: GitMapping | Import
     title: str
@@ -29,8 +30,7 @@ class _Layer:
     added: dict[str, None] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class _Layers:
+class _Layers(Struct):
     """All layers: by their `to`, and the literal ones by what they claim, for a claim elsewhere cannot meet them."""
 
     broad: dict[str, list[_Layer]] = field(default_factory=dict)

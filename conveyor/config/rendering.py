@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from conveyor.config.giterminism.api import Directive, Refusals
 from conveyor.config.giterminism.files import ConfigFiles
@@ -34,8 +35,7 @@ MAX_GLOBS = 1000
 MAX_BYTES = 128 * 2**20  # of all files that templates read
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
+class Surroundings(Struct, frozen=True):
     """What templates can read that is in no file: the commit with its time and zone, and the environment."""
 
     commit: str

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from conveyor.config.findings import Findings
 from conveyor.config.giterminism.api import Refusals
@@ -16,8 +17,7 @@ if TYPE_CHECKING:
     from stapel.image_spec import ImageSpec
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(Struct, frozen=True):
     """All images of the file by name, and the defaults of `build`.
 
     `complete` is false where a document could not be read: then nobody can say that an image does not exist. `refusals` is

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from dataclasses import dataclass
 from itertools import accumulate
+
+from msgspec import Struct
 
 from conveyor.errors import ConfigError, Place, Problem
 
@@ -16,8 +17,7 @@ MAX_DOCUMENTS = 20_000
 _MINIMAL = "a configuration starts with a document that holds `configVersion: 1` and `project: NAME`"
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(Struct, frozen=True):
     """A configuration as text. `line_starts` holds the offset (in characters) of every line."""
 
     file: str

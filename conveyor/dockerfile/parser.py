@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 KEYWORDS = frozenset({
     "ADD", "ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "HEALTHCHECK", "LABEL", "MAINTAINER", "ONBUILD",
@@ -36,8 +37,7 @@ class DockerfileError(Exception):
         self.hint = hint
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(Struct, frozen=True):
     """A here-document. `expands`: whether variables in it are expanded, for its name is not quoted."""
 
     name: str
@@ -45,8 +45,7 @@ class Document:
     expands: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Instruction:
+class Instruction(Struct, frozen=True):
     """One instruction. `flags` are the words with `--` in front of its arguments, `text` is all that follows them."""
 
     keyword: str  # in capitals
@@ -75,8 +74,7 @@ class Instruction:
         return found if is_list else None
 
 
-@dataclass(frozen=True, slots=True)
-class ParsedFile:
+class ParsedFile(Struct, frozen=True):
     """A whole file. `directives`: `syntax` and `escape` as far as they are given."""
 
     directives: Mapping[str, str] = field(default_factory=dict)

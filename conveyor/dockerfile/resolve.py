@@ -10,7 +10,8 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from conveyor.dockerfile.parser import DockerfileError, Instruction, ParsedFile, parse_instruction
 from conveyor.dockerfile.shell import BadSubstitution, expand, split_pairs, split_words
@@ -25,8 +26,7 @@ _FOR_BUILDKIT = re.compile(r"BUILDKIT_.*|SOURCE_DATE_EPOCH")  # it heeds them wi
 _OF_BUILDER = frozenset({"BUILDPLATFORM", "BUILDOS", "BUILDARCH", "BUILDVARIANT"})
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(Struct, frozen=True):
     """What is built, and by what. `config_of`: the configuration of an image where it is known, for one of the project."""
 
     target: str  # a name or a number, "" is the last stage
@@ -36,8 +36,7 @@ class Question:
     config_of: Callable[[str], ImageConfig | None] = lambda reference: None
 
 
-@dataclass(frozen=True, slots=True)
-class Resolved:
+class Resolved(Struct, frozen=True):
     """What the target is made of. `patterns` are relative to the context; None: everything may be taken.
 
     `bases` are the images from outside as they are named, each with the platform that FROM asks for, "" where it does not.
@@ -49,8 +48,7 @@ class Resolved:
     patterns: tuple[str, ...] | None
 
 
-@dataclass(slots=True)
-class _Stage:
+class _Stage(Struct):
     """A stage: where it begins, what it is called, and what is known after its last instruction."""
 
     number: int

@@ -7,16 +7,16 @@ is raised when one changes its meaning. Images are named as in the configuration
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, Protocol
+
+from msgspec import Struct
 
 from conveyor.build.results import BuildResult, Failure, MissingStage, StageResult, Why
 
 VERSION = 1
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedImage:
+class PlannedImage(Struct, frozen=True):
     """A line of the plan."""
 
     name: str
@@ -24,8 +24,7 @@ class PlannedImage:
     final: bool
 
 
-@dataclass(frozen=True, slots=True)
-class PlanMade:
+class PlanMade(Struct, frozen=True):
     """The sets of images that do not need one another. A picture: images start as soon as what they need is there."""
 
     sets: tuple[tuple[PlannedImage, ...], ...]
@@ -33,15 +32,13 @@ class PlanMade:
     platform: str = ""  # for which one, where images are built for several
 
 
-@dataclass(frozen=True, slots=True)
-class StageUsed:
+class StageUsed(Struct, frozen=True):
     """A stored stage was selected."""
 
     result: StageResult
 
 
-@dataclass(frozen=True, slots=True)
-class StageStarted:
+class StageStarted(Struct, frozen=True):
     """A stage is being built."""
 
     image: str
@@ -51,8 +48,7 @@ class StageStarted:
     platform: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class StageLog:
+class StageLog(Struct, frozen=True):
     """Output of a stage's commands, or of the engine about it, cut anywhere."""
 
     image: str
@@ -62,8 +58,7 @@ class StageLog:
     platform: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class StageWaits:
+class StageWaits(Struct, frozen=True):
     """Somebody else holds the lock that saves this stage."""
 
     image: str
@@ -73,44 +68,38 @@ class StageWaits:
     platform: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class StageBuilt:
+class StageBuilt(Struct, frozen=True):
     """A stage was built and saved, or built and discarded for another's (`result.discarded`)."""
 
     result: StageResult
 
 
-@dataclass(frozen=True, slots=True)
-class ImageFailed:
+class ImageFailed(Struct, frozen=True):
     """An image will not be there: a stage of it failed, or an image that it needs did."""
 
     failure: Failure
 
 
-@dataclass(frozen=True, slots=True)
-class ImageMissing:
+class ImageMissing(Struct, frozen=True):
     """Built images were required, and this one is not complete."""
 
     missing: MissingStage
 
 
-@dataclass(frozen=True, slots=True)
-class Warned:
+class Warned(Struct, frozen=True):
     """Something that a user should know and that stops nothing."""
 
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Fetching:
+class Fetching(Struct, frozen=True):
     """Something of another repository is fetched now, which may take its time."""
 
     what: str
     url: str
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(Struct, frozen=True):
     """The end of a build, successful or not."""
 
     result: BuildResult

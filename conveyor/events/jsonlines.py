@@ -6,8 +6,9 @@ import json
 import re
 import threading
 import time
-from dataclasses import fields, is_dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from conveyor.build.results import BuildResult, Why
 from conveyor.events.api import VERSION, Event, Finished, ImageFailed, StageBuilt, StageLog
@@ -86,8 +87,8 @@ def event_name(event: Event) -> str:
 
 
 def _fields(value: object) -> dict[str, Any]:
-    assert is_dataclass(value)
-    document = {field.name: _json(getattr(value, field.name)) for field in fields(value)}
+    assert isinstance(value, Struct)
+    document = {name: _json(getattr(value, name)) for name in value.__struct_fields__}
     if isinstance(value, BuildResult):
         document["ok"] = value.ok
     if isinstance(value, Why):
@@ -98,4 +99,4 @@ def _fields(value: object) -> dict[str, Any]:
 def _json(value: object) -> object:
     if isinstance(value, tuple):
         return [_json(element) for element in value]
-    return _fields(value) if is_dataclass(value) else value
+    return _fields(value) if isinstance(value, Struct) else value

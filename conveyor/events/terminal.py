@@ -11,7 +11,8 @@ import threading
 import time
 import unicodedata
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from conveyor.events.api import Event, Finished, ImageFailed, StageBuilt, StageLog, StageStarted, StageWaits
 from conveyor.events.lines import strip_control
@@ -24,8 +25,7 @@ TICK_S = 0.2
 Size = Callable[[], tuple[int, int]]
 
 
-@dataclass(slots=True)
-class _Running:
+class _Running(Struct):
     started_s: float
     last_line: str = ""
     waits_for: str = ""

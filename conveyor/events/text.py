@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from conveyor.build.results import BuildResult, Failure, ImageResult, MissingStage, StageResult
 from conveyor.events.api import (
@@ -26,8 +27,7 @@ _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 _KEY_WIDTH = 9
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(Struct, frozen=True):
     """How events are put: with colours or without; `verbose`: where things come from; `debug`: digests and whole ids too."""
 
     colors: bool = False

@@ -11,6 +11,8 @@ import re
 from dataclasses import dataclass, field
 from urllib.parse import quote, unquote
 
+from msgspec import Struct
+
 from conveyor.gitrepo.processes import run_git
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/]*)(.*)", re.DOTALL)
@@ -27,8 +29,7 @@ class Credentials:
     problem: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(Struct, frozen=True):
     """Where a repository is. `url` is what git is given, and what is shown; `name` is the same for all ways to write it."""
 
     url: str

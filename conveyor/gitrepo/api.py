@@ -12,8 +12,9 @@ Paths are bytes, relative, without a leading slash, `/`-separated. Errors: `conv
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple, Protocol
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from conveyor.gitrepo.lfs import LfsContents, Wanted
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
     from conveyor.gitrepo.remote_source import RemoteSource
 
 
-@dataclass(frozen=True, slots=True)
-class Blob:
+class Blob(Struct, frozen=True):
     """A file or link of a commit: `mode` is git's own (0o100644, 0o100755, 0o120000); `store` names the object store."""
 
     path: bytes  # relative to what the mapping adds; b"" where it adds a single file
@@ -36,8 +36,7 @@ class Blob:
         return self.mode == 0o120000
 
 
-@dataclass(frozen=True, slots=True)
-class Delta:
+class Delta(Struct, frozen=True):
     """From one commit to another, by mapping: what must be laid, what must go.
 
     `changed` holds pairs of what stood there (None: nothing) and what stands there now; `removed` what is gone. Both are
@@ -59,8 +58,7 @@ class Followed(NamedTuple):
     blob: Blob | None
 
 
-@dataclass(frozen=True, slots=True)
-class Selector:
+class Selector(Struct, frozen=True):
     """The part of a commit that a mapping or a glob of stageDependencies means.
 
     `add` is relative to the root of the repository (b"": all of it); includes and excludes are globs relative to `add`, in
@@ -76,8 +74,7 @@ class Selector:
 ChangeKind = Literal["modified", "untracked", "deleted", "staged", "submodule"]
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """One line of git status: a path of the work tree that is not as the commit has it."""
 
     path: bytes

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from conveyor.gitrepo.api import Selector
 from conveyor.gitrepo.matching import PathMatcher, compile_matcher
@@ -28,8 +29,7 @@ _ESCAPES = {b"a": b"\a", b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t
 States = tuple[tuple[bytes, bytes | bool | None], ...]  # attribute and value; None: taken back
 
 
-@dataclass(frozen=True, slots=True)
-class _Rule:
+class _Rule(Struct, frozen=True):
     """A line: which paths it means, and what it says of them."""
 
     pattern: re.Pattern[bytes]
@@ -41,8 +41,7 @@ class _Rule:
         return self.pattern.fullmatch(below.rpartition(b"/")[2] if self.of_names else below) is not None
 
 
-@dataclass(frozen=True, slots=True)
-class _Stack:
+class _Stack(Struct, frozen=True):
     """What counts for the files of one directory: rules of its root first, its own last, and the root's macros."""
 
     rules: tuple[tuple[bytes, tuple[_Rule, ...]], ...] = ()

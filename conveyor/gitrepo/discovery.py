@@ -6,7 +6,8 @@ import os
 import re
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from conveyor.errors import GitError
 from conveyor.gitrepo.invocation import git_environment
@@ -25,8 +26,7 @@ _QUESTIONS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """What git says of a place: its work tree, its git directory and the one it shares with other work trees, its HEAD."""
 
     root: bytes

@@ -6,7 +6,8 @@ What .gitmodules says is believed as far as git believes it: no paths of this ma
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from conveyor.errors import GitError
 from conveyor.gitrepo.addresses import Address, configured_address, parse_address, resolve_relative

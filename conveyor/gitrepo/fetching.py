@@ -13,7 +13,8 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from conveyor.errors import GitError
 from conveyor.gitrepo.addresses import Address, hide_secrets
@@ -31,8 +32,7 @@ _HELPER = (
 _PROGRESS = re.compile(r"(remote: )?[A-Z][a-z]+ing[a-z ]*( objects| deltas)?:? +\d")
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
+class Said(Struct, frozen=True):
     """How a program of git ended. `complaints` hold no secrets."""
 
     status: int

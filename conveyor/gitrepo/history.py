@@ -11,8 +11,9 @@ from __future__ import annotations
 import heapq
 import threading
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, field
 from typing import TypeAlias
+
+from msgspec import Struct, field
 
 from conveyor.gitrepo.objects import Commit, Objects
 
@@ -22,8 +23,7 @@ FindAncestors: TypeAlias = Callable[[Collection[str], str], "frozenset[str] | No
 """Those of some commits that are ancestors of another, told by git; None where it cannot tell."""
 
 
-@dataclass(slots=True)
-class _Walk:
+class _Walk(Struct):
     """Ancestors of one commit: those that were met, and what is known of others."""
 
     queue: list[tuple[int, str, Commit]]  # the newest first; all of them are in `met`

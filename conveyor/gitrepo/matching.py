@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
+
+from msgspec import Struct
 
 from conveyor.errors import GitError
 
@@ -33,8 +34,7 @@ _STARS = re.compile(r"\*+")
 _NEVER = re.compile(r"(?!)")
 
 
-@dataclass(frozen=True, slots=True)
-class _Globs:
+class _Globs(Struct, frozen=True):
     """Several globs, any of which may match."""
 
     match: re.Pattern[str]  # the paths, and all below them
@@ -46,8 +46,7 @@ class _Globs:
         return "partial" if not path or self.lead.fullmatch(path + "/") else "none"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class PathMatcher:
+class PathMatcher(Struct, frozen=True, eq=False):
     """Tells which paths are taken. Paths are relative to what a mapping adds, without slashes at their ends."""
 
     includes: tuple[_Globs, ...]

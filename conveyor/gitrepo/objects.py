@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+
+from msgspec import Struct
 
 from conveyor.errors import GitError
 from conveyor.gitrepo.processes import LARGE_BYTES, CatFile, in_memory, missing_object
@@ -31,8 +32,7 @@ class TreeEntry(NamedTuple):
     oid: str
 
 
-@dataclass(frozen=True, slots=True)
-class Commit:
+class Commit(Struct, frozen=True):
     """What a build needs of a commit."""
 
     tree: str

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
 from typing import BinaryIO, cast
+
+from msgspec import Struct
 
 from conveyor.gitrepo.api import Blob
 from conveyor.gitrepo.objects import Objects
@@ -13,8 +14,7 @@ from conveyor.gitrepo.processes import in_memory
 _FEW = 32  # blobs that are read one at a time: a process of their own would cost more
 
 
-@dataclass(slots=True)
-class _Line:
+class _Line(Struct):
     """The blobs of one store in their order: what of them comes next, and the one that was read last."""
 
     contents: Iterator[bytes]

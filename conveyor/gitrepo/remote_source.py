@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from msgspec import Struct
+
 from conveyor.gitrepo.addresses import Address
 
 
@@ -17,8 +19,7 @@ class Login:
     password: str = field(repr=False)  # the name of a variable, a path, or the password
 
 
-@dataclass(frozen=True, slots=True)
-class RemoteSource:
+class RemoteSource(Struct, frozen=True):
     """A repository, and what of it: a tag, a commit (its full id) or a branch ("" of kind `branch`: the default one)."""
 
     address: Address

@@ -6,8 +6,10 @@ import os
 import threading
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from conveyor.errors import GitError
 from conveyor.gitrepo.addresses import Address, Credentials
@@ -59,8 +61,7 @@ class FetchedSnapshot(Reader):
         return commits[0] if len(commits) == 1 else None
 
 
-@dataclass(slots=True)
-class _Opened:
+class _Opened(Struct):
     """A repository that somebody has asked for: others wait until it is here."""
 
     lock: threading.Lock

@@ -175,7 +175,10 @@ class Submodules:
 
 def has_submodules(store: Objects, root_tree: str) -> bool:
     """Whether a commit names submodules."""
-    return any(entry.name == b".gitmodules" and entry.mode != TREE for entry in store.tree(root_tree))
+    for entry in store.tree(root_tree):  # by their names
+        if entry.name >= b".gitmodules":
+            return entry.name == b".gitmodules" and entry.mode != TREE
+    return False
 
 
 def _pointed(checkout: bytes) -> bytes | None:

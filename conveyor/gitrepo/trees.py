@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from conveyor.gitrepo.api import Blob, Selector
 from conveyor.gitrepo.matching import PathMatcher, compile_matcher
@@ -17,8 +18,7 @@ from conveyor.gitrepo.objects import GITLINK, LINK, TREE, Objects, TreeEntry
 from conveyor.gitrepo.submodules import Submodules, has_submodules
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(Struct, frozen=True):
     """Something of a commit: an entry, the store that has it, and the root of that store's commit."""
 
     store: Objects

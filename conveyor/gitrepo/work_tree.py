@@ -14,9 +14,10 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from sys import audit as trace
+
+from msgspec import Struct
 
 from conveyor.errors import GitError
 from conveyor.gitrepo.discovery import Found
@@ -29,8 +30,7 @@ _SOMEBODY = {"NAME": "conveyor", "EMAIL": "conveyor@localhost"}
 _MESSAGE = "The work tree, for conveyor --dev"
 
 
-@dataclass(frozen=True, slots=True)
-class DevArea:
+class DevArea(Struct, frozen=True):
     """Where commits of one work tree are kept, and what git must be told to see them."""
 
     place: Path

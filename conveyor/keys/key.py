@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TypeAlias
+
+from msgspec import Struct
 
 from conveyor.keys.encoding import Value, encode
 from conveyor.keys.version import KEY_VERSION
@@ -27,16 +28,14 @@ def hash_value(value: Value) -> str:
     return hashlib.sha3_224(encode(value)).hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Struct, frozen=True):
     """A named piece of a key. People read the name when they ask why a stage was built."""
 
     name: str
     value: Value
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(Struct, frozen=True):
     """All that decides whether a stored stage can stand for this one, but for the ancestry of its commits."""
 
     platform: str

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
 
 from conveyor.config.models import Image, Project, UserStageName
 from conveyor.gitrepo.api import Remotes, Repository
@@ -27,16 +28,14 @@ if TYPE_CHECKING:
     from stapel.dockerfile import DockerfileBuild
 
 
-@dataclass(frozen=True, slots=True)
-class Need:
+class Need(Struct, frozen=True):
     """A stage of another image: its last one, or the last that exists up to `stage`."""
 
     image: str
     stage: UserStageName | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(Struct, frozen=True):
     """A stage of another image as it is known to those who take from it."""
 
     stored: StoredStage
@@ -61,8 +60,7 @@ class Others(Protocol):
         """The registry's digest of an image from outside, asked once a run."""
 
 
-@dataclass(frozen=True, slots=True)
-class Below:
+class Below(Struct, frozen=True):
     """The stage below: what of it enters the next one's work. `git`: the mappings as that stage left them.
 
     `bases`: by mapping, the commit that its files are at.
@@ -72,8 +70,7 @@ class Below:
     bases: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(Struct, frozen=True):
     """All that a decision may look at."""
 
     project: Project
@@ -89,8 +86,7 @@ class Context:
     remotes: Remotes | None = None  # where mappings name other repositories
 
 
-@dataclass(frozen=True, slots=True)
-class Workshop:
+class Workshop(Struct, frozen=True):
     """What work may use. What must be closed after the stage is built goes onto `resources`."""
 
     engine: Engine
@@ -117,8 +113,7 @@ def nothing_to_check() -> None:
     """The check of a stage whose steps check themselves."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True):
     """A stage that exists: the named parts of its key, how it is selected, what is to be done where it is not stored."""
 
     parts: tuple[Part, ...]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from conveyor.config.models import Dependency, Image, Import, Injection
 from conveyor.keys.encoding import Value
@@ -16,8 +17,7 @@ from stapel.image_config import configure
 from stapel.oci.api import ImageConfig
 
 
-@dataclass(frozen=True, slots=True)
-class Dependencies:
+class Dependencies(Struct, frozen=True):
     """Exists where the image imports from others, or takes their names, at this place of the conveyor."""
 
     name: str

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from conveyor.config.models import DockerInstructions as Configured
 from conveyor.config.models import Image
@@ -15,8 +16,7 @@ from stapel.oci.api import ImageConfig
 _NAMES = {"exact_values": "exactValues"}
 
 
-@dataclass(frozen=True, slots=True)
-class DockerInstructions:
+class DockerInstructions(Struct, frozen=True):
     """Exists where the directive `docker` does."""
 
     name: str = "dockerInstructions"

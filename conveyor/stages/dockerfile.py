@@ -7,8 +7,9 @@ these files are sent: what is not in the key cannot reach the image.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from conveyor.config.models import Image
 from conveyor.keys.encoding import Value
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
     from conveyor.stages.dockerfile_inputs import Inputs
 
 
-@dataclass(frozen=True, slots=True)
-class DockerfileStage:
+class DockerfileStage(Struct, frozen=True):
     """The only stage of an image with a Dockerfile."""
 
     name: str = "dockerfile"

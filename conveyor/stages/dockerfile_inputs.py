@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from conveyor.dockerfile.resolve import Question, Resolved, resolve
 from conveyor.errors import StageFailed
@@ -19,8 +21,7 @@ from stapel.dockerfile import DockerfileBuild
 from stapel.oci.api import ImageConfig
 
 
-@dataclass(frozen=True, slots=True)
-class Inputs:
+class Inputs(Struct, frozen=True):
     """The Dockerfile, what its target needs, and the files that are taken of the context, sorted by path."""
 
     context: Context

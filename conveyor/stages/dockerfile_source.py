@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
+
+from msgspec import Struct
 
 from conveyor.config.dockerfile_model import Dockerfile
 from conveyor.config.giterminism.api import Directive
@@ -21,8 +22,7 @@ Read = Callable[[bytes, Directive, str], "bytes | None"]
 """The content at a path of the repository; the directive that would accept it uncommitted, and what it is read as."""
 
 
-@dataclass(frozen=True, slots=True)
-class DockerfileSource:
+class DockerfileSource(Struct, frozen=True):
     """A Dockerfile at a commit. Paths are those of the repository."""
 
     path: bytes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from conveyor.config.models import Image
 from conveyor.images.graph import effective_mounts
@@ -15,8 +15,7 @@ from stapel.oci.api import ImageConfig
 from stapel.oci.reference import normalise
 
 
-@dataclass(frozen=True, slots=True)
-class FromBase:
+class FromBase(Struct, frozen=True):
     """Always exists. Its key holds what is named, not what is found under the name, except with `fromLatest`."""
 
     name: str = "from"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from conveyor.config.models import Image
 from conveyor.gitrepo.api import Delta
@@ -25,8 +25,7 @@ from stapel.api import Lay, Run
 CACHE_STEP_BYTES = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class GitArchive:
+class GitArchive(Struct, frozen=True):
     """All files of the mappings. Its key holds their definitions only: later commits use it with a delta on top."""
 
     name: str = "gitArchive"
@@ -48,12 +47,11 @@ class GitArchive:
             del workshop
             return tuple(lay_commit(item) for item in items)
 
-        definitions = [define(item.mapping, context.prefix) for item in items]
+        definitions = [define(item.mapping, context.prefix).value() for item in items]
         return Decision((Part("mappings", definitions),), current_facts(context), selects_ancestor=True, steps=steps)
 
 
-@dataclass(frozen=True, slots=True)
-class GitCache:
+class GitCache(Struct, frozen=True):
     """The delta since the last stage with git where it is large, so that later deltas are small again."""
 
     name: str = "gitCache"
@@ -76,8 +74,7 @@ class GitCache:
         return _lay_deltas(context, found, Part("delta MiB", size_mib))
 
 
-@dataclass(frozen=True, slots=True)
-class GitLatestPatch:
+class GitLatestPatch(Struct, frozen=True):
     """What is left of the delta to the current commit."""
 
     name: str = "gitLatestPatch"

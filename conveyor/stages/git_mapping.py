@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from conveyor.config.models import GitMapping, Image
 from conveyor.gitrepo.api import Blob, Delta, Remotes, Repository, Selector, Snapshot
@@ -19,8 +21,7 @@ from stapel.api import File, Lay
 _LINK = 0o120000
 
 
-@dataclass(frozen=True, slots=True)
-class Mapped:
+class Mapped(Struct, frozen=True):
     """A mapping of an image with its id: the digest of its definition, which names it in facts.
 
     `repo`: where its files are, at the commit that this run takes.
@@ -32,20 +33,35 @@ class Mapped:
     repo: Snapshot
 
 
-def define(mapping: GitMapping, prefix: bytes) -> Mapping[str, Value]:
-    """The definition of a mapping, as it enters keys: two projects of one repository must not share stages.
+class Definition(Struct, frozen=True):
+    """What a mapping means, as it enters keys: two projects of one repository must not share stages.
 
     Of a remote repository its name, however the URL is written; what it is taken at is recorded, as a local commit is.
     """
-    return {
-        **({"url": mapping.remote.address.name} if mapping.remote is not None else {}),
-        "add": add_path(mapping, prefix),
-        "to": mapping.to,
-        "owner": mapping.owner,
-        "group": mapping.group,
-        "include": mapping.paths.include,
-        "exclude": mapping.paths.exclude,
-    }
+
+    url: str | None
+    add: bytes
+    to: str
+    owner: str
+    group: str
+    include: tuple[str, ...]
+    exclude: tuple[str, ...]
+
+    def value(self) -> Mapping[str, Value]:
+        """For a key."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+def define(mapping: GitMapping, prefix: bytes) -> Definition:
+    """The definition of a mapping."""
+    url = mapping.remote.address.name if mapping.remote is not None else None
+    paths = mapping.paths
+    return Definition(url, add_path(mapping, prefix), mapping.to, mapping.owner, mapping.group, paths.include, paths.exclude)
+
+
+@lru_cache(maxsize=4096)  # every stage of an image asks for those of all its mappings
+def _id(definition: Definition) -> str:
+    return hash_value(definition.value())[:16]
 
 
 def add_path(mapping: GitMapping, prefix: bytes) -> bytes:
@@ -61,12 +77,8 @@ def mapped(image: Image, prefix: bytes, repo: Repository, remotes: Remotes | Non
 
 def map_one(mapping: GitMapping, prefix: bytes, repo: Repository, remotes: Remotes | None) -> Mapped:
     """One mapping. `GitError` as `mapped`."""
-    return Mapped(
-        hash_value(define(mapping, prefix))[:16],
-        mapping,
-        select_files(mapping, prefix),
-        _repository_of(mapping, repo, remotes),
-    )
+    definition = define(mapping, prefix)
+    return Mapped(_id(definition), mapping, select_files(mapping, prefix), _repository_of(mapping, repo, remotes))
 
 
 def select_files(mapping: GitMapping, prefix: bytes) -> Selector:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from conveyor.config.models import Image
 from conveyor.keys.key import Part
@@ -11,8 +13,7 @@ from conveyor.stages.api import Context, Decision, Need
 from stapel.image_spec import ImageSpec, apply_spec
 
 
-@dataclass(frozen=True, slots=True)
-class ImageSpecStage:
+class ImageSpecStage(Struct, frozen=True):
     """Exists where a final image has the directive, or the project has it for all."""
 
     name: str = "imageSpec"
@@ -31,7 +32,7 @@ class ImageSpecStage:
         assert context.image.image_spec is not None
         spec = _named(context.image.image_spec, context.image.name, context.project.name)
         unset = ImageSpec()
-        said = [(item.name, getattr(spec, item.name)) for item in fields(ImageSpec)]
+        said = [(name, getattr(spec, name)) for name in spec.__struct_fields__]
         parts = tuple(
             Part(_in_camel_case(name), value) for name, value in said if value not in (False, getattr(unset, name))
         )

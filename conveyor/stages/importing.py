@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import BinaryIO, cast
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from conveyor.config.models import Import
 from conveyor.errors import StageFailed
@@ -28,8 +30,7 @@ _CHUNK_BYTES = 1 << 20
 _LINKS_FOLLOWED = 40
 
 
-@dataclass(slots=True)
-class _Laid:
+class _Laid(Struct):
     """What was read of an import while it was laid: each file with the digest of its content, by path."""
 
     files: dict[bytes, tuple[File, str]] = field(default_factory=dict)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from conveyor.config.models import Image, UserStageName
 from conveyor.gitrepo.api import Selector
@@ -15,8 +15,7 @@ from stapel.api import Lay, Run
 from stapel.script import join_commands
 
 
-@dataclass(frozen=True, slots=True)
-class UserStage:
+class UserStage(Struct, frozen=True):
     """Exists where it has commands or a cache version. All but `beforeInstall` see the files of the current commit."""
 
     name: UserStageName

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from sys import audit as trace
+
+from msgspec import Struct
 
 from conveyor.storage.names import StageName, is_record_of_stage, parse_copy_record, parse_mark
 from conveyor.storage.saving import Saving, acquire
@@ -23,8 +24,7 @@ from stapel.oci.api import Descriptor, ImageStore
 COPIES_AT_ONCE = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Copying:
+class Copying(Struct, frozen=True):
     """What a copy found: `copied` now, `there` before, `refused` for marks on them, `lost`: broken or gone at the source."""
 
     copied: tuple[StageName, ...]

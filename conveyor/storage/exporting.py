@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import tempfile
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal, TypeAlias, cast
+
+from msgspec import Struct
 
 from conveyor.errors import UsageError
 from stapel.errors import BadReference, StapelError
@@ -22,8 +23,7 @@ FORMS = "docker-daemon:REF, docker-archive:FILE[:REF], oci:DIR[:NAME], oci-archi
 Place: TypeAlias = Literal["docker-daemon", "docker-archive", "oci", "oci-archive", "docker"]
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(Struct, frozen=True):
     """Where an image goes. `repository` and `name`: what it is called there; "" is not at all (archives only)."""
 
     place: Place

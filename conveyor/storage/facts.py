@@ -8,8 +8,9 @@ stage and with the key that is looked for.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from conveyor.keys.key import Commits
 
@@ -18,16 +19,14 @@ LABEL_PREFIX = "dev.conveyor."
 FACTS_VERSION = 1
 
 
-@dataclass(frozen=True, slots=True)
-class MappingFacts:
+class MappingFacts(Struct, frozen=True):
     """What a git mapping was at: its commit (two for a merge of a pull request) and the digest of its files there."""
 
     commits: tuple[str, ...]
     tree: str
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(Struct, frozen=True):
     """The facts of a stage. `parents`: names of the stages below it, from the first stage of the line to the last."""
 
     project: str

@@ -18,7 +18,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from conveyor.keys.key import hash_value
 
@@ -37,8 +38,7 @@ _INDEX = re.compile(r"index-[0-9a-f]{56}", re.ASCII)
 _IMPORT = re.compile(r"import-([0-9a-f]{56})-([0-9a-f]{56})", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class StageName:
+class StageName(Struct, frozen=True, order=True):
     """The name of a stored stage; ordered as selection orders: oldest first, ties by name."""
 
     timestamp_ms: int
@@ -49,8 +49,7 @@ class StageName:
         return f"{self.digest}-{self.timestamp_ms:013d}-{self.suffix}"
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(Struct, frozen=True):
     """The record that a stage is broken, or (`lifted`) that the mark of this `count` and those before count no more."""
 
     stage: str

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from sys import audit as trace
+
+from msgspec import Struct
 
 from conveyor.storage.names import LATEST_MS, StageName, stage_name
 from conveyor.storage.selection import Chosen
@@ -23,16 +24,14 @@ def _elapsed_s() -> float:
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
-@dataclass(frozen=True, slots=True)
-class Saved:
+class Saved(Struct, frozen=True):
     """The stage that the build goes on with, and whether it is another's (ours was discarded)."""
 
     chosen: Chosen
     discarded: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Saving:
+class Saving(Struct, frozen=True):
     """What saving needs beside the storage. `clock_ms` is the time of this machine, `elapsed_s` only goes forward."""
 
     locks: Locks

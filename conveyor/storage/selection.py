@@ -41,8 +41,9 @@ take the lock, list past every cache, discard ours where a suitable stage has ap
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
+
+from msgspec import Struct
 
 from conveyor.storage.facts import Facts
 from conveyor.storage.names import StageName
@@ -58,8 +59,7 @@ AncestorsOf: TypeAlias = Callable[[str, Collection[str]], Collection[str]]
 """For a mapping and commits: those that its repository knows as ancestors of the commit that is built, or as that one."""
 
 
-@dataclass(frozen=True, slots=True)
-class StoredStage:
+class StoredStage(Struct, frozen=True):
     """A stage in a storage: its name, what the store says of the image, and what its label says."""
 
     name: StageName
@@ -70,8 +70,7 @@ class StoredStage:
 Refusal: TypeAlias = Literal["rejected", "no_ancestor"]
 
 
-@dataclass(frozen=True, slots=True)
-class Chosen:
+class Chosen(Struct, frozen=True):
     """A stage to go on with. `bases`: by mapping, the commit that the files in it are at, for the next delta.
 
     That is the recorded commit, or with `--ancestry same-tree` one of HEAD's own line with equal files.
@@ -81,8 +80,7 @@ class Chosen:
     bases: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
+class Selection(Struct, frozen=True):
     """The stage to use, or None and why each candidate was left out."""
 
     chosen: Chosen | None

@@ -8,6 +8,7 @@ any number of processes read and write them (a file a repository's stage, filled
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -33,6 +34,7 @@ from conveyor.storage.names import (
     parse_mark,
     parse_stage_name,
 )
+from conveyor.storage.predecessors import Predecessors
 from conveyor.storage.selection import StoredStage, believe
 from stapel.errors import Broken, NotFound, Refused, StapelError, Unreachable
 from stapel.oci.api import Description, Descriptor, ImageStore
@@ -56,6 +58,7 @@ class Storage:
         self.store = store
         self.role: Role = role
         self._memory = memory / hash_value(store.address)[:16]
+        self._predecessors = Predecessors(self._memory / "predecessors")
         self._describes_at_once = describes_at_once
         self._warn = warn
         self._lock = threading.Lock()
@@ -174,21 +177,27 @@ class Storage:
 
     def was_stored(self, digest: str) -> bool:
         """Whether a stage of this digest, gone from the list now, was once read or named from this home."""
-        return self._memory.joinpath(digest[:2]).is_dir() and any(self._memory.joinpath(digest[:2]).glob(f"{digest}-*"))
+        try:
+            return any(name.startswith(f"{digest}-") for name in os.listdir(self._memory / digest[:2]))
+        except OSError:
+            return False
 
     def newest_ms(self, digest: str) -> int:
         """The latest timestamp among all names of a digest, 0 where there is none."""
         with self._lock:
             return max((name.timestamp_ms for name in self._found(digest)), default=0)
 
-    def known_stages(self) -> tuple[StoredStage, ...]:
-        """The stages that can be described without asking the store once a stage, newest first."""
-        names = self.all_stages()
-        if self._describes_at_once:
-            wanted: Sequence[StageName] = names
-        else:
-            wanted = [name for name in names if name in self._described or self._remembered(name).exists()]
-        return tuple(stage for stage in self.describe(wanted) if stage is not None)
+    def predecessors(self, project: str, image: str, stage: str) -> tuple[StoredStage, ...]:
+        """The latest stored stages of this stage of an image, newest first, as far as this home knows them."""
+        self.load()
+        noted = self._predecessors.names(project, image, stage)
+        with self._lock:
+            there = [name for name in noted if name in self._found(name.digest)]
+        if not there and self._describes_at_once:
+            there = list(self.all_stages())
+        described = [stored for stored in self.describe(there) if stored is not None]
+        of = (project, image, stage)
+        return tuple(one for one in described if (one.facts.project, one.facts.image, one.facts.stage) == of)
 
     def named(self, digests: Iterable[str]) -> Mapping[str, str] | None:
         """All names as far as this run knows them: stages of these digests with their images, and records with "".
@@ -294,6 +303,7 @@ class Storage:
             stored = self.describe([name])[0]
             if stored is not None:
                 self._remember(name, stored.description)
+                self._note(stored)
 
     def import_digest(self, source: str) -> str | None:
         """The recorded digest of imported files, None where nobody has recorded it."""
@@ -379,6 +389,7 @@ class Storage:
 
     def _describe(self, name: StageName) -> StoredStage | None:
         description = self._recall(name)
+        is_new = description is None and not self._describes_at_once
         if description is None:
             try:
                 description = self.store.describe(str(name))
@@ -388,13 +399,19 @@ class Storage:
                 with self._lock:
                     self._broken[name] = error
                 return None
-            if not self._describes_at_once:
+            if is_new:
                 self._remember(name, description)
         facts: Facts | None = parse_facts(description.labels)
         if facts is None or not believe(name, description, facts, self._copies.get(str(name), ())):
             self._warn(f"stage {name} in {self.address} is ignored: its label does not agree with its name")
             return None
-        return StoredStage(name, description, facts)
+        stored = StoredStage(name, description, facts)
+        if is_new:
+            self._note(stored)
+        return stored
+
+    def _note(self, stored: StoredStage) -> None:
+        self._predecessors.note(stored.facts.project, stored.facts.image, stored.facts.stage, stored.name)
 
     def _remembered(self, name: StageName) -> Path:
         return self._memory / name.digest[:2] / f"{name}.json"

@@ -11,9 +11,10 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, cast
+
+from msgspec.structs import replace
 
 from stapel.api import Cancel, Lay, Log, Mount, Run, Tree
 from stapel.containers import AGENT_SOCKET, proxies

@@ -10,9 +10,10 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
+
+from msgspec import Struct
 
 from stapel.runs import is_alive
 
@@ -20,8 +21,7 @@ Kind: TypeAlias = Literal["image", "tag", "container"]
 _KINDS: dict[str, Kind] = {"image": "image", "tag": "tag", "container": "container"}
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
+class Note(Struct, frozen=True):
     """A thing and its name in the engine: an image's id, `repository:tag`, a container's name."""
 
     kind: Kind
@@ -75,8 +75,7 @@ class Ledger:
             file.write(line)
 
 
-@dataclass(frozen=True, slots=True)
-class Left:
+class Left(Struct, frozen=True):
     """What a killed run has noted. `path` is to be unlinked when it is removed."""
 
     path: Path
@@ -88,7 +87,7 @@ def find_left(home_dir: Path, endpoint: str) -> Iterator[Left]:
     """The ledgers of runs of this home, about this engine, that are gone."""
     directory, suffix = home_dir / "runs", _suffix(endpoint)
     try:
-        names = os.listdir(directory)  # noqa: PTH208 -- names are what is asked for
+        names = os.listdir(directory)
     except OSError:
         return
     for name in names:

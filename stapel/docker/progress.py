@@ -10,7 +10,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from stapel.api import Log
 from stapel.docker.protobuf import fields_of, last_text, time_s
@@ -18,8 +19,7 @@ from stapel.docker.protobuf import fields_of, last_text, time_s
 _QUIET = ("[internal]", "copy /context")
 
 
-@dataclass(slots=True)
-class _Vertex:
+class _Vertex(Struct):
     """A step of a build, as far as it is known."""
 
     number: int

@@ -11,7 +11,8 @@ from __future__ import annotations
 import base64
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from stapel.api import Tree
 from stapel.containers import SECRETS_DIR
@@ -25,8 +26,7 @@ _END = "."
 _LOST = '{ echo "conveyor: the secrets have not arrived" >&2; exit 125; }'
 
 
-@dataclass(frozen=True, slots=True)
-class SecretFiles:
+class SecretFiles(Struct, frozen=True):
     """Where the files come to be, and what has to be laid and taken away for it."""
 
     place: str

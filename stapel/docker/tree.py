@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import replace
 from functools import partial
 from typing import BinaryIO, cast
+
+from msgspec.structs import replace
 
 from stapel.api import File
 from stapel.docker.archives import Archives, Content, describe

@@ -9,12 +9,12 @@ is `Unreachable` (nobody can tell now).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol, runtime_checkable
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True)
-class Descriptor:
+
+class Descriptor(Struct, frozen=True):
     """A thing in a store, as OCI's descriptor: what it is, its digest, its size.
 
     In a store without manifests (Docker's own images) `digest` is the image id, and layers have their diff ids and a
@@ -26,8 +26,7 @@ class Descriptor:
     size_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class ImageConfig:
+class ImageConfig(Struct, frozen=True):
     """An image's configuration, whole: fields that we do not know are kept and written again.
 
     `document` is the parsed JSON (OCI image-spec config; Docker's are the same with a few more fields). It is never
@@ -73,8 +72,7 @@ class ImageConfig:
         return json.dumps(self.document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-@dataclass(frozen=True, slots=True)
-class Description:
+class Description(Struct, frozen=True):
     """What selection reads of a named image, without its layers: cheap, and it never changes under one name."""
 
     descriptor: Descriptor

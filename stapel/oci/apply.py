@@ -13,8 +13,9 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from stapel.oci.archive import NO_LIMITS, LayerReader, Limits, Member
 from stapel.oci.compress import Readable
@@ -30,8 +31,7 @@ _WHOLE_BYTES = 1 << 18
 _AUFS = b".wh..wh."  # what aufs kept for itself: nothing of an image
 
 
-@dataclass(frozen=True, slots=True)
-class Form:
+class Form(Struct, frozen=True):
     """How a layer is applied.
 
     `overlay`: into the upper directory of an overlay, empty before: a whiteout becomes a device 0/0, an opaque directory
@@ -51,8 +51,7 @@ class Form:
     owners: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class AppliedLayer:
+class AppliedLayer(Struct, frozen=True):
     """What was applied. `dropped_xattrs`: extended attributes that the file system or the kernel does not take here."""
 
     diff_id: str

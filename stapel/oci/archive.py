@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 from zlib import adler32
+
+from msgspec import Struct
 
 from stapel.oci.compress import Readable, decompressed
 from stapel.oci.errors import BadLayer
@@ -40,8 +41,7 @@ _NO_XATTRS: Mapping[str, bytes] = {}
 _XATTR = b"SCHILY.xattr."
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """What a layer may cost at most. None: no limit."""
 
     bytes: int | None = None  # of the uncompressed tar

@@ -11,8 +11,9 @@ import hashlib
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import BinaryIO, Literal, Protocol, cast
+
+from msgspec import Struct
 
 from stapel.oci.errors import BadLayer
 from stapel.oci.layer import Entry, layer_chunks
@@ -32,8 +33,7 @@ _GZIP_WINDOW = 31  # 15, with a header of gzip
 _GZIP_MAGIC, _ZSTD_MAGIC = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 
 
-@dataclass(frozen=True, slots=True)
-class CompressedLayer:
+class CompressedLayer(Struct, frozen=True):
     """A layer that was written: the tar and the blob that holds it."""
 
     diff_id: str

@@ -10,8 +10,10 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from typing import BinaryIO, cast
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from stapel.oci.directories import OpenDirectory
 from stapel.oci.layer import OPAQUE, WHITEOUT, Entry, Extents, LayerError, opaque, whiteout
@@ -29,8 +31,7 @@ _FILE = Entry(b"", "file")  # in the place of a mark: nothing but a file
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
-@dataclass(frozen=True, slots=True)
-class RootMetadata:
+class RootMetadata(Struct, frozen=True):
     """What the root directory was before: its entry is in a layer only where these differ."""
 
     mode: int = 0o755
@@ -250,8 +251,7 @@ def _upper_names(walk: OpenDirectory, below: LowerTree | None) -> Iterator[tuple
 # -- two trees
 
 
-@dataclass(slots=True)
-class _Level:
+class _Level(Struct):
     """A directory that is compared. `waiting`: its own entry, as long as nothing in it asks for it."""
 
     names: Iterator[tuple[bytes, os.stat_result | None, os.stat_result | None]]

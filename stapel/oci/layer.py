@@ -14,9 +14,10 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import BinaryIO, Literal
 from zlib import adler32
+
+from msgspec import Struct, field
 
 EntryKind = Literal["file", "directory", "symlink", "hardlink", "character", "block", "fifo"]
 Extents = Sequence[tuple[int, int]]  # offset and length of what is no hole
@@ -42,8 +43,7 @@ _NO_DEVICE = b"0000000\x000000000\0" + bytes(167)
 _END = bytes(2 * _BLOCK)
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """One entry of a layer. `path` is relative to the root, without a leading or trailing slash (b"": the root itself).
 
     The content of a file is `content`, else what `open` gives; with `extents` only those pieces are read, the rest is
@@ -65,8 +65,7 @@ class Entry:
     extents: Extents | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class LayerResult:
+class LayerResult(Struct, frozen=True):
     """A written layer: the digest and size of the uncompressed tar."""
 
     diff_id: str

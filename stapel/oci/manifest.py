@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from stapel.oci.api import Descriptor
 from stapel.oci.errors import Broken, NotFound
@@ -36,8 +37,7 @@ _OCI_FOR_DOCKER = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
+class Manifest(Struct, frozen=True):
     """A parsed image manifest: its descriptor, its exact bytes, and what it names."""
 
     descriptor: Descriptor

@@ -9,7 +9,8 @@ reg.example.com:5000/a/b@sha256:...
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from stapel.oci.errors import BadReference
 
@@ -27,8 +28,7 @@ _IMAGE_ID = re.compile(r"[0-9a-f]{64}")
 _LONGEST_REPOSITORY = 255
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
+class Reference(Struct, frozen=True):
     """A parsed reference. `tag` and `digest` are "" where the text has none."""
 
     registry: str  # host[:port], lower case; Docker Hub is `docker.io`

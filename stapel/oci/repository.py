@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from sys import audit as trace
 from typing import TYPE_CHECKING, BinaryIO, cast
 from urllib.parse import quote, urlsplit
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from stapel.oci.api import Descriptor
 from stapel.oci.blobs import open_blob, stream_matches
@@ -31,8 +33,7 @@ _BLOB_UNKNOWN = ("MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN")
 _NO_REPOSITORY = ("NAME_UNKNOWN", "NOT_FOUND", "NAME_INVALID", "REPOSITORY_NOT_FOUND")
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(Struct, frozen=True):
     """A manifest or an index as the registry gave it, verified."""
 
     media_type: str  # of the answer's header; the document may say otherwise

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeVar
+
+from msgspec import Struct
 
 from stapel.oci.errors import Unreachable
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Retries:
+class Retries(Struct, frozen=True):
     """How often something is tried, and the waits between: doubling from `first_s` up to `longest_s`.
 
     The defaults give a server that is being restarted about half a minute. `longest_asked_s` bounds a Retry-After.

@@ -9,7 +9,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from stapel.oci.auth import Credentials
 from stapel.oci.errors import Refused, Unreachable
@@ -22,8 +23,7 @@ _SHORTEST_LIFE_S = 60  # what the token protocol lets a token live where it does
 Scopes = Mapping[str, frozenset[str]]  # `repository:NAME` -> actions
 
 
-@dataclass(frozen=True, slots=True)
-class Challenge:
+class Challenge(Struct, frozen=True):
     """One challenge of a WWW-Authenticate header; the scheme and the parameters' names in lower case."""
 
     scheme: str
@@ -123,8 +123,7 @@ def realm_is_permitted(realm: str, host: str, scheme: str) -> bool:
     return name == split_port(host)[0].lower() or (is_loopback(url.netloc) and is_loopback(host))
 
 
-@dataclass(frozen=True, slots=True)
-class TokenRequest:
+class TokenRequest(Struct, frozen=True):
     """What a token server is asked: GET, or POST where `form` is given."""
 
     url: str
@@ -132,16 +131,14 @@ class TokenRequest:
     form: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class TokenAnswer:
+class TokenAnswer(Struct, frozen=True):
     """Its answer."""
 
     status: int
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class _Token:
+class _Token(Struct, frozen=True):
     value: str
     scopes: Scopes
     fetched_s: float  # by time.monotonic

@@ -14,9 +14,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 from urllib.parse import urljoin, urlsplit
+
+from msgspec import Struct, field
 
 from stapel.oci.auth import Credentials, credentials_for
 from stapel.oci.connections import AGAIN_HINT, Connections, connection_failure, read_body
@@ -49,8 +50,7 @@ _LIMITED_HINT = "the registry limits how much is asked of it: log in where that 
 _NOT_SKEWED_MS = 1500  # the Date header has whole seconds: less than this is noise
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True):
     """One request. `target` is a path on the registry's host, or a URL that it gave us."""
 
     method: str
@@ -65,8 +65,7 @@ class Call:
     expected: frozenset[int] = frozenset()  # statuses handed to the caller that otherwise are errors here
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(Struct, frozen=True):
     """An answer that is neither a redirect nor a failure of transport or permission."""
 
     status: int

@@ -7,8 +7,9 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from typing import IO, BinaryIO, Protocol, cast, runtime_checkable
+
+from msgspec import Struct
 
 from stapel.oci.api import Descriptor, ImageView
 from stapel.oci.manifest import (
@@ -24,8 +25,7 @@ _WAITING_PIECES = 8
 _CLOSING_S = 0.05
 
 
-@dataclass(frozen=True, slots=True)
-class Upload:
+class Upload(Struct, frozen=True):
     """A blob and how to open its bytes; that may be done several times."""
 
     blob: Descriptor

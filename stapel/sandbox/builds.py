@@ -10,8 +10,9 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
+
+from msgspec import Struct
 
 from stapel.api import Cancel, Lay, Log, Run, Tree
 from stapel.errors import Cancelled, CommandFailed, StapelError
@@ -35,8 +36,7 @@ if TYPE_CHECKING:
 _PIPE_BYTES = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Filled:
+class Filled(Struct, frozen=True):
     """What a worker has filled and nobody has published."""
 
     filling: str

@@ -7,26 +7,18 @@ equal maps of ids; each serves one request at a time.
 
 from __future__ import annotations
 
-import _socket
 import os
 import shutil
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from sys import audit as trace
 from typing import Any
 
 from stapel.errors import Cancelled, StapelError
 from stapel.sandbox.identity import Identity
+from stapel.sandbox.spawning import spawn, take_early
 from stapel.sandbox.wire import Gone, receive, send
-
-_CONTROL = 3
-_START = (
-    "import sys; sys.path[:0] = sys.argv[3:]; from stapel.sandbox.inside.serve import main; "
-    "main(int(sys.argv[1]), sys.argv[2])"
-)
 
 
 class CellError(StapelError):
@@ -45,7 +37,7 @@ class Cell:
     def __init__(self, store_dir: Path, identity: Identity, asked: str, run_id: str) -> None:
         self._lock = threading.Lock()
         self._running = False
-        self._socket, self._pid = _spawn(store_dir)
+        self._socket, self._pid = take_early(str(store_dir)) or spawn(str(store_dir))
         self.failed = False
         try:
             self._answer()
@@ -237,29 +229,6 @@ class Cells:
                 self._asked = cell.driver
                 self._on_choice(cell.driver)
             return cell
-
-
-def _spawn(store_dir: Path) -> tuple[_socket.socket, int]:
-    ours, theirs = _pair()
-    roots = dict.fromkeys([str(Path(__file__).parents[2]), *(path for path in sys.path if path)])
-    argv = [sys.executable, "-I", "-S", "-c", _START, str(_CONTROL), str(store_dir), *roots]
-    actions = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0), (os.POSIX_SPAWN_DUP2, theirs, _CONTROL)]
-    try:
-        # A session of its own: an interrupt from the terminal is for us, who cancel in order.
-        trace("worker.before-start")
-        pid = os.posix_spawn(sys.executable, argv, {"PATH": "/usr/bin:/bin"}, file_actions=actions, setsid=True)
-    except OSError:
-        ours.close()
-        raise
-    finally:
-        os.close(theirs)
-    return ours, pid
-
-
-def _pair() -> tuple[_socket.socket, int]:
-    """Our end, and the descriptor of theirs."""
-    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
-    return ours, theirs.detach()
 
 
 def _map_ids(pid: int, identity: Identity) -> None:

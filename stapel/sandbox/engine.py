@@ -22,7 +22,7 @@ from stapel.sandbox.held import SandboxHeld
 from stapel.sandbox.identity import find_identity
 from stapel.sandbox.image import SandboxImage, parse_config
 from stapel.sandbox.images import SandboxImages
-from stapel.sandbox.records import Layer, StoredImage
+from stapel.sandbox.records import Layer, PushCompression, StoredImage
 from stapel.sandbox.store import Store
 
 if TYPE_CHECKING:
@@ -37,9 +37,9 @@ class SandboxEngine:
     """The engine over the store of one home. It starts nothing before the first question.
 
     `project` names the repository of the engine's own store; `run_id` marks what is made until it is published;
-    commands are stopped where less than `min_free_bytes`
-    are free on the volume; `find_elsewhere` gives a base that another place of this
-    machine has; `open_registry` opens a repository of a registry, for bases.
+    commands are stopped where less than `min_free_bytes` are free on the volume; `compression` is that of layers that
+    are pushed; `find_elsewhere` gives a base that another place of this machine has; `open_registry` opens a repository
+    of a registry, for bases.
     """
 
     def __init__(
@@ -52,6 +52,7 @@ class SandboxEngine:
         runner: RunnerName = "bubblewrap",
         min_free_bytes: int = 0,
         driver: DriverName = "auto",
+        compression: PushCompression = "gzip",
         open_registry: Callable[[str], RegistryStore] | None = None,
         find_elsewhere: Callable[[str], AbstractContextManager[ImageView | None]] = lambda _: nullcontext(),
         on_warning: Callable[[str], None] = lambda _: None,
@@ -68,7 +69,7 @@ class SandboxEngine:
         self._converting = threading.Lock()
         self._cells_made: Cells | None = None
         self._builds_made: Builds | None = None
-        self._images = SandboxImages(project, self._store, self._read_layer, self._bring, self._collect)
+        self._images = SandboxImages(project, self._store, self._read_layer, self._bring, self._collect, compression)
 
     @property
     def name(self) -> str:

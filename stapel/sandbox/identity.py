@@ -7,15 +7,15 @@ Root of a container is who runs conveyor; the other ids are a range that the mac
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 _IDS = 65535  # beside root: 1 to 65535
 _ROOTS_OWN = 100_000
 
 
-@dataclass(frozen=True, slots=True)
-class Range:
+class Range(Struct, frozen=True):
     """Ids from `start`, `count` of them; a count of 0: none."""
 
     start: int
@@ -26,8 +26,7 @@ class Range:
         return f"0 {own} 1\n" + (f"1 {self.start} {self.count}\n" if self.count else "")
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(Struct, frozen=True):
     """Who runs, and the ranges of subordinate ids."""
 
     uid: int

@@ -9,13 +9,12 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from functools import partial
 from typing import BinaryIO, cast
 
 from stapel.errors import Broken
 from stapel.oci.api import Descriptor, ImageConfig
-from stapel.sandbox.records import Layer, StoredImage
+from stapel.sandbox.records import Layer, PushCompression, StoredImage
 from stapel.sandbox.store import Store
 
 IMAGE_MEDIA_TYPE = "application/vnd.oci.image.config.v1+json"
@@ -25,11 +24,10 @@ _LARGE_BYTES = 8 << 20  # below it a further request costs more than it saves
 ReadLayer = Callable[[Layer, Layer | None], AbstractContextManager[BinaryIO]]  # the tar of a layer that was made on another
 
 
-@dataclass(frozen=True, slots=True)
-class StoredConfig(ImageConfig):
+class StoredConfig(ImageConfig, frozen=True):
     """A configuration that came in bytes which are not ours to write anew."""
 
-    raw: bytes = field(default=b"", compare=False, repr=False)
+    raw: bytes = b""
 
     def to_bytes(self) -> bytes:
         """The bytes that it came in."""
@@ -39,8 +37,11 @@ class StoredConfig(ImageConfig):
 class SandboxImage:
     """An `ImageView` of the store."""
 
-    def __init__(self, store: Store, image: StoredImage, read_layer: ReadLayer) -> None:
+    def __init__(
+        self, store: Store, image: StoredImage, read_layer: ReadLayer, compression: PushCompression = "gzip"
+    ) -> None:
         self.image = image
+        self._compression = compression
         self._store = store
         self._read_layer = read_layer
         self._config: StoredConfig | None = None
@@ -92,7 +93,7 @@ class SandboxImage:
 
     def _blob(self, number: int) -> Descriptor:
         layer = self.image.layers[number]
-        return layer.blob or self._store.compressed(layer.diff_id) or self._compress(number)
+        return layer.blob or self._store.compressed(layer.diff_id, self._compression) or self._compress(number)
 
     def unwritten(self) -> Sequence[Callable[[BinaryIO], Descriptor]]:
         """See `stapel.oci.uploads.Unwritten`."""
@@ -100,7 +101,9 @@ class SandboxImage:
         return [
             partial(self._write, number)
             for number, layer in enumerate(self.image.layers)
-            if layer.blob is None and layer.size_bytes >= _LARGE_BYTES and self._store.compressed(layer.diff_id) is None
+            if layer.blob is None
+            and layer.size_bytes >= _LARGE_BYTES
+            and self._store.compressed(layer.diff_id, self._compression) is None
         ]
 
     def _compress(self, number: int) -> Descriptor:
@@ -114,11 +117,11 @@ class SandboxImage:
         from stapel.oci.compress import compress
 
         layer, below = self.image.layers[number], self.image.layers[number - 1] if number else None
-        made = compress(self._tar(layer, below), out)
+        made = compress(self._tar(layer, below), out, self._compression)
         if made.diff_id != layer.diff_id:
             raise Broken(f"layer {layer.diff_id} of image {self.image.id} has changed: it is {made.diff_id} now")
         blob = Descriptor(made.media_type, made.digest, made.size_bytes)
-        self._store.remember_compressed(layer.diff_id, blob)
+        self._store.remember_compressed(layer.diff_id, self._compression, blob)
         return blob
 
     def _tar(self, layer: Layer, below: Layer | None) -> Iterator[bytes]:

@@ -8,7 +8,7 @@ from stapel.errors import NotFound
 from stapel.oci.api import Description, Descriptor, ImageConfig, ImageView
 from stapel.oci.reference import parse_reference
 from stapel.sandbox.image import IMAGE_MEDIA_TYPE, ReadLayer, SandboxImage, parse_config
-from stapel.sandbox.records import Layer, StoredImage
+from stapel.sandbox.records import Layer, PushCompression, StoredImage
 from stapel.sandbox.store import Store
 
 RECORD_LABEL = "dev.conveyor.record"
@@ -24,12 +24,14 @@ class SandboxImages:
         read_layer: ReadLayer,
         bring: Callable[[ImageView], str],
         collect: Callable[[tuple[Layer, ...]], None],
+        compression: PushCompression = "gzip",
     ) -> None:
         self._project = project
         self._store = store
         self._read_layer = read_layer
         self._bring = bring
         self._collect = collect
+        self._compression = compression
 
     @property
     def address(self) -> str:
@@ -53,7 +55,7 @@ class SandboxImages:
         """The names; a list is always fresh."""
         del fresh
         self._store.open()
-        return iter([name for name in self._store.names.of(self.repository) if name.startswith(prefix) and ":" not in name])
+        return (name for name in self._store.names.of(self.repository, prefix) if ":" not in name)
 
     def describe(self, name: str) -> Description:
         """See `ImageStore`."""
@@ -75,7 +77,7 @@ class SandboxImages:
         """The image of a name or of an image id."""
         self._store.open()
         image = self._store.image(reference) if reference.startswith("sha256:") else self._named(reference)
-        return SandboxImage(self._store, image, self._read_layer)
+        return SandboxImage(self._store, image, self._read_layer, self._compression)
 
     def put(self, image: ImageView) -> Descriptor:
         """Take over an image; one that is here already costs nothing."""

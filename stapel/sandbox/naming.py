@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -20,16 +21,14 @@ class Names:
         self._dir = directory
         self._new_temporary = new_temporary
 
-    def of(self, repository: str) -> dict[str, str]:
-        """The names of a repository and their images' ids."""
-        directory = self._directory(repository)
-        found = {}
-        with suppress(FileNotFoundError):
-            for path in directory.iterdir():
-                if not path.name.startswith("."):
-                    with suppress(OSError):
-                        found[unquote(path.name)] = str(path.readlink())
-        return found
+    def of(self, repository: str, prefix: str = "") -> list[str]:
+        """The names of a repository that begin so, in no order."""
+        quoted = quote(prefix, safe="")  # a character at a time, so it begins the file's name
+        try:
+            files = os.listdir(self._directory(repository))
+        except FileNotFoundError:
+            return []
+        return [unquote(file) for file in files if file.startswith(quoted) and not file.startswith(".")]
 
     def get(self, repository: str, name: str) -> str | None:
         """The id of the image of a name."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from stapel.api import Tree
 from stapel.containers import DEFAULT_PATH
@@ -18,8 +19,7 @@ _MOUNTED = ("/proc/", "/dev/", "/sys/")
 MISSING_STATUS = 127  # as shells and engines have it
 
 
-@dataclass(frozen=True, slots=True)
-class User:
+class User(Struct, frozen=True):
     """Ids, and the home directory."""
 
     uid: int = 0
@@ -28,8 +28,7 @@ class User:
     home: str = "/"
 
 
-@dataclass(frozen=True, slots=True)
-class Program:
+class Program(Struct, frozen=True):
     """`arguments` begin with what runs the program `name`. With `needs_tools` the toolchain is to be there."""
 
     name: str

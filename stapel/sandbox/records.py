@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
+
+from msgspec import Struct
 
 from stapel.oci.api import Descriptor
 
+PushCompression = Literal["gzip", "zstd"]  # of layers of ours; those of others keep their bytes
 
-@dataclass(frozen=True, slots=True)
-class Layer:
+
+class Layer(Struct, frozen=True):
     """A published snapshot."""
 
     snapshot: str
@@ -22,8 +24,7 @@ class Layer:
     driver: str = "overlay"  # what has made the snapshot, and builds on it
 
 
-@dataclass(frozen=True, slots=True)
-class StoredImage:
+class StoredImage(Struct, frozen=True):
     """An image: `config` is its bytes, `layers` the lowest first."""
 
     id: str  # sha256:...

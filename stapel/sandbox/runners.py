@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
+
+from msgspec import Struct
 
 from stapel.errors import StapelError
 
@@ -15,8 +16,7 @@ _PROGRAMS: dict[RunnerName, str] = {"bubblewrap": "bwrap", "runc": "runc", "crun
 _ELSEWHERE = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"  # users have not all of them in PATH
 
 
-@dataclass(frozen=True, slots=True)
-class Runner:
+class Runner(Struct, frozen=True):
     """A runner of this machine."""
 
     name: RunnerName

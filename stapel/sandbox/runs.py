@@ -9,9 +9,10 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+from msgspec import Struct
 
 from stapel.api import Cancel, Log, Run
 from stapel.containers import AGENT_SOCKET, DEFAULT_PATH, SECRETS_DIR, proxies
@@ -41,8 +42,7 @@ _NAMES = ("hosts", "hostname", "resolv.conf")
 Stream = Literal["stdout", "stderr"]
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(Struct, frozen=True):
     """A request for a run: descriptors that the worker needs, and the ends that are read here."""
 
     request: Mapping[str, Any]

@@ -9,7 +9,7 @@
     images/<digest>              an image: its configuration, byte for byte, and its snapshots
     names/<repository>/<tag>     a link that says which image
     blobs/sha256/<digest>        compressed layers of others, whose bytes nobody can make again
-    compressed/<digest>          what a layer of ours, by its diff id, is when it is compressed
+    compressed/<digest>          what a layer of ours, by its diff id, is when it is compressed; `<digest>.zstd`: by zstd
     filling/<run>-<n>            what is being made; of a run that is gone: rubbish
     steps/<digest>.lock          held by who runs a step, `.result` what came of it, for those who wait
     logs/<key>.log               what the commands of a step said last
@@ -45,6 +45,7 @@ from stapel.runs import is_alive
 from stapel.sandbox.naming import Names
 from stapel.sandbox.records import (
     Layer,
+    PushCompression,
     StoredImage,
     blob_document,
     chain_digest,
@@ -59,7 +60,7 @@ EMPTY = "0"
 FORMAT = "2"
 _ID_BYTES = 5
 _TOUCH_S = 3600.0
-_NAMED_LATER = (".*-driver", "images/.*-*", "compressed/.*-*", "blobs/sha256/.*-*", "names/*/.*-*")
+_NAMED_LATER = ("", "images", "compressed", "blobs/sha256")  # where files are made aside; and beside names
 _DIRECTORIES = (
     *("chains", "images", "names", "blobs/sha256", "compressed", "filling", "stubs", "pins", "steps", "logs", "mnt"),
     f"snapshots/{EMPTY}",
@@ -197,8 +198,11 @@ class Store:
 
     def take_out(self, snapshots: Iterable[str]) -> list[str]:
         """Take those that nobody needs out of sight; where they are now, relative to the snapshots, to be removed."""
+        asked = list(snapshots)
+        if not asked:
+            return []
         with self._locked(fcntl.LOCK_EX):
-            return self._take_out_unused(snapshots)
+            return self._take_out_unused(asked)
 
     def _take_out_unused(self, snapshots: Iterable[str]) -> list[str]:
         used = self._used_snapshots()
@@ -256,10 +260,15 @@ class Store:
 
     def _unfinished(self) -> Iterator[Path]:
         """Files of runs that are gone, which have no name yet."""
-        for pattern in _NAMED_LATER:
-            for path in self.dir.glob(pattern):
-                if not self._lives(path.name[1:].partition("-")[0]):
-                    yield path
+        for directory in (*(self.dir / name for name in _NAMED_LATER), *(self.dir / "names").iterdir()):
+            try:
+                names = os.listdir(directory)
+            except FileNotFoundError:  # removed by another run
+                continue
+            for name in names:
+                run_id, dash, _ = name[1:].partition("-")
+                if dash and name.startswith(".") and not self._lives(run_id):
+                    yield directory / name
 
     def leftovers(self) -> list[Path]:
         """What runs that are gone were filling."""
@@ -303,16 +312,20 @@ class Store:
         """A new path beside the blobs, to be renamed."""
         return self.dir / "blobs/sha256" / f".{self.run_id}-{next(self._count)}"
 
-    def compressed(self, diff_id: str) -> Descriptor | None:
-        """What a layer of ours is when it is compressed, where it is known."""
+    def compressed(self, diff_id: str, compression: PushCompression) -> Descriptor | None:
+        """What a layer of ours is when it is compressed so, where it is known."""
         try:
-            return parse_blob(json.loads((self.dir / "compressed" / diff_id.partition(":")[2]).read_bytes()))
+            return parse_blob(json.loads(self._compressed_path(diff_id, compression).read_bytes()))
         except (FileNotFoundError, ValueError):
             return None
 
-    def remember_compressed(self, diff_id: str, blob: Descriptor) -> None:
+    def remember_compressed(self, diff_id: str, compression: PushCompression, blob: Descriptor) -> None:
         """Remember it."""
-        self._write(self.dir / "compressed" / diff_id.partition(":")[2], json.dumps(blob_document(blob)).encode())
+        self._write(self._compressed_path(diff_id, compression), json.dumps(blob_document(blob)).encode())
+
+    def _compressed_path(self, diff_id: str, compression: PushCompression) -> Path:
+        name = diff_id.partition(":")[2]
+        return self.dir / "compressed" / (name if compression == "gzip" else f"{name}.{compression}")
 
     # -- images
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import partial
 from typing import Any, BinaryIO, cast
+
+from msgspec.structs import replace
 
 from stapel.api import File
 from stapel.errors import NotFound

@@ -171,7 +171,7 @@ class SandboxUpkeep:
                     path.unlink()
         diff_ids = {layer.diff_id.partition(":")[2] for image in self._store.images(readable=True) for layer in image.layers}
         for path in (self._store.dir / "compressed").iterdir():
-            if path.name not in diff_ids and _is_older(path, before_s):
+            if path.stem not in diff_ids and _is_older(path, before_s):
                 path.unlink(missing_ok=True)
         for path in (self._store.dir / "logs").iterdir():  # for those who wait for a step that runs
             if _is_older(path, before_s):

@@ -3,9 +3,9 @@
 import secrets
 import subprocess
 import tarfile
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from stapel.api import Cancel, Run
 from stapel.oci.api import Descriptor

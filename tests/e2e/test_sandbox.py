@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from samples.make_base import busybox_archive, find_busybox
+from stapel.oci.registry import RegistryStore
 from tests.e2e.projects import Project
 
 SANDBOX = {"CONVEYOR_ENGINE": "sandbox"}
@@ -60,6 +61,20 @@ def test_the_store_can_be_thrown_away_and_is_built_again(make_hello):
     project.build()
     shutil.rmtree(Path(project.env["CONVEYOR_HOME_DIR"]) / "sandbox/names" / project.name)
     assert len(project.build().built["hello"]) > 3
+
+
+@pytest.mark.registry
+def test_layers_are_pushed_by_zstd_where_that_is_asked_for(make_hello, registry, tmp_path):
+    project = make_hello()
+    repository = f"{registry.host}/{project.name}"
+    project.env["CONVEYOR_REPO"] = repository
+    first = project.build("--layer-compression", "zstd")
+    image = RegistryStore(repository).get(first.reference("hello").rpartition(":")[2])
+    assert {layer.media_type for layer in image.layers()} == {"application/vnd.oci.image.layer.v1.tar+zstd"}
+    project.env["CONVEYOR_HOME_DIR"] = str(tmp_path / "another home")
+    again = project.build("--require-built-images")
+    assert again.names() == first.names()
+    assert project.conveyor("run", "greetings", "--", "true").status == 0
 
 
 def test_a_base_that_only_the_docker_engine_has_is_taken_from_there(make_project):

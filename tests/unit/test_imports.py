@@ -70,6 +70,8 @@ RULES = (
     ),
     # It asks storages for their names without opening them.
     Rule("conveyor.cli.confirm", ("conveyor", "stapel.docker.names", "stapel.sandbox.names", "stapel.oci.registry")),
+    # It starts a worker before anything else is imported.
+    Rule("conveyor.cli.ahead", ("conveyor", "stapel.sandbox.spawning")),
     # It reads a base's instructions as a Dockerfile has them.
     Rule("conveyor.cli.image", ("conveyor", "stapel.api", "stapel.errors", "stapel.image_config", "stapel.oci.api")),
     # It tries the tools of the build containers and looks for the agent.
@@ -158,7 +160,20 @@ def test_imports_follow_the_rules(module):
 def test_nothing_is_imported_that_is_not_a_dependency(module):
     """Beside the standard library: what pyproject.toml names, its extras included."""
     declared = {
-        *("click", "docker", "filelock", "h2", "isal", "pyseccomp", "re2", "urllib3", "yaml", "zstandard", "redis"),
+        *(
+            "click",
+            "docker",
+            "filelock",
+            "h2",
+            "isal",
+            "msgspec",
+            "pyseccomp",
+            "re2",
+            "urllib3",
+            "yaml",
+            "zstandard",
+            "redis",
+        ),
         *("bcrypt", "cryptography"),  # of the extra for sprig's certificates and ciphers
         *ROOMS,
     }

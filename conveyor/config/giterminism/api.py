@@ -11,8 +11,9 @@ and goes on whatever the answer is: a run tells all its refusals at once (`Refus
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Literal
+
+from msgspec import Struct, field
 
 from conveyor.errors import GiterminismError, Place, Problem
 from conveyor.gitrepo.api import ChangeKind
@@ -40,8 +41,7 @@ Directive = Literal[
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Permissions:
+class Permissions(Struct, frozen=True):
     """What a `werf-giterminism.yaml` allows: by directive true, or the names and patterns that it lists.
 
     `file` is its path for messages, relative to the root of the repository. `is_loose` allows everything.

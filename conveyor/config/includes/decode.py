@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from conveyor.config.decode_remote import decode_remote
 from conveyor.config.documents import split_documents
@@ -25,8 +27,7 @@ _REFS = ("branch", "tag", "commit")
 _MINIMAL = "it starts with `includes:` and a list"
 
 
-@dataclass(frozen=True, slots=True)
-class Include:
+class Include(Struct, frozen=True):
     """Files of another repository below `add` that stand below `to` of the project's directory, where that has none."""
 
     place: Place

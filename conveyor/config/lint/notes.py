@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
+
+from msgspec import Struct
 
 from conveyor.errors import Place, Problem, printable
 
@@ -16,8 +17,7 @@ Rule = Literal[
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
+class Note(Struct, frozen=True):
     """One thing to mend. An error stops a build; a warning does not."""
 
     place: Place
@@ -37,8 +37,7 @@ def without_effect(problem: Problem) -> Note:
     return Note(problem.place, "no-effect", printable(problem.message), printable(problem.hint))
 
 
-@dataclass(frozen=True, slots=True)
-class Files:
+class Files(Struct, frozen=True):
     """What rules ask of the commit. A path is relative to the project directory, globs to the path, in werf's forms.
 
     `match(add, include, exclude, within)`: whether a file below `add` matches the filters and one of `within` ([]: any).
@@ -49,8 +48,7 @@ class Files:
     read: Callable[[str], bytes | None] = lambda path: None
 
 
-@dataclass(frozen=True, slots=True)
-class Elsewhere:
+class Elsewhere(Struct, frozen=True):
     """A template as other surroundings would have it. `variables`: those that it read of the environment."""
 
     render: Callable[[Surroundings], bytes]

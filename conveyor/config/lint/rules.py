@@ -5,7 +5,8 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from conveyor.config.lint.dockerfiles import note_untaken
 from conveyor.config.lint.no_effect import note_without_effect

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from conveyor.config.lint.notes import Elsewhere, Notes
 from conveyor.config.lint.walk import Entries, Section, Text

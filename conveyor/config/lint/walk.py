@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from conveyor.config.documents import split_documents
 from conveyor.config.fields import merged_entries
@@ -18,8 +19,7 @@ _LONGEST_LOOK = 10_000
 Entries = Mapping[str, tuple[Node, Node]]
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
+class Section(Struct, frozen=True):
     """One document: its kind (a word of `FILES`), and its fields by name as nodes of key and value."""
 
     kind: str
@@ -27,8 +27,7 @@ class Section:
     table: Table
 
 
-@dataclass(frozen=True, slots=True)
-class Visit:
+class Visit(Struct, frozen=True):
     """One field that is given: `path` without the document's kind, `git.add`."""
 
     path: str

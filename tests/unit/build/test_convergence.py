@@ -11,11 +11,12 @@ import itertools
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
 
 import pytest
+from msgspec.structs import replace
 
 from conveyor.build import use, walkers
 from conveyor.build.building import build_images

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from conveyor.keys.key import content_digest
 from conveyor.storage.facts import LABEL, Facts, MappingFacts, format_facts, parse_facts

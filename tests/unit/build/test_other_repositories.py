@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from conveyor.gitrepo.addresses import parse_address
 from conveyor.gitrepo.remote_source import RemoteSource

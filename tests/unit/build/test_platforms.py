@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from conveyor.build.building import build_images
 from conveyor.build.platforms import choose_pass, plan_passes

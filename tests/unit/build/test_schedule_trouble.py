@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import queue
 import threading
 from collections import Counter
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from msgspec.structs import replace
 
 import conveyor.build.walkers as walkers
 from conveyor.build.rooms import Introspection
@@ -172,7 +173,7 @@ def test_an_import_that_is_not_what_was_recorded(world):
     world.build(tools, app)
     source = world.build(tools)["tools"].last
     old = world.store.images[source.image_digest]
-    world.store.images[source.image_digest] = replace(old, files={**old.files, b"out/x": old.files[b"bin/sh"]})
+    world.store.images[source.image_digest] = dataclasses.replace(old, files={**old.files, b"out/x": old.files[b"bin/sh"]})
     again = replace(app, imports=(imported("tools", to="/elsewhere"),))
     failure = world.build(tools, again)["app"].failure
     assert failure.reason == "import_changed"
@@ -324,7 +325,7 @@ def plant(world, other, digest):
 
 def build_elsewhere(world, *images):
     """The same build by somebody else, in a store of his own."""
-    elsewhere = replace(world, engine=type(world.engine)(), events=[], path=world.path / "elsewhere")
+    elsewhere = dataclasses.replace(world, engine=type(world.engine)(), events=[], path=world.path / "elsewhere")
     return elsewhere.engine.images, elsewhere.build(*images)
 
 
@@ -417,7 +418,7 @@ def test_a_rival_of_another_branch_is_none(world, source, commit):
     app = image("app", git=(mapping(),))
     ours, foreign = (source.commit({b"a": name}, commit) for name in (b"ours", b"theirs"))
     world.build(image("any"))
-    theirs, elsewhere = build_elsewhere(replace(world, commit=foreign), app)
+    theirs, elsewhere = build_elsewhere(dataclasses.replace(world, commit=foreign), app)
     assert elsewhere["app"].last.stage == "gitArchive"
     world.engine.trace = lambda verb, what: plant(world, theirs, elsewhere["app"].last.digest) if verb == "put" else None
     result = world.build(app, commit=ours)["app"]

@@ -1,8 +1,7 @@
 """Values of secrets: when they are read, what is told where one is missing, what the mask knows."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from conveyor.build.secret_values import MOST_BYTES, SecretValues
 from conveyor.config.secret import Secret

@@ -1,6 +1,5 @@
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from conveyor.build.slugs import slugify
 from conveyor.build.tags import CustomTags, tag_image

@@ -94,11 +94,11 @@ def test_where_a_command_is_remembered(monkeypatch):
     monkeypatch.setenv("HOME", "/root")
     monkeypatch.delenv("CONVEYOR_HOME_DIR", raising=False)
     monkeypatch.setenv("CONVEYOR_HOME", "")
-    assert module._home_dir(["build"]) == "/root/.conveyor"
-    assert module._home_dir(["build", "--home-dir", "/h"]) == "/h"
-    assert module._home_dir(["build", "--home-dir=~/h"]) == "/root/h"
+    assert module.find_home(["build"]) == "/root/.conveyor"
+    assert module.find_home(["build", "--home-dir", "/h"]) == "/h"
+    assert module.find_home(["build", "--home-dir=~/h"]) == "/root/h"
     monkeypatch.setenv("CONVEYOR_HOME", "/there")
-    assert module._home_dir(["build"]) == "/there"
+    assert module.find_home(["build"]) == "/there"
 
 
 def test_the_names_of_a_sandbox(tmp_path):

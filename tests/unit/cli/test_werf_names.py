@@ -120,10 +120,10 @@ def test_the_environment_is_as_it_was_afterwards(run):
 
 
 def test_a_confirmed_build_looks_in_the_same_home(monkeypatch):
-    from conveyor.cli.confirm import _home_dir
+    from conveyor.cli.confirm import find_home
 
     for name in ("CONVEYOR_HOME", "CONVEYOR_HOME_DIR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("WERF_HOME", "/w")
-    assert _home_dir(["build"]) == "/w/conveyor"
-    assert _home_dir(["build", "--home-dir=/h"]) == "/h"
+    assert find_home(["build"]) == "/w/conveyor"
+    assert find_home(["build", "--home-dir=/h"]) == "/h"

@@ -4,9 +4,9 @@ import os
 import signal
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from conveyor.errors import GitError
 from conveyor.gitrepo.api import Selector

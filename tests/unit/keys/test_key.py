@@ -1,6 +1,5 @@
-import dataclasses
-
 import pytest
+from msgspec import structs
 
 from conveyor.keys.key import Key, Part, content_digest, differing_parts
 
@@ -27,17 +26,17 @@ def test_a_digest_has_56_hexadecimal_digits():
     ],
 )
 def test_each_part_changes_the_digest_and_is_named(change, part):
-    changed = dataclasses.replace(KEY, **change)
+    changed = structs.replace(KEY, **change)
     assert changed.digest != KEY.digest
     assert differing_parts(changed.part_digests(), KEY.part_digests()) == (part,)
 
 
 def test_the_name_of_the_stage_changes_the_digest():
-    assert dataclasses.replace(KEY, stage="setup").digest != KEY.digest
+    assert structs.replace(KEY, stage="setup").digest != KEY.digest
 
 
 def test_a_part_of_another_name_is_another_part():
-    renamed = dataclasses.replace(KEY, parts=(Part("command", ["make"]), Part("cacheVersion", "1")))
+    renamed = structs.replace(KEY, parts=(Part("command", ["make"]), Part("cacheVersion", "1")))
     assert renamed.digest != KEY.digest
     assert set(differing_parts(renamed.part_digests(), KEY.part_digests())) == {"command", "commands"}
 

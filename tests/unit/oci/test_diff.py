@@ -9,12 +9,12 @@ import subprocess
 import sys
 import tempfile
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from stapel.oci.apply import Form, apply_layer
 from stapel.oci.diff import RootMetadata, diff_trees, diff_upper

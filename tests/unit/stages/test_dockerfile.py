@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from conveyor.build.dockerfile_preflight import check_dockerfiles
 from conveyor.build.look import look

@@ -1,6 +1,6 @@
 """The stage `imageSpec`: where it stands, what its key is made of, what it makes of the configuration."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from conveyor.config.models import DockerInstructions
 from conveyor.stages.order import conveyor_of

@@ -7,10 +7,11 @@ before it must be stored already, and all others that come after must differ in 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from conveyor.config.models import Base, DockerInstructions, Image, MountPoint, PathFilter, Shell
 from conveyor.keys.key import differing_parts

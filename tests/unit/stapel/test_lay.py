@@ -2,12 +2,13 @@
 
 import hashlib
 import io
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 
 import pytest
 from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from stapel.api import File, Lay
 from stapel.errors import BadLay, FileChanged

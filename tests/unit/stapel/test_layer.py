@@ -5,11 +5,11 @@ import io
 import shutil
 import subprocess
 import tarfile
-from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from stapel.oci.layer import Entry, LayerError, opaque, whiteout, write_layer
 

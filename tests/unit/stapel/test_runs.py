@@ -112,12 +112,12 @@ def test_a_run_starts_while_others_ask_for_it(tmp_path):
 
 
 def test_no_descriptor_is_left_open(tmp_path):
-    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 -- a count
+    before = len(os.listdir("/proc/self/fd"))
     for _ in range(20):
         with open_run(tmp_path) as run:
             is_alive(tmp_path, run.id)
         is_alive(tmp_path, run.id)
-    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_a_home_that_cannot_be_written_to_is_an_error(tmp_path):

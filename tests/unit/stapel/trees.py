@@ -1,14 +1,15 @@
 """A tree of files in memory: what plans are made against, what layers are applied to, and what they are compared with."""
 
 import io
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from stapel.api import File
 from stapel.errors import NotFound
 
 
-@dataclass
-class Node:
+class Node(Struct):
     kind: str
     content: bytes = b""
     link: bytes = b""

@@ -1,8 +1,8 @@
 import itertools
-from dataclasses import replace
 
 import pytest
 from memory_store import MemoryStore, facts
+from msgspec.structs import replace
 
 from conveyor.storage.names import stage_name
 from conveyor.storage.saving import LISTS, SavedInVain, Saving, lock_name, save

@@ -1,0 +1,32 @@
+from conveyor.storage.names import stage_name
+from conveyor.storage.predecessors import KEPT, Predecessors
+
+
+def name(number):
+    return stage_name(f"{number:056x}", 1_700_000_000_000 + number, f"sha256:{number:064x}")
+
+
+def test_the_latest_are_kept_of_each_stage_of_an_image(tmp_path):
+    predecessors = Predecessors(tmp_path / "absent")
+    assert predecessors.names("p", "app", "setup") == []
+    for number in range(KEPT + 3):
+        predecessors.note("p", "app", "setup", name(number))
+    predecessors.note("p", "app", "install", name(99))
+    assert predecessors.names("p", "app", "setup") == [name(number) for number in reversed(range(3, KEPT + 3))]
+    assert predecessors.names("p", "app", "install") == [name(99)]
+    assert predecessors.names("p", "", "setup") == predecessors.names("q", "app", "setup") == []
+
+
+def test_what_is_not_a_stage_is_left_out(tmp_path):
+    predecessors = Predecessors(tmp_path)
+    predecessors.note("p", "app", "setup", name(1))
+    (directory,) = tmp_path.iterdir()
+    (directory / ".hidden").touch()
+    assert predecessors.names("p", "app", "setup") == [name(1)]
+
+
+def test_a_place_that_cannot_be_written_remembers_nothing(tmp_path):
+    (tmp_path / "file").touch()
+    predecessors = Predecessors(tmp_path / "file")
+    predecessors.note("p", "app", "setup", name(1))
+    assert predecessors.names("p", "app", "setup") == []
