@@ -1,7 +1,7 @@
 """Whether a glob can be read, before anything is matched against it.
 
 `**` crosses `/`; `*` and `?` do not; `[..]` is a class (`^` or `!` negates); `{a,b}` are alternatives; `\\` takes the next
-character as it is.
+character as it is. A `[` that is all of a name is that name.
 """
 
 from __future__ import annotations
@@ -33,12 +33,17 @@ def glob_mistake(pattern: str) -> str:
             if depth == 0:
                 return "a `}` without a `{`"
             depth -= 1
-        elif character == "[":
+        elif character == "[" and not _is_program(pattern, at):
             mistake, at = _class_end(pattern, at)
             if mistake:
                 return mistake
         at += 1
     return "a `{` is not closed" if depth else ""
+
+
+def _is_program(pattern: str, at: int) -> bool:
+    """Whether a `[` is all of a name, as that of the program `/usr/bin/[`: no class, and no slip of the pen."""
+    return pattern[at - 1 : at] in ("", "/") and pattern[at + 1 : at + 2] in ("", "/")
 
 
 def _class_end(pattern: str, start: int) -> tuple[str, int]:

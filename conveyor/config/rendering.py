@@ -279,6 +279,8 @@ class _Files:
                 return None
             self._bytes += len(content)
             self._bound()
+            if self._asked.position.run is not None:
+                self._asked.position.run.allow(len(content))
             self._texts[path] = _text(content)
             self._asked.add(self._files.show(path), self._texts[path])
         return self._texts[path]

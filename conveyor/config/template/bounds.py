@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 MAX_STEPS: Final = 10_000_000  # of at most 50 ns where this was measured
+# A text of a few lines never takes more than that; who has large files to read may take more.
+STEPS_FOR_A_BYTE_READ: Final = 4
+MAX_STEPS_FOR_FILES: Final = 70_000_000
 MAX_WRITTEN: Final = 32 << 20
 MAX_DEPTH: Final = 100
 # Steps that things take, so that no number of them within the bound takes long.
@@ -25,5 +28,3 @@ STEPS_OF_A_PRINTED_CHARACTER: Final = 10  # of a list or map
 LEAST_EXTENT: Final = 100  # characters: functions that walk are slow with the shortest, too
 CHARACTERS_READ_IN_A_STEP: Final = 16
 CHARACTERS_MADE_IN_A_STEP: Final = 4
-
-TOO_MANY_STEPS: Final = f"the templates took more than {MAX_STEPS} steps"

@@ -9,11 +9,12 @@ from .bounds import (
     CHARACTERS_READ_IN_A_STEP,
     MAX_DEPTH,
     MAX_STEPS,
+    MAX_STEPS_FOR_FILES,
+    STEPS_FOR_A_BYTE_READ,
     STEPS_OF_A_PARSED_TOKEN,
     STEPS_OF_A_TEMPLATE,
     STEPS_OF_A_TEXT,
     STEPS_OF_AN_ESCAPE,
-    TOO_MANY_STEPS,
 )
 from .errors import TemplateError, spot_of_line
 from .functions import FunctionError, Library
@@ -47,6 +48,7 @@ class Run:
         self.main = main
         self.templates: dict[str, Template] = {}
         self.steps = 0
+        self.most_steps = MAX_STEPS
         self.written = 0
         self.trace: Trace | None = None
         self.walks: list[Walk] = []  # of the templates that call one another, the outermost first
@@ -59,10 +61,10 @@ class Run:
 
     def _parsed(self, source: str, file: str) -> dict[str, Template]:
         self.steps += STEPS_OF_A_TEXT + source.count("\\") * STEPS_OF_AN_ESCAPE + len(source) // CHARACTERS_READ_IN_A_STEP
-        tokens = tokens_of(source, max(MAX_STEPS - self.steps, 0) // STEPS_OF_A_PARSED_TOKEN)
+        tokens = tokens_of(source, max(self.most_steps - self.steps, 0) // STEPS_OF_A_PARSED_TOKEN)
         self.steps += len(tokens) * STEPS_OF_A_PARSED_TOKEN
-        if self.steps > MAX_STEPS:
-            raise TemplateError(TOO_MANY_STEPS, spots=(spot_of_line(file, source, tokens[-1].line if tokens else 1),))
+        if self.steps > self.most_steps:
+            raise TemplateError(self.too_many_steps(), spots=(spot_of_line(file, source, tokens[-1].line if tokens else 1),))
         return parse(source, file, self.library, self._nearest_function, tokens)
 
     def _add(self, templates: dict[str, Template]) -> None:
@@ -70,11 +72,19 @@ class Run:
             if name not in self.templates or not template.is_blank():
                 self.templates[name] = template
 
+    def allow(self, size: int) -> None:
+        """More steps, for a file of so many bytes that was read: who has much to read has much to walk through."""
+        self.most_steps = min(self.most_steps + size * STEPS_FOR_A_BYTE_READ, MAX_STEPS_FOR_FILES)
+
+    def too_many_steps(self) -> str:
+        """The message."""
+        return f"the templates took more than {self.most_steps} steps"
+
     def charge(self, steps: int) -> None:
         """Count steps that a function is about to take. Raises FunctionError where they are too many."""
         self.steps += steps
-        if self.steps > MAX_STEPS:
-            raise FunctionError(TOO_MANY_STEPS)
+        if self.steps > self.most_steps:
+            raise FunctionError(self.too_many_steps())
 
     def include(self, name: str, data: Value) -> str:
         """Render the template of that name to a text of its own."""

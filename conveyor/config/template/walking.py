@@ -16,7 +16,6 @@ from .bounds import (
     CHARACTERS_MADE_IN_A_STEP,
     CHARACTERS_READ_IN_A_STEP,
     LEAST_EXTENT,
-    MAX_STEPS,
     MAX_WRITTEN,
     STEPS_OF_A_CALL,
     STEPS_OF_A_NEW_ENTRY,
@@ -25,7 +24,6 @@ from .bounds import (
     STEPS_OF_A_PRINTED_VALUE,
     STEPS_OF_A_SORTED_ENTRY,
     STEPS_OF_AN_ELEMENT,
-    TOO_MANY_STEPS,
 )
 from .errors import Spot, TemplateError, spot_of_node
 from .functions import GO_TYPES, Function, FunctionError, count_elements
@@ -101,8 +99,8 @@ class Walk:
     def _charge(self, steps: int) -> None:
         run = self._run
         run.steps += steps
-        if run.steps > MAX_STEPS:
-            raise self._error(TOO_MANY_STEPS)
+        if run.steps > run.most_steps:
+            raise self._error(run.too_many_steps())
         if run.written > MAX_WRITTEN:
             raise self._error(f"the templates made more than {MAX_WRITTEN} bytes of text")
 
@@ -126,7 +124,7 @@ class Walk:
             pipe = node.pipe if kind in _WITH_PIPE else None  # type: ignore[attr-defined]
             if pipe is not None:
                 run.steps += pipe.steps
-            if run.steps > MAX_STEPS or run.written > MAX_WRITTEN:
+            if run.steps > run.most_steps or run.written > MAX_WRITTEN:
                 self._charge(0)
             if isinstance(node, Action):
                 value = self._pipeline(dot, node.pipe)
@@ -209,7 +207,7 @@ class Walk:
         for key, element in pairs:
             ran = True
             run.steps += STEPS_OF_A_NODE
-            if run.steps > MAX_STEPS:
+            if run.steps > run.most_steps:
                 self._charge(0)
             if pipe.variables:
                 self._set_loop_variables(pipe, (key, key_type), (element, static))
@@ -409,8 +407,8 @@ class Walk:
                 walked += _extent(function, values) * function.walks
             if function.prints:
                 walked += _printed(values)
-            if self._run.steps + walked > MAX_STEPS:
-                raise FunctionError(TOO_MANY_STEPS)
+            if self._run.steps + walked > self._run.most_steps:
+                raise FunctionError(self._run.too_many_steps())
             self._run.steps += walked
             if function.asks:
                 last, self._node = self._node, node
@@ -447,7 +445,7 @@ class Walk:
         elif isinstance(result, TypedMap):  # always a new one, while a `dict` is mostly one that was there
             steps += len(result) * STEPS_OF_A_NEW_ENTRY
         run.steps += steps
-        if run.steps > MAX_STEPS:
+        if run.steps > run.most_steps:
             self._charge(0)
 
     # Arguments

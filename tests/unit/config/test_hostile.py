@@ -80,7 +80,7 @@ def test_what_is_made_to_hurt_ends_in_a_clear_error_of_bounded_length(name):
     ids=["one document", "all documents"],
 )
 def test_a_file_has_no_more_values_than_can_be_read_in_a_second(text, monkeypatch):
-    assert nodes.MAX_NODES == 100_000
+    assert nodes.MAX_NODES == 200_000
     monkeypatch.setattr(nodes, "MAX_NODES", 3000)
     with pytest.raises(ConfigError) as caught:
         parse_project(text.encode(), "werf.yaml")

@@ -195,6 +195,13 @@ def test_a_template_that_fails_names_its_place(place, template, what):
     assert "werf.yaml:4" in said or "deep:2" in said
 
 
+def test_who_has_much_to_read_may_take_more_steps(place):
+    turns = "{{ range until 1450 }}{{ range until 1450 }}{{ end }}{{ end }}done"
+    assert "the templates took more than 10000000 steps" in mistakes(place, turns)
+    place.write("large", "x" * 3_000_000)
+    assert rendered(place, '{{ len (.Files.Get "large") }}' + turns) == "3000000done"
+
+
 def test_what_templates_read_is_bounded(place, monkeypatch):
     from conveyor.config import rendering
 
