@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import sys
 
 
@@ -15,11 +17,33 @@ def main() -> None:
         sys.stderr.write("interrupted\n")
         sys.exit(130)
     if confirmed:
-        return
+        _leave(0)
     if sys.argv[1:2] == ["build"]:
         from conveyor.cli.ahead import start_worker
 
         start_worker(sys.argv[1:])
     from conveyor.cli.commands import run
 
-    run()
+    try:
+        run()
+    except SystemExit as ended:
+        if not isinstance(ended.code, int):
+            raise
+        _leave(ended.code)
+
+
+def _leave(status: int) -> None:
+    """Exit without taking hundreds of modules apart, which takes as long as importing a third of them.
+
+    All is closed by now. Where a thread runs still, or what was printed cannot be written, the usual way is gone.
+    """
+    threading = sys.modules.get("threading")
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        sys.exit(status)
+    if threading is not None and threading.active_count() > 1:
+        sys.exit(status)
+    atexit._run_exitfuncs()
+    os._exit(status)
