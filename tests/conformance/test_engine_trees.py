@@ -142,7 +142,7 @@ def test_a_walk_shows_parents_before_children_and_all_there_is(tree):
 
 
 def test_a_walk_tells_what_stat_tells(tree):
-    from dataclasses import replace
+    from msgspec.structs import replace
 
     walked = {item.path: item for item in tree.walk(b"t/deep")} | {
         b"../" + item.path: item for item in tree.walk(b"t/modes")

@@ -60,9 +60,9 @@ def test_a_file_without_actions_loads_no_engine(place):
     place.write("werf.yaml", HEAD + "image: a\nfrom: scratch\n")
     place.commit()
     program = (
-        "import sys; from conveyor.cli.main import main\n"
+        "import sys; from conveyor.cli.commands import run\n"
         "sys.argv = ['conveyor', 'config', 'render']\n"
-        "try: main()\nexcept SystemExit: pass\n"
+        "try: run()\nexcept SystemExit: pass\n"
         "print([name for name in sys.modules if 'template' in name or 'rendering' in name or name == 're2'])"
     )
     ran = subprocess.run([sys.executable, "-c", program], cwd=place.path, capture_output=True, text=True)
