@@ -9,7 +9,7 @@ import secrets
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -56,6 +56,7 @@ ELSEWHERE = {
     "memory.before-rename": "tests/unit/storage/test_memory.py",
 }
 TIMEOUT_S = 300
+ALL = os.environ.get("CONVEYOR_TEST_KILLS") == "all"
 
 
 class Killed:
@@ -229,7 +230,7 @@ class Killed:
         Every fourth time, and with `CONVEYOR_TEST_KILLS=all` every time, the command is run three times: what the second
         and the third have to do does not depend on the point, and is dear.
         """
-        again = 3 if self.kills % 4 == 0 or os.environ.get("CONVEYOR_TEST_KILLS") == "all" else 1
+        again = 3 if self.kills % 4 == 0 or ALL else 1
         self.kills += 1
         before = set(self.stages())
         self.stop_at(point, "kill")
@@ -239,6 +240,18 @@ class Killed:
         after = set(self.stages())
         assert stored <= after, point
         assert len(after - before - used) <= 1, point
+
+    def kill_at_each(self, points: Sequence[str]) -> None:
+        """A build that is killed at each point. What two of three have left is found by the next one that is killed, and
+        at last made good by that of the third; with `CONVEYOR_TEST_KILLS=all` each is made good by itself.
+        """
+        for number, point in enumerate(points):
+            if number % 3 == 2 or ALL:
+                self.kill_and_build(point)
+            else:
+                self.stop_at(point, "kill")
+                self.check_storage()
+        self.build_again()
 
     def build_again(self, times: int = 3) -> set[str]:
         """The same command, so often; then nothing is left. The names of its stages."""
@@ -296,23 +309,13 @@ def test_a_build_killed_anywhere_is_made_good_by_the_next(make_killed, part):
     sandbox = {point for point, modules in trace_points().items() if all("/sandbox/" in module for module in modules)}
     missed = set(trace_points()) - set(points) - sandbox
     assert {point for point in missed if not point.startswith(tuple(ELSEWHERE))} == set()
-    for point in points[part::4]:
-        killed.kill_and_build(point)
-
-
-def test_builds_killed_one_after_the_other_are_made_good_by_one(make_killed):
-    killed = make_killed()
-    points = killed.points()
-    for point in points[:: max(1, len(points) // 6)]:
-        killed.stop_at(point, "kill")
-    killed.build_again()
+    killed.kill_at_each(points[part::4])
 
 
 @pytest.mark.parametrize("part", range(2))
 def test_a_build_over_a_registry_killed_anywhere_is_made_good_by_the_next(make_killed, registry, part):
     killed = make_killed(registry)
-    for point in [point for point in killed.points() if point.startswith(REGISTRY)][part::2]:
-        killed.kill_and_build(point)
+    killed.kill_at_each([point for point in killed.points() if point.startswith(REGISTRY)][part::2])
 
 
 def test_copying_that_is_killed_is_begun_again(make_killed, registry):
