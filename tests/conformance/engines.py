@@ -7,6 +7,7 @@ import secrets
 import tarfile
 import tempfile
 import threading
+import time
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -65,6 +66,13 @@ class Subject:
         """Close it at the end of the test."""
         self.resources.callback(held.close)
         return held
+
+    def await_removals(self):
+        """What was closed is removed beside what comes next: until it is."""
+        deadline_s = time.monotonic() + 60
+        while self.left():
+            assert time.monotonic() < deadline_s, self.left()
+            time.sleep(0.05)
 
     def build(self, on, *steps, log=None, cancel=None):
         return self.keep(self.engine.build(on, steps, log or Said(), cancel or Cancel()))

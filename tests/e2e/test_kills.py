@@ -163,8 +163,12 @@ class Killed:
 
     def is_own(self, labels: dict[str, str]) -> bool:
         """Whether an image is of this home or of this project: other tests run at the same time."""
-        facts = json.loads(labels.get("dev.conveyor.stage", "{}"))
+        facts = json.loads(labels.get("dev.conveyor.stage") or "{}")
         return labels.get("dev.conveyor.home") == home_label(self.home) or facts.get("project") == self.project.name
+
+    def left(self) -> dict[str, object]:
+        """What of `leftovers` is there."""
+        return {what: found for what, found in self.leftovers().items() if found}
 
     def leftovers(self) -> dict[str, object]:
         """Everything that a build may leave and that should be gone."""
@@ -254,13 +258,17 @@ class Killed:
         self.build_again()
 
     def build_again(self, times: int = 3) -> set[str]:
-        """The same command, so often; then nothing is left. The names of its stages."""
+        """The same command, so often; then nothing is left. The names of its stages.
+
+        What the engine could not remove just now is left for the next run, and is gone after the third at the latest.
+        """
         first, *others = (self.project.build(*self.arguments) for _ in range(times))
+        while len(others) < 2 and self.left():
+            others.append(self.project.build(*self.arguments))
         for other in others:
             assert other.built == {}
             assert other.names() == first.names()
-        left = {what: found for what, found in self.leftovers().items() if found}
-        assert left == {}
+        assert self.left() == {}
         self.check_storage()
         return {name.rpartition(":")[2] for name in first.names()}
 
@@ -354,7 +362,7 @@ def test_a_signal_anywhere_leaves_nothing(make_killed):
     for point, action in SIGNALS.items():
         output = killed.stop_at(point, action)
         assert "Traceback" not in output, output
-        assert {what: found for what, found in killed.leftovers().items() if found} == {}, point
+        assert killed.left() == {}, point
     killed.build_again()
 
 
@@ -415,4 +423,4 @@ def test_a_build_of_a_work_tree_is_killed(make_killed):
     killed.stop_build_at("dev-commit.before-rename", "kill", "--dev")
     killed.project.write("src/b", "not committed now")
     killed.project.build(*killed.arguments, "--dev")
-    assert {what: found for what, found in killed.leftovers().items() if found} == {}
+    assert killed.left() == {}
