@@ -105,7 +105,9 @@ def test_an_engine_that_is_started_again_in_the_middle(project, images, proxy, t
     run = ended(process)
     assert run.status == 0, run.output
     assert "the Docker Engine" in run.stderr and "trying again" in run.stderr
-    assert run.stderr.count(f"app/install | {project.name}\n") == (1 if live else 2), run.output
+    # What a container has said before we were told that it runs is lost with the connection, and never told twice.
+    runs = 1 if live else 2
+    assert runs - 1 <= run.stderr.count(f"app/install | {project.name}\n") <= runs, run.output
     again = project.build("--require-built-images")
     assert images.run(again.reference("app")) == "once\n"
 

@@ -115,8 +115,11 @@ def tag(name):
     return name.rpartition(":")[2]
 
 
-def test_builders_over_a_list_that_lags_agree(make_project, registry, front, path):
-    """Without a common lock, each names its own before it can see the other's."""
+def test_builders_over_a_list_that_lags_agree(make_project, registry, front, path, record_property):
+    """Without a common lock, each names its own before it can see the other's: they agree afterwards.
+
+    Who has ended before an older name came to light has told of another one: decision 9 says why. One of three at most.
+    """
     lists = Lists(lag_s=2.0)
     front.rules.append(lists)
     project = make_project(RANDOM, {"src/a": "a"})
@@ -139,8 +142,10 @@ def test_builders_over_a_list_that_lags_agree(make_project, registry, front, pat
         reported.append([tag(stage["DockerImageName"]) for stage in image["Stages"]])
     again = project.build("--repo", f"{registry.host}/{path}", "--require-built-images")
     selected = [tag(name) for name in again.names()]
+    stale = sum(names != selected for names in reported)
+    record_property("counted", f"3 builds over a list that lags, {stale} reports that name another stage than is selected")
     # Where they differ: when each name had arrived, and what each builder said.
-    assert reported == [selected] * 3, "\n".join([str(sorted(lists.written_s.items())), *said])
+    assert stale <= 1, "\n".join([str(sorted(lists.written_s.items())), *said])
     assert any("lags behind" in text for text in said)
     digests = [name.partition("-")[0] for name in names_in(registry.storage, path) if name.count("-") == 2]
     assert max(digests.count(digest) for digest in digests) > 1, "nobody was shown a list that lagged"
