@@ -12,7 +12,7 @@ from conveyor.config.giterminism.api import Refusals
 from conveyor.config.models import Image, Project
 from conveyor.errors import ConfigError, GitError, Problem
 from conveyor.gitrepo.api import Change, Remotes, Repository
-from conveyor.stages.git_mapping import Mapped, map_one, select_files
+from conveyor.stages.git_mapping import Mapped, define, map_one
 
 _SHALLOW_HINT = """\
 fetch the whole history before the build:
@@ -50,7 +50,7 @@ def check_uncommitted(
     used: dict[Change, list[str]] = {}
     local = [(mapping, image) for image in images for mapping in image.git if mapping.remote is None]
     for mapping, image in local:
-        for change in repo.select_changes(changes, select_files(mapping, prefix)):
+        for change in repo.select_changes(changes, define(mapping, prefix).selector()):
             used.setdefault(change, []).append(f"{_image(image)} (git.add: {mapping.add})")
     for change, users in sorted(used.items(), key=lambda entry: entry[0].path):
         path = os.fsdecode(os.path.relpath(change.path, prefix) if prefix else change.path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 
-from conveyor.cli.confirm import find_home
+from conveyor.cli.confirm import find_home, find_value
 from stapel.sandbox.spawning import end_early, spawn_early
 
 TYPE_CHECKING = False
@@ -20,14 +20,7 @@ def start_worker(arguments: Sequence[str]) -> None:
 
     Where it does not, the worker ends with this process.
     """
-    engine = os.environ.get("CONVEYOR_ENGINE") or ""
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
-        if argument == "--engine":
-            engine = following
-        elif argument.startswith("--engine="):
-            engine = argument.partition("=")[2]
-        elif argument in _NOT_WITH:
-            return
-    if engine.lower() != "docker":
+    engine = find_value(arguments, "--engine", os.environ.get("CONVEYOR_ENGINE") or "")
+    if engine.lower() != "docker" and not any(flag in arguments for flag in _NOT_WITH):
         spawn_early(os.path.abspath(find_home(arguments)))
         atexit.register(end_early)

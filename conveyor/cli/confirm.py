@@ -157,12 +157,18 @@ def find_home(arguments: Sequence[str]) -> str:
     if not home_dir:
         werf_home = os.environ.get("WERF_HOME")
         home_dir = home_below(werf_home) if werf_home else "~/.conveyor"
+    return os.path.expanduser(find_value(arguments, "--home-dir", home_dir))
+
+
+def find_value(arguments: Sequence[str], flag: str, default: str) -> str:
+    """The last value of a flag, as far as one can see likewise."""
+    value = default
     for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
-        if argument == "--home-dir":
-            home_dir = following
-        elif argument.startswith("--home-dir="):
-            home_dir = argument.partition("=")[2]
-    return os.path.expanduser(home_dir)
+        if argument == flag:
+            value = following
+        elif argument.startswith(f"{flag}="):
+            value = argument.partition("=")[2]
+    return value
 
 
 def _is_confirmed(record: Mapping[str, Any]) -> bool:

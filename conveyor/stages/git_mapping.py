@@ -51,6 +51,10 @@ class Definition(Struct, frozen=True):
         """For a key."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
+    def selector(self) -> Selector:
+        """The files that it takes of a commit."""
+        return Selector(self.add, self.include, self.exclude)
+
 
 def define(mapping: GitMapping, prefix: bytes) -> Definition:
     """The definition of a mapping."""
@@ -78,12 +82,7 @@ def mapped(image: Image, prefix: bytes, repo: Repository, remotes: Remotes | Non
 def map_one(mapping: GitMapping, prefix: bytes, repo: Repository, remotes: Remotes | None) -> Mapped:
     """One mapping. `GitError` as `mapped`."""
     definition = define(mapping, prefix)
-    return Mapped(_id(definition), mapping, select_files(mapping, prefix), _repository_of(mapping, repo, remotes))
-
-
-def select_files(mapping: GitMapping, prefix: bytes) -> Selector:
-    """The files that a mapping takes of a commit."""
-    return Selector(add_path(mapping, prefix), mapping.paths.include, mapping.paths.exclude)
+    return Mapped(_id(definition), mapping, definition.selector(), _repository_of(mapping, repo, remotes))
 
 
 def mapped_of(context: Context) -> tuple[Mapped, ...]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from conveyor.config.lint.notes import Notes
 from conveyor.config.lint.walk import Section, Text, maps_in
+from conveyor.config.models import USER_STAGES
 from conveyor.config.nodes import Node
 from conveyor.config.scalars import boolean
 
-_STAGES = ("beforeInstall", "install", "beforeSetup", "setup")
 _OF_COMMANDS = {"network": "", "secrets": "commands alone see them"}
 
 
@@ -69,7 +69,7 @@ def _is_flag(section: Section, name: str, value: bool) -> bool:
 
 def _stages_with_commands(text: Text, section: Section) -> list[str]:
     given = {**text.map_in(section.entries, "ansible"), **text.map_in(section.entries, "shell")}
-    return [stage for stage in _STAGES if stage in given and _is_something(given[stage][1])]
+    return [stage for stage in USER_STAGES if stage in given and _is_something(given[stage][1])]
 
 
 def _is_something(node: Node) -> bool:

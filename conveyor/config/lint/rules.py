@@ -13,13 +13,13 @@ from conveyor.config.lint.no_effect import note_without_effect
 from conveyor.config.lint.notes import Elsewhere, Files, Note, Notes
 from conveyor.config.lint.secrets import secret_name, secret_shape
 from conveyor.config.lint.walk import Entries, Section, Text, Visit, maps_in
+from conveyor.config.models import USER_STAGES
 from conveyor.config.nodes import Node
 from conveyor.errors import printable
 
 _CI_VARIABLE = re.compile(r"\$\{?((?:CI|GITHUB)_[A-Z0-9_]+)")
 _OF_VARIABLES = ("docker.ENV", "docker.LABEL", "args", "imageSpec.config.env", "imageSpec.config.labels")
 _SECRET_HINT = "give it by `secrets`: a value of {} is in the image for everybody to read"  # noqa: S105 - a text for people
-_STAGES = ("beforeInstall", "install", "beforeSetup", "setup")
 
 
 def lint(content: bytes, file: str, files: Files, elsewhere: Elsewhere | None = None) -> tuple[Note, ...]:
@@ -139,7 +139,7 @@ def _unset_variables(text: Text, notes: Notes, section: Section) -> None:
     """Nothing of the host's environment reaches a build container: such a variable is empty there."""
     commands = text.map_in(section.entries, "shell")
     set_here = set(text.map_in(text.map_in(section.entries, "docker"), "ENV"))
-    scripts = [scalar for stage in _STAGES if stage in commands for scalar in text.scalars(commands[stage][1])]
+    scripts = [scalar for stage in USER_STAGES if stage in commands for scalar in text.scalars(commands[stage][1])]
     for scalar in scripts:
         for name in dict.fromkeys(_CI_VARIABLE.findall(scalar.text)):
             if name in set_here or any(re.search(rf"\b{name}=", script.text) for script in scripts):

@@ -35,7 +35,7 @@ person reads `error calling NAME: MESSAGE` with the place. Any other exception i
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, NoReturn, Protocol
+from typing import Any, Final, NoReturn, ParamSpec, Protocol
 
 from .values import AnyMap, Value
 
@@ -55,6 +55,7 @@ GO_TYPES: Final = {
 MAX_TEXT_BYTES: Final = 4 << 20
 MAX_ELEMENTS: Final = 500_000
 MAX_NESTING: Final = 100
+_Given = ParamSpec("_Given")
 
 
 class FunctionError(Exception):
@@ -121,23 +122,16 @@ class Function:
         self.asks = asks
 
 
-def declare(
-    name: str,
-    signature: str,
-    call: Callable[..., Value],
-    *,
-    runtime: bool = False,
-    walks: int = 0,
-    each: int = 0,
-    prints: bool = False,
-    renders: bool = False,
-    asks: bool = False,
-) -> tuple[str, Function]:
-    """An entry of a table of functions."""
-    function = Function(
-        name, signature, call, runtime=runtime, walks=walks, each=each, prints=prints, renders=renders, asks=asks
-    )
-    return name, function
+def _entry(make: Callable[_Given, Function]) -> Callable[_Given, tuple[str, Function]]:
+    def declare(*arguments: _Given.args, **flags: _Given.kwargs) -> tuple[str, Function]:
+        function = make(*arguments, **flags)
+        return function.name, function
+
+    return declare
+
+
+declare = _entry(Function)
+"""An entry of a table of functions, which is given what `Function` is."""
 
 
 class Library:
