@@ -240,6 +240,7 @@ def test_sockets_are_left_out_and_hide_what_is_below(directory):
     for made in (below, upper):
         made.mkdir()
         (made / "a").touch()
+        os.utime(made / "a", (0, 0))  # the same, whenever the second begins
     (below / "hides").touch()
     for name in ("hides", "alone"):
         with socket.socket(socket.AF_UNIX) as bound, _in(upper):
