@@ -31,6 +31,8 @@ def explain(storage: Storage, project: str, image: str, stage: str, key: Key, di
         differing = differing_parts(ours, stored.facts.parts)
         if nearest is None or len(differing) < len(fewest):
             nearest, fewest = stored, differing
+        if len(fewest) <= 1:
+            break  # nothing is nearer
     if nearest is None:
         return Why("first_build")
     return Why("changed", fewest, str(nearest.name))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from sys import audit as trace
@@ -187,17 +187,22 @@ class Storage:
         with self._lock:
             return max((name.timestamp_ms for name in self._found(digest)), default=0)
 
-    def predecessors(self, project: str, image: str, stage: str) -> tuple[StoredStage, ...]:
-        """The latest stored stages of this stage of an image, newest first, as far as this home knows them."""
+    def predecessors(self, project: str, image: str, stage: str) -> Iterator[StoredStage]:
+        """The latest stored stages of this stage of an image, newest first, as far as this home knows them.
+
+        The newest is read alone: mostly it is enough.
+        """
         self.load()
         noted = self._predecessors.names(project, image, stage)
         with self._lock:
             there = [name for name in noted if name in self._found(name.digest)]
         if not there and self._describes_at_once:
             there = list(self.all_stages())
-        described = [stored for stored in self.describe(there) if stored is not None]
         of = (project, image, stage)
-        return tuple(one for one in described if (one.facts.project, one.facts.image, one.facts.stage) == of)
+        for names in (there[:1], there[1:]):
+            for stored in self.describe(names):
+                if stored is not None and (stored.facts.project, stored.facts.image, stored.facts.stage) == of:
+                    yield stored
 
     def named(self, digests: Iterable[str]) -> Mapping[str, str] | None:
         """All names as far as this run knows them: stages of these digests with their images, and records with "".
