@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 
 _JOB_VARIABLES = ("CI_JOB_URL", "BUILD_URL")
 
@@ -14,4 +13,4 @@ def describe_owner() -> str:
     if not job and os.environ.get("GITHUB_RUN_ID"):
         server, repository = os.environ.get("GITHUB_SERVER_URL", ""), os.environ.get("GITHUB_REPOSITORY", "")
         job = f"{server}/{repository}/actions/runs/{os.environ['GITHUB_RUN_ID']}"
-    return f"{socket.gethostname()} pid {os.getpid()}" + (f" {job}" if job else "")
+    return f"{os.uname().nodename} pid {os.getpid()}" + (f" {job}" if job else "")

@@ -116,9 +116,8 @@ def living_runs(home_dir: Path, but: str) -> list[str]:
 def home_label(home_dir: Path) -> str:
     """What tells the runs of this home from those of another one: a name of the directory on this machine."""
     import hashlib
-    import socket
 
-    return hashlib.sha256(f"{socket.gethostname()}:{home_dir.resolve()}".encode()).hexdigest()[:16]
+    return hashlib.sha256(f"{os.uname().nodename}:{home_dir.resolve()}".encode()).hexdigest()[:16]
 
 
 def _directory(home_dir: Path) -> Path:

@@ -88,7 +88,7 @@ CLIENTS = {
     "requests": ("stapel.docker",),
     "h2": ("stapel.docker",),
     "redis": ("locking.redis",),
-    "filelock": ("locking.file", "conveyor.gitrepo", "stapel"),
+    "filelock": ("conveyor.gitrepo",),
     "click": ("conveyor.cli",),
     "yaml": ("conveyor.config",),
     "re2": ("conveyor.config", "stapel.image_spec"),
