@@ -18,6 +18,12 @@ from stapel.errors import Broken, NotFound, Refused, Unreachable
 from stapel.oci.api import Descriptor
 
 
+def put(rooms: Rooms, task: Task, looked: Looked, ran: Ran) -> tuple[Made, Saved]:
+    """Put what a stage has made into the primary, and name it; see `store` and `keep`."""
+    made = store(rooms, task, looked, ran)
+    return made, keep(rooms, task, looked, ran, made)
+
+
 def keep(rooms: Rooms, task: Task, looked: Looked, ran: Ran, made: Made) -> Saved:
     """Name what was made, or discard it for a suitable stage that has appeared.
 

@@ -105,10 +105,13 @@ def store(rooms: Rooms, task: Task, looked: Looked, ran: Ran) -> Made:
     return Made(descriptor, config, ran.seconds + time.monotonic() - started)
 
 
-def can_be_built_on(task: Task, looked: Looked, ran: Ran) -> bool:
-    """Whether the next stage can run on what this one left before it is stored: commands see no difference."""
-    if task.kind.name not in USER_STAGES:
-        return False
+def is_run_ahead_on(task: Task) -> bool:
+    """Whether the next stage may run on this one before it is stored."""
+    return task.kind.name in USER_STAGES
+
+
+def can_be_built_on(looked: Looked, ran: Ran) -> bool:
+    """Whether commands see no difference between what a stage has left and how it is stored."""
     before, after = ran.base_config.run, looked.decision.configure(ran.base_config).run
     return before.get("Env") == after.get("Env")
 

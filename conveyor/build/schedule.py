@@ -6,9 +6,10 @@ keep (4). Nothing holds a thread while it waits, and looking is not under the li
 the one with the longest remaining path goes first, then the order of configuration: the same on every run. A digest is
 resolved once a process: who finds it in work waits for the outcome and looks again.
 
-While a stage of commands is stored the next one of its image runs on it already; it is stored after it, and thrown away
-where another builder's stage was selected in its place. Nobody else waits for what runs ahead: a stage is there for all as
-soon as it is stored.
+While a stage of commands runs the next one of its image is looked for, and runs on what it has left, while it is stored;
+at most `AHEAD` stages wait to be stored. Each is stored after the one below it, and thrown away where another builder's
+stage was selected in place of that. Nobody else waits for what runs ahead: a stage is there for all as soon as it is
+stored.
 
 On the first failure no new stage starts, running ones end and are saved; with `fail_fast` they are cancelled. A stage that
 was selected and is found to be gone makes its image start over, and the one that it was taken from, at most `RESOLUTIONS`
@@ -25,9 +26,10 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from conveyor.build.keep import copy, keep
+from conveyor.build.keep import copy, put
+from conveyor.build.line import Ahead, Line
 from conveyor.build.look import look
-from conveyor.build.make import can_be_built_on, introspect, run, store
+from conveyor.build.make import can_be_built_on, introspect, is_run_ahead_on, run
 from conveyor.build.progress import Lane, Progress, begin
 from conveyor.build.results import Failure, ImageResult, MissingStage, StageResult
 from conveyor.build.task import Looked, Made, Ran, StageGone, Task, describe_result, ground_of, ground_of_built
@@ -43,6 +45,7 @@ from stapel.errors import Cancelled, StapelError, Unreachable
 LOOKS_AT_ONCE = 16
 KEEPS_AT_ONCE = 4
 RESOLUTIONS = 4
+AHEAD = 2
 
 
 class Limits(Struct, frozen=True):
@@ -51,33 +54,6 @@ class Limits(Struct, frozen=True):
     builds_at_once: int = 5
     fail_fast: bool = False
     require_built: bool = False
-
-
-class _Storing(Struct):
-    """How the storing of a stage goes. `cancel` stops what runs ahead on it."""
-
-    cancel: Cancel
-    made: Made | None = None
-    saved: Saved | None = None  # set when the stage is there for all
-    error: BaseException | None = None
-    ended: bool = False
-
-
-class _Ahead(Struct, frozen=True):
-    """A stage that ran on one that was not stored yet; its digest is in work until it is stored or dropped."""
-
-    position: int
-    task: Task
-    looked: Looked
-    ran: Ran | None = None
-    error: BaseException | None = None
-
-
-def _drop(ahead: _Ahead | None, in_work: set[str]) -> None:
-    if ahead is not None:
-        in_work.discard(ahead.looked.digest)
-        if ahead.ran is not None:
-            ahead.ran.drop()
 
 
 class _NotStarted(Exception):
@@ -171,16 +147,13 @@ class Schedule:
         if looked.found is None and self._limits.require_built:
             self._miss(progress, looked)
             raise _Blocked("")
-        with self._working_on(looked.digest):
-            if looked.found is not None:
+        if looked.found is not None:
+            with self._working_on(looked.digest):
                 copied: Chosen | None = yield Job("keep", partial(copy, progress.rooms, task, looked))
-                if copied is not None:
-                    self._place(progress, task, copied, describe_result(progress.rooms, task, looked, copied.stage))
-                return
-            ran: Ran = yield from self._run(progress, progress.passed, task, looked, self._cancel)
-        ahead = yield from self._store(progress, task, looked, ran)
-        while ahead is not None:
-            ahead = yield from self._go_on(progress, ahead)
+            if copied is not None:
+                self._place(progress, task, copied, describe_result(progress.rooms, task, looked, copied.stage))
+            return
+        yield from self._build(progress, Ahead(progress.passed, task, looked))
 
     def _look(self, progress: Progress, task: Task) -> Generator[Request, Any, Looked | None]:
         """What is stored; asked again where this run has stored the stage while it was looked for."""
@@ -190,9 +163,81 @@ class Schedule:
             if looked is None or looked.found is not None or looked.digest not in self._stored[began:]:
                 return looked
 
-    def _run(
-        self, progress: Progress, position: int, task: Task, looked: Looked, cancel: Cancel, ahead_of: Ran | None = None
-    ) -> Generator[Request, Any, Ran]:
+    def _build(self, progress: Progress, first: Ahead) -> Generator[Request, Any, None]:
+        """Run a stage and those that may run ahead on it, and store them in their order."""
+        line = Line(Cancel())
+        forget = self._cancel.on_cancel(line.cancel.set)
+        try:
+            yield Spawn(self._run_line(progress, line, first))
+            try:
+                yield from self._store_line(progress, line)
+            finally:
+                line.cancel.set()
+            yield Until(lambda: line.ended)
+        except (ConveyorError, StapelError, StageGone, _NotStarted):
+            yield Until(lambda: line.ended)
+            raise
+        finally:
+            forget()
+            line.close_stored()
+            for ahead in line.stages:
+                self._in_work.discard(ahead.looked.digest)
+                ahead.drop()
+
+    def _run_line(self, progress: Progress, line: Line, ahead: Ahead) -> Walker:
+        """Beside the walker of the image, which stores what comes into `line`; the last of it may be an error."""
+        try:
+            on: Ran | None = None
+            following: Ahead | None = ahead
+            while following is not None:
+                ahead = following
+                self._in_work.add(ahead.looked.digest)
+                found: list[Ahead | None] = []
+                if is_run_ahead_on(ahead.task) and not progress.rooms.introspection.asked:
+                    yield Spawn(self._look_ahead(progress, ahead, found))
+                else:
+                    found.append(None)
+                try:
+                    on = yield from self._run(progress, ahead, line.cancel, on)
+                except (ConveyorError, StapelError, StageGone, _NotStarted) as error:
+                    line.stages.append(replace(ahead, error=error))
+                    return
+                line.stages.append(replace(ahead, ran=on))
+                yield Until(partial(_is_next_known, line, found))
+                if line.cancel.is_set() or not can_be_built_on(ahead.looked, on):
+                    return
+                following = found[0]
+                if following is not None and not self._is_free(following):
+                    return
+        finally:
+            line.ended = True
+
+    def _look_ahead(self, progress: Progress, below: Ahead, found: list[Ahead | None]) -> Walker:
+        """Find the next stage of the image to be built on one that is not stored yet; None where it must wait."""
+        following: Ahead | None = None
+        try:
+            ground = ground_of_built(progress.rooms, below.task, below.looked)
+            for position in range(below.position + 1, len(progress.kinds)):
+                kind = progress.kinds[position]
+                if kind.takes(progress.image):
+                    break
+                task = Task(progress.image, kind, ground, None, {})
+                began = len(self._stored)
+                looked = yield from self._look(progress, task)
+                if looked is not None:
+                    following = Ahead(position, task, looked, began) if looked.found is None else None
+                    break
+        except (ConveyorError, StapelError, StageGone):
+            pass  # it is looked for again when it is its turn
+        found.append(following)
+
+    def _is_free(self, ahead: Ahead) -> bool:
+        """Whether nobody else of this run builds it, or has stored it since it was looked for."""
+        digest = ahead.looked.digest
+        return digest not in self._in_work and digest not in self._stored[ahead.looked_after :]
+
+    def _run(self, progress: Progress, ahead: Ahead, cancel: Cancel, on: Ran | None) -> Generator[Request, Any, Ran]:
+        task, looked = ahead.task, ahead.looked
         assert looked.why is not None
         started = StageStarted(task.image.name, task.kind.name, looked.digest, looked.why)
 
@@ -201,94 +246,48 @@ class Schedule:
 
         ran: Ran = yield Job(
             "make",
-            partial(run, progress.rooms, task, looked, cancel, ahead_of),
-            priority=(position - progress.height, progress.order),
+            partial(run, progress.rooms, task, looked, cancel, on),
+            priority=(ahead.position - progress.height, progress.order),
             started=lambda: progress.rooms.reporter(started),
             refuse=refuse,
             lost=lambda late: late.drop(),
         )
         return ran
 
-    def _store(self, progress: Progress, task: Task, looked: Looked, ran: Ran) -> Generator[Request, Any, _Ahead | None]:
-        """Store a stage while the next one runs; the next one where that may stand on what is stored."""
-        storing = _Storing(Cancel())
-        ahead: _Ahead | None = None
-        forget = self._cancel.on_cancel(storing.cancel.set)
-        try:
-            yield Spawn(self._put(progress, task, looked, ran, storing))
-            ahead = yield from self._run_ahead(progress, task, looked, ran, storing.cancel)
-            yield Until(lambda: storing.ended)
-        finally:
-            forget()
-            ran.held.close()
-            if storing.saved is None:
-                ran.log.discard()
-                _drop(ahead, self._in_work)
-        if storing.error is not None:
-            raise storing.error
-        assert storing.made is not None
-        assert storing.saved is not None
-        saved = storing.saved
-        if ahead is None or saved.discarded or ground_of(saved.chosen) != ahead.task.ground:
-            _drop(ahead, self._in_work)
-            return None
-        # It ran on what the commands left; from now on it stands on the configuration that was stored.
-        ran_on_it = replace(ahead.ran, base_config=storing.made.config) if ahead.ran is not None else None
-        return replace(ahead, task=replace(ahead.task, below=saved.chosen), ran=ran_on_it)
+    def _store_line(self, progress: Progress, line: Line) -> Generator[Request, Any, None]:
+        """Store what has run, until nothing runs any more or what has run does not stand on what is stored."""
+        below: tuple[Made, Saved] | None = None
+        while True:
+            yield Until(lambda: bool(line.stages) or line.ended)
+            line.close_stored()
+            if not line.stages:
+                return
+            ahead = line.stages[0]
+            if below is not None:
+                made, saved = below
+                if saved.discarded or ground_of(saved.chosen) != ahead.task.ground:
+                    return
+                ahead = ahead.on(saved.chosen, made)
+                progress.passed = ahead.position
+            if ahead.error is not None:
+                raise ahead.error
+            below = yield from self._store(progress, line, ahead)
 
-    def _put(self, progress: Progress, task: Task, looked: Looked, ran: Ran, storing: _Storing) -> Walker:
-        """Beside the walker of the image, which looks at what is noted in `storing`."""
-        try:
-            with self._working_on(looked.digest):
-                made: Made = yield Job("keep", partial(store, progress.rooms, task, looked, ran))
-                saved: Saved = yield Job("keep", partial(keep, progress.rooms, task, looked, ran, made))
-                stage, discarded = saved.chosen.stage, saved.discarded
-                result = describe_result(progress.rooms, task, looked, stage, seconds=made.seconds, discarded=discarded)
-                self._stored.append(looked.digest)
-                self._place(progress, task, saved.chosen, result)
-                storing.made, storing.saved = made, saved
-        except (ConveyorError, StapelError, StageGone) as error:
-            storing.error = error
-        if storing.saved is None or storing.saved.discarded:
-            storing.cancel.set()
-        storing.ended = True
-
-    def _run_ahead(
-        self, progress: Progress, below: Task, looked: Looked, ran: Ran, cancel: Cancel
-    ) -> Generator[Request, Any, _Ahead | None]:
-        """Run the next stage of the image on one that is not stored yet; None where it must wait."""
-        if progress.rooms.introspection.asked or not can_be_built_on(below, looked, ran):
-            return None
-        ground = ground_of_built(progress.rooms, below, looked)
-        for position in range(progress.passed + 1, len(progress.kinds)):
-            kind = progress.kinds[position]
-            if kind.takes(progress.image):
-                return None
-            task = Task(progress.image, kind, ground, None, {})
-            try:
-                found = yield from self._look(progress, task)
-            except (ConveyorError, StapelError, StageGone):
-                return None  # it is looked for again when it is its turn
-            if found is None:
-                continue
-            if found.found is not None or found.digest in self._in_work or cancel.is_set():
-                return None
-            self._in_work.add(found.digest)
-            ahead = _Ahead(position, task, found)
-            try:
-                return replace(ahead, ran=(yield from self._run(progress, position, task, found, cancel, ran)))
-            except (ConveyorError, StapelError, StageGone, _NotStarted) as error:
-                return replace(ahead, error=error)
-        return None
-
-    def _go_on(self, progress: Progress, ahead: _Ahead) -> Generator[Request, Any, _Ahead | None]:
-        """Store a stage that ran ahead, now that the one below it is stored."""
-        progress.passed = ahead.position
-        self._in_work.discard(ahead.looked.digest)  # `_store` takes it over before anybody else goes on
-        if ahead.error is not None:
-            raise ahead.error
-        assert ahead.ran is not None
-        return (yield from self._store(progress, ahead.task, ahead.looked, ahead.ran))
+    def _store(self, progress: Progress, line: Line, ahead: Ahead) -> Generator[Request, Any, tuple[Made, Saved]]:
+        task, looked, ran = ahead.task, ahead.looked, ahead.ran
+        assert ran is not None
+        made: Made
+        saved: Saved
+        made, saved = yield Job("keep", partial(put, progress.rooms, task, looked, ran))
+        stage, discarded = saved.chosen.stage, saved.discarded
+        line.take_stored()
+        if discarded:
+            line.cancel.set()
+        result = describe_result(progress.rooms, task, looked, stage, seconds=made.seconds, discarded=discarded)
+        self._stored.append(looked.digest)
+        self._place(progress, task, saved.chosen, result)
+        self._in_work.discard(looked.digest)
+        return made, saved
 
     @contextmanager
     def _working_on(self, digest: str) -> Iterator[None]:
@@ -374,6 +373,10 @@ class Schedule:
     def _end(self, progress: Progress, failure: Failure) -> None:
         progress.failure = failure
         progress.rooms.reporter(ImageFailed(failure))
+
+
+def _is_next_known(line: Line, found: Sequence[Ahead | None]) -> bool:
+    return line.cancel.is_set() or (bool(found) and len(line.stages) <= AHEAD)
 
 
 def _is_missing(progress: Progress) -> bool:

@@ -1,0 +1,54 @@
+"""Stages of one image that run one on what the other has left, before they are stored."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from conveyor.build.task import Looked, Made, Ran, Task
+from conveyor.storage.selection import Chosen
+from stapel.api import Cancel
+
+
+class Ahead(Struct, frozen=True):
+    """A stage that is built on one that may not be stored yet; its digest is in work until it is stored or dropped."""
+
+    position: int
+    task: Task
+    looked: Looked
+    looked_after: int = 0  # how many stages this run had stored when it was looked for
+    ran: Ran | None = None
+    error: BaseException | None = None
+
+    def on(self, below: Chosen, made: Made) -> Ahead:
+        """The same, now that the one below is stored: it stands on the configuration that was stored from now on."""
+        ran = replace(self.ran, base_config=made.config) if self.ran is not None else None
+        return replace(self, task=replace(self.task, below=below), ran=ran)
+
+    def drop(self) -> None:
+        """It will not be stored."""
+        if self.ran is not None:
+            self.ran.drop()
+
+
+class Line(Struct):
+    """`stages` have run and are not stored, the lowest first; the last may be an error. `cancel` stops what runs on them."""
+
+    cancel: Cancel
+    stages: deque[Ahead] = field(default_factory=deque)
+    ended: bool = False  # nothing runs any more
+    _stored: list[Ran] = field(default_factory=list)
+
+    def take_stored(self) -> None:
+        """The lowest is stored. What it has left stays, for the next one may run on it."""
+        ran = self.stages.popleft().ran
+        if ran is not None:
+            self._stored.append(ran)
+
+    def close_stored(self) -> None:
+        """Nothing runs on what is stored any more."""
+        for ran in self._stored:
+            ran.held.close()
+        self._stored.clear()
