@@ -107,7 +107,7 @@ def store(rooms: Rooms, task: Task, looked: Looked, ran: Ran) -> Made:
 
 def is_run_ahead_on(task: Task) -> bool:
     """Whether the next stage may run on this one before it is stored."""
-    return task.kind.name in USER_STAGES
+    return task.kind.name == "from" or task.kind.name in USER_STAGES
 
 
 def can_be_built_on(looked: Looked, ran: Ran) -> bool:

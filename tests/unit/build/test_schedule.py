@@ -295,7 +295,7 @@ def test_a_stage_runs_while_the_one_below_is_stored(world):
     def trace(verb, what):
         if verb == "put":
             put.append(what)
-            if len(put) == 2:  # that of beforeInstall; from is no stage of commands
+            if len(put) == 2:  # that of beforeInstall
                 world.engine.pass_gate("runs")
 
     world.engine.trace = trace
@@ -305,6 +305,41 @@ def test_a_stage_runs_while_the_one_below_is_stored(world):
     assert [stage.name for stage in result.stages] == named
     assert facts_of(world, result.last).parents == (*named[:2],)
     assert facts_of(world, result.last).parent == result.stages[1].image_digest
+
+
+def test_the_next_stage_is_looked_for_while_one_runs(world, monkeypatch):
+    look = schedule.look
+
+    def note(rooms, task):
+        looked = look(rooms, task)
+        if task.kind.name == "install":
+            world.engine.gates["looked"].set()
+        return looked
+
+    monkeypatch.setattr(schedule, "look", note)
+    world.engine.trace = lambda verb, what: world.engine.pass_gate("looked") if (verb, what) == ("run", "a") else None
+    result = world.build(image("app", beforeInstall="a", install="b"))["app"]
+    assert stage_names(result) == ["from", "beforeInstall", "install"]
+
+
+def test_two_stages_wait_to_be_stored_and_no_more(world):
+    world.build(image("any"))
+    ran = []
+
+    def trace(verb, what):
+        if verb == "run":
+            ran.append(what)
+            if what == "c":
+                world.engine.gates["two wait"].set()
+        if verb == "put" and len(world.store.named) == 1:
+            world.engine.pass_gate("two wait")
+            time.sleep(0.05)  # for the next one, which must not run
+            assert "d" not in ran
+
+    world.engine.trace = trace
+    result = world.build(image("app", beforeInstall="a", install="b", beforeSetup="c", setup="d"))["app"]
+    assert result.failure is None
+    assert ran == ["a", "b", "c", "d"]
 
 
 def test_what_needs_other_images_does_not_run_ahead(world):

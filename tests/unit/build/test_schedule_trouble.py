@@ -203,7 +203,7 @@ def test_a_store_that_cannot_be_reached_ends_with_status_4(world):
 
 def test_a_stage_that_cannot_be_put_takes_what_ran_ahead_with_it(world):
     def trace(verb, what):
-        if verb == "put" and world.engine.ran:
+        if verb == "put" and world.store.named:  # from is there
             world.engine.pass_gate("ahead")
             raise Unreachable("no answer")
 
@@ -215,7 +215,7 @@ def test_a_stage_that_cannot_be_put_takes_what_ran_ahead_with_it(world):
 
 def test_what_runs_ahead_fails_after_the_one_below_is_stored(world):
     def trace(verb, what):
-        if verb == "put" and world.engine.ran:
+        if verb == "put" and world.store.named:  # from is there
             world.engine.pass_gate("ahead")
 
     world.engine.trace = trace
@@ -293,9 +293,8 @@ def test_an_image_whose_stages_are_always_gone_fails_in_the_end(registry):
     assert found["app"].failure.reason == "stage_gone"
     assert found["app"].failure.stage == "beforeInstall"
     assert found["other"].failure.blocked_by == "app"
-    assert registry.engine.ran == []
-    assert len(registry.store.stages()) == 1
-    assert len(next(iter(registry.store.stages().values()))) == RESOLUTIONS
+    assert set(registry.engine.ran) <= {"a"}  # on what `from` has left, before that was found to be gone
+    assert 1 < max(len(names) for names in registry.store.stages().values()) <= RESOLUTIONS
 
 
 def test_a_source_whose_stage_is_always_gone_fails_in_the_end(registry):
@@ -519,7 +518,7 @@ def test_what_ran_ahead_is_given_back_too(world, waits):
     rooms = world.rooms([app := image("app", beforeInstall="a", install="b")])
 
     def trace(verb, what):
-        if verb == "put" and world.engine.ran:
+        if verb == "put" and world.store.named:  # from is there
             world.engine.pass_gate("never", rooms.cancel)
 
     waits.on_get = notice
