@@ -15,7 +15,6 @@ Errors are those of `stapel.errors`.
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -82,8 +81,7 @@ class Mount(Struct, frozen=True):
     read_only: bool = False
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Run:
+class Run(Struct, frozen=True):
     """A user stage: the build container of design section 6. Nothing here reaches the image but the files it leaves.
 
     The values of `secrets` are files in memory that root of the container alone may read. They are in no argument, variable,
@@ -91,13 +89,18 @@ class Run:
     """
 
     script: str  # for bash, run with -e
-    env: Mapping[str, str] = dataclasses.field(default_factory=dict)  # beside the image's own
+    env: Mapping[str, str] = field(default_factory=dict)  # beside the image's own
     mounts: Sequence[Mount] = ()
     ssh_socket: Path | None = None  # of an agent; the engine puts its own filtering socket before it
     network: str = "default"
-    secrets: Mapping[str, bytes] = dataclasses.field(default_factory=dict, repr=False)  # files in /run/secrets, by name
+    secrets: Mapping[str, bytes] = field(default_factory=dict)  # files in /run/secrets, by name
     needs_ansible: bool = False  # whether the script is one of `stapel.ansible`
     collections: Sequence[str] = ()  # of Ansible, that it uses
+
+    def __repr__(self) -> str:
+        """All but the secrets."""
+        shown = (f"{name}={getattr(self, name)!r}" for name in self.__struct_fields__ if name != "secrets")
+        return f"Run({', '.join(shown)})"
 
 
 class Log(Protocol):

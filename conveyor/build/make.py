@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -55,8 +54,7 @@ def run(rooms: Rooms, task: Task, looked: Looked, cancel: Cancel, ahead_of: Ran 
             if looked.decision.dockerfile is not None:
                 kept.open()
                 asked = looked.decision.dockerfile(_workshop(rooms, task.image, resources, log))
-                wanted = dataclasses.replace(asked, is_anew=_is_wanted_anew(looked))
-                made = _build_dockerfile(rooms, task, wanted, log, cancel)
+                made = _build_dockerfile(rooms, task, asked, log, cancel, is_anew=_is_wanted_anew(looked))
                 return Ran(made, "", made.config, time.monotonic() - started, kept)
             on = ahead_of.held if ahead_of is not None else _hold_base(rooms, task, log)
             if ahead_of is None:
@@ -165,9 +163,11 @@ def _build(rooms: Rooms, task: Task, looked: Looked, on: Held, steps: Sequence[L
         raise
 
 
-def _build_dockerfile(rooms: Rooms, task: Task, asked: DockerfileBuild, log: Log, cancel: Cancel) -> Held:
+def _build_dockerfile(rooms: Rooms, task: Task, asked: DockerfileBuild, log: Log, cancel: Cancel, *, is_anew: bool) -> Held:
+    from dataclasses import replace
+
     try:
-        return rooms.engine.build_dockerfile(asked, log, cancel)
+        return rooms.engine.build_dockerfile(replace(asked, is_anew=is_anew), log, cancel)
     except CommandFailed:
         if rooms.introspection.when is not None:
             rooms.reporter(Warned(f"{_label(task)}: no shell is opened, for BuildKit keeps nothing of what has failed"))

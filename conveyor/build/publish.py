@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from sys import audit as trace
 
 from msgspec.structs import replace
@@ -31,8 +30,12 @@ RECORDS_AT_ONCE = 16
 
 def publish(rooms: Rooms, results: Sequence[ImageResult], tags: CustomTags) -> tuple[ImageResult, ...]:
     """Bring complete images to where they are wanted. An image that cannot be brought there has failed; others go on."""
-    with ThreadPoolExecutor(COPIES_AT_ONCE, "publish") as pool:
-        published = tuple(pool.map(lambda result: _publish(rooms, result, tags), results))
+    published = tuple(results)
+    if rooms.final is not None or tags.templates or any(result.by_platform for result in results):
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(COPIES_AT_ONCE, "publish") as pool:
+            published = tuple(pool.map(lambda result: _publish(rooms, result, tags), results))
     if rooms.keeps_records and all(result.last is not None for result in published):
         _record(rooms, published)
     return published
@@ -123,6 +126,8 @@ def _record(rooms: Rooms, results: Sequence[ImageResult]) -> None:
                 records[commit_record_name(result.name, commit, stage)] = "the commit that an image was built at"
             for reference in result.custom_tags:
                 records[custom_tag_record_name(stage, reference.rpartition(":")[2])] = "a custom tag"
+    from concurrent.futures import ThreadPoolExecutor
+
     rooms.primary.load()
     with ThreadPoolExecutor(RECORDS_AT_ONCE, "record") as pool:
         list(pool.map(lambda record: rooms.primary.record(*record), records.items()))

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import heapq
 import queue
+import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
 from typing import Any, TypeAlias
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 
 class Job(Struct, frozen=True):
@@ -49,11 +48,50 @@ Request: TypeAlias = Job | Until | Spawn
 Walker: TypeAlias = Generator[Request, Any, None]
 
 
-class _Pool(Struct):
-    threads: int
-    executor: ThreadPoolExecutor | None = None
-    running: int = 0
-    pending: list[tuple[tuple[int, ...], int, Walker, Job]] = field(default_factory=list)
+class _Outcome(Struct, frozen=True):
+    """What has become of a job."""
+
+    pool: _Pool
+    walker: Walker
+    job: Job
+    value: Any
+    error: BaseException | None
+
+
+class _Pool:
+    """Threads that do jobs. (`concurrent.futures` costs a tenth of all that a build imports, and a lock a job.)"""
+
+    def __init__(self, limit: int, done: queue.SimpleQueue[_Outcome]) -> None:
+        self.limit = limit
+        self.running = 0
+        self.pending: list[tuple[tuple[int, ...], int, Walker, Job]] = []
+        self._done = done
+        self._given: queue.SimpleQueue[tuple[Walker, Job] | None] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+
+    def start(self, walker: Walker, job: Job) -> None:
+        """Do a job; at most `limit` may run at once."""
+        self.running += 1
+        if self.running > len(self._threads):
+            thread = threading.Thread(target=self._work, name=f"{job.pool}_{len(self._threads)}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+        self._given.put((walker, job))
+
+    def close(self) -> None:
+        """Wait for what runs."""
+        for _ in self._threads:
+            self._given.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def _work(self) -> None:
+        while (given := self._given.get()) is not None:
+            walker, job = given
+            try:
+                self._done.put(_Outcome(self, walker, job, job.call(), None))
+            except BaseException as error:
+                self._done.put(_Outcome(self, walker, job, None, error))
 
 
 def drive(walkers: Sequence[Walker], pools: Mapping[str, int], *, stop: Callable[[], None] = lambda: None) -> None:
@@ -63,7 +101,7 @@ def drive(walkers: Sequence[Walker], pools: Mapping[str, int], *, stop: Callable
     asks them to do; jobs that do not run yet are dropped. Walkers that wait for what nobody will do any more are an error in
     the walkers: `RuntimeError`.
     """
-    driver = _Driver({name: _Pool(threads) for name, threads in pools.items()})
+    driver = _Driver(pools)
     try:
         for walker in walkers:
             driver.begin(walker)
@@ -76,35 +114,33 @@ def drive(walkers: Sequence[Walker], pools: Mapping[str, int], *, stop: Callable
 
 
 class _Driver:
-    def __init__(self, pools: dict[str, _Pool]) -> None:
-        self._pools = pools
+    def __init__(self, pools: Mapping[str, int]) -> None:
+        self._done: queue.SimpleQueue[_Outcome] = queue.SimpleQueue()
+        self._pools = {name: _Pool(threads, self._done) for name, threads in pools.items()}
         self._waiting: list[tuple[Walker, Until]] = []
         self._walkers: list[Walker] = []
-        self._done: queue.SimpleQueue[tuple[_Pool, Walker, Job, Future[Any]]] = queue.SimpleQueue()
         self._count = 0
 
     def run(self) -> None:
         self._settle()
         while any(pool.running for pool in self._pools.values()):
-            pool, walker, _, future = self._done.get()
-            pool.running -= 1
-            error = future.exception()
-            if error is None:
-                self.send(walker, future.result())
+            outcome = self._done.get()
+            outcome.pool.running -= 1
+            if outcome.error is None:
+                self.send(outcome.walker, outcome.value)
             else:
-                self.throw(walker, error)
+                self.throw(outcome.walker, outcome.error)
             self._settle()
         if self._waiting:
             raise RuntimeError(f"{len(self._waiting)} walkers wait for what nobody does")
 
     def close(self) -> None:
         for pool in self._pools.values():
-            if pool.executor is not None:
-                pool.executor.shutdown(wait=True, cancel_futures=True)
+            pool.close()
         while not self._done.empty():
-            _, _, job, future = self._done.get()
-            if not future.cancelled() and future.exception() is None:
-                job.lost(future.result())
+            outcome = self._done.get()
+            if outcome.error is None:
+                outcome.job.lost(outcome.value)
         for walker in reversed(self._walkers):
             walker.close()
 
@@ -154,7 +190,7 @@ class _Driver:
     def _start(self, pool: _Pool) -> bool:
         """Start pending jobs while threads are free; whether a walker was resumed on the way."""
         resumed = False
-        while pool.pending and pool.running < pool.threads:
+        while pool.pending and pool.running < pool.limit:
             _, _, walker, job = heapq.heappop(pool.pending)
             refusal = job.refuse()
             if refusal is not None:
@@ -162,12 +198,5 @@ class _Driver:
                 resumed = True
                 continue
             job.started()
-            pool.running += 1
-            if pool.executor is None:
-                pool.executor = ThreadPoolExecutor(pool.threads, job.pool)
-            future = pool.executor.submit(job.call)
-            future.add_done_callback(partial(self._report, pool, walker, job))
+            pool.start(walker, job)
         return resumed
-
-    def _report(self, pool: _Pool, walker: Walker, job: Job, future: Future[Any]) -> None:
-        self._done.put((pool, walker, job, future))

@@ -9,7 +9,6 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
@@ -78,6 +77,8 @@ class LfsContents:
         if len(missing) == 1:
             self._fetch(missing[0])
         elif missing:
+            from concurrent.futures import ThreadPoolExecutor
+
             with ThreadPoolExecutor(_AT_ONCE, "lfs") as pool:
                 list(pool.map(self._fetch, missing))
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from sys import audit as trace
-from typing import Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
 from conveyor.storage.selection import StoredStage
 from stapel.errors import NotFound, StapelError, Unreachable
 from stapel.oci.api import ImageStore, ImageView
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 T = TypeVar("T")
 Doing: TypeAlias = Literal["use", "fill"]
@@ -62,6 +64,8 @@ class Caches:
                 return
             self._asked.add(str(stage.name))
             if self._pool is None:
+                from concurrent.futures import ThreadPoolExecutor
+
                 self._pool = ThreadPoolExecutor(FILLS_AT_ONCE, "cache")
             self._fills += [self._pool.submit(self._fill, store, stage) for store in self._stores]
 
@@ -69,7 +73,10 @@ class Caches:
         """Wait until the caches have been given all."""
         with self._lock:
             fills, self._fills = self._fills, []
-        wait(fills)
+        if fills:
+            from concurrent.futures import wait
+
+            wait(fills)
 
     def close(self) -> None:
         """Drop what has not begun, wait for what has."""

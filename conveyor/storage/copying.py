@@ -7,7 +7,6 @@ complete. So it may be killed and begun again, and two may do it at once.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from sys import audit as trace
 
@@ -99,6 +98,8 @@ def copy_stages(
     for name, error in broken.items():
         if str(name) not in rejected:
             saving.warn(f"stage {name} of {source.address} is broken, and left out: {error}")
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(COPIES_AT_ONCE, "copy") as pool:
         try:
             list(pool.map(copy, missing, stages))
@@ -130,6 +131,8 @@ def _copy_stage(engine: Engine, source: Storage, stage: StoredStage, into: Stora
 
 
 def _copy_records(names: Collection[str], into: Storage) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
     missing = sorted(set(names) - into.records())
     with ThreadPoolExecutor(COPIES_AT_ONCE, "record") as pool:
         list(pool.map(into.store.put_record, missing))

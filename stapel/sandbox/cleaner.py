@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import queue
 import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 from stapel.errors import Cancelled, StapelError
@@ -18,26 +18,30 @@ class Cleaner:
     def __init__(self, cells: Cells) -> None:
         self._cells = cells
         self._lock = threading.Lock()
-        self._thread: ThreadPoolExecutor | None = None
+        self._asked: queue.SimpleQueue[Callable[[], Iterable[str]] | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
 
     def remove_later(self, find: Callable[[], Iterable[str]]) -> None:
         """Remove what `find` tells, relative to the snapshots; it is asked by the thread."""
-
-        def remove() -> None:
-            with suppress(StapelError, OSError, Cancelled):
-                paths = [os.fsencode(path) for path in find()]
-                if paths:
-                    with self._cells.take() as cell:
-                        cell.ask("remove", paths=paths)
-
         with self._lock:
+            self._asked.put(find)
             if self._thread is None:
-                self._thread = ThreadPoolExecutor(1, thread_name_prefix="sandbox-cleaner")
-            self._thread.submit(remove)
+                self._thread = threading.Thread(target=self._remove, name="sandbox-cleaner", daemon=True)
+                self._thread.start()
 
     def close(self) -> None:
         """Wait until all is removed."""
         with self._lock:
             thread, self._thread = self._thread, None
+            if thread is not None:
+                self._asked.put(None)
         if thread is not None:
-            thread.shutdown(wait=True)
+            thread.join()
+
+    def _remove(self) -> None:
+        while (find := self._asked.get()) is not None:
+            with suppress(StapelError, OSError, Cancelled):
+                paths = [os.fsencode(path) for path in find()]
+                if paths:
+                    with self._cells.take() as cell:
+                        cell.ask("remove", paths=paths)

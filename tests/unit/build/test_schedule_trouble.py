@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import queue
 import threading
 from collections import Counter
@@ -442,9 +443,7 @@ class Interruptible:
         self.on_get = lambda value: None
 
     def put(self, item):
-        future = item[-1]
-        value = None if future.cancelled() or future.exception() else future.result()
-        self.on_put(value)
+        self.on_put(item.value)
         self.items.put(item)
 
     def get(self):
@@ -459,8 +458,7 @@ class Interruptible:
                     self.items.put(item)
                 raise KeyboardInterrupt
             if item is not None:
-                if not item[-1].cancelled() and item[-1].exception() is None:
-                    self.on_get(item[-1].result())
+                self.on_get(item.value)
                 return item
 
     def empty(self):
@@ -470,7 +468,8 @@ class Interruptible:
 @pytest.fixture
 def waits(monkeypatch):
     made = Interruptible()
-    monkeypatch.setattr(walkers, "queue", SimpleNamespace(SimpleQueue=lambda: made))
+    others = itertools.chain([made], iter(queue.SimpleQueue, None))  # the queues of the pools come after it
+    monkeypatch.setattr(walkers, "queue", SimpleNamespace(SimpleQueue=others.__next__))
     return made
 
 
