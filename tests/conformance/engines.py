@@ -189,6 +189,7 @@ def sandbox_subject(home_dir, request, runner="bubblewrap", driver="auto"):
         finally:
             engine.close()
         assert left() == []
+        assert list((home_dir / "sandbox/work").glob(f"{run.id}-*")) == []
         assert list(Path(tmp_dir).iterdir()) == []
 
 

@@ -31,8 +31,12 @@ def run_commands(root: bytes, control: _socket.socket, files: Sequence[int], run
     try:
         for name in (b"proc", b"dev", b"sys"):
             points.check_directory(name)
+        points.write_texts(run["texts"])
         for source, target, read_only in run["mounts"]:
-            points.mount(source, target, read_only=read_only)
+            if source:
+                points.mount(source, target, read_only=read_only)
+            else:
+                points.mount_text(target)
         if run["secrets"]:
             points.mount_files(os.fsencode(SECRETS_DIR.strip("/")), run["secrets"])
         if run["network"] == "host" and run["rules"] is not None:  # bubblewrap does it at its end
