@@ -6,8 +6,10 @@ import os
 from collections.abc import Mapping, Sequence
 
 # What Docker makes read-only in /proc, and what it hides there. Where root runs conveyor, root of the container is root:
-# what keeps it from the kernel's switches is that they cannot be written to. (bubblewrap does some of it, and not always.)
-_READ_ONLY = ("bus", "dynamic_debug", "fs", "irq", "sys", "sysrq-trigger")
+# what keeps it from the kernel's switches is that they cannot be written to.
+_READ_ONLY = ("dynamic_debug", "fs", "sys")
+# Over a /proc of its own bubblewrap does this where root could write there; elsewhere these belong to somebody else.
+_READ_ONLY_OUTER = ("bus", "irq", "sysrq-trigger")
 _MASKED_FILES = ("interrupts", "kcore", "keys", "latency_stats", "sched_debug", "timer_list", "timer_stats")
 _MASKED_DIRECTORIES = ("acpi", "asound", "scsi")
 
@@ -21,18 +23,20 @@ def options(
     capabilities: Sequence[bytes],
     *,
     outer_proc: bool = False,
+    outer_sys: bool = False,
 ) -> list[bytes]:
-    """The arguments before the command. `outer_proc`: there can be no /proc but ours."""
+    """The arguments before the command. `outer_proc`: there can be no /proc but ours; `outer_sys`: ours is shown in /sys.
+
+    The places of /proc, /dev and /sys stand in the tree and are no links.
+    """
     arguments = [b"--unshare-pid", b"--unshare-ipc", b"--unshare-uts", b"--unshare-cgroup-try"]
     # The first process is the script itself: all others end with it.
     arguments += [b"--as-pid-1", b"--die-with-parent"]
     arguments += [b"--hostname", hostname, b"--bind", root, b"/"]
+    # For each bind bubblewrap reads the list of all mounts there are: what is most comes last, /sys with its cgroups.
     arguments += [b"--bind", b"/proc", b"/proc"] if outer_proc else [b"--proc", b"/proc"]
-    arguments += [b"--dev", b"/dev"]
-    arguments += [b"--perms", b"1777", b"--tmpfs", b"/dev/shm", b"--mqueue", b"/dev/mqueue"]
-    for name in _READ_ONLY:
-        if os.path.exists(f"/proc/{name}"):
-            arguments += [b"--ro-bind", f"/proc/{name}".encode(), f"/proc/{name}".encode()]
+    for name in (*_READ_ONLY, *(_READ_ONLY_OUTER if outer_proc else ())):
+        arguments += [b"--ro-bind-try", f"/proc/{name}".encode(), f"/proc/{name}".encode()]
     for name in _MASKED_FILES:
         if os.path.exists(f"/proc/{name}"):
             arguments += [b"--ro-bind", b"/dev/null", f"/proc/{name}".encode()]
@@ -40,6 +44,10 @@ def options(
         if os.path.isdir(f"/proc/{name}"):
             path = f"/proc/{name}".encode()
             arguments += [b"--tmpfs", path, b"--remount-ro", path]
+    arguments += [b"--dev", b"/dev"]
+    arguments += [b"--perms", b"1777", b"--tmpfs", b"/dev/shm", b"--mqueue", b"/dev/mqueue"]
+    if outer_sys:
+        arguments += [b"--ro-bind", b"/sys", b"/sys"]
     arguments += [b"--cap-drop", b"ALL"]
     for capability in capabilities:
         arguments += [b"--cap-add", capability]

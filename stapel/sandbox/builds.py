@@ -195,7 +195,6 @@ class Builds:
                 diff_id = answer.get("diff_id", written.diff_id)
                 return Filled(filling, diff_id, answer.get("size_bytes", written.size_bytes), 0)
             answer = prepared.follow(cell, log, cancel)
-            prepared.discard()
         if answer["status"] < 0:
             raise Cancelled
         return Filled(filling, answer.get("diff_id", ""), answer.get("size_bytes", 0), answer["status"])

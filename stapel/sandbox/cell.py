@@ -42,8 +42,8 @@ class Cell:
         try:
             self._answer()
             _map_ids(self._pid, identity)
-            # It may try drivers: where, is named so that what is left when it is killed is known as this run's.
-            send(self._socket, (asked, f"../filling/{run_id}-try{self._pid}".encode()))
+            # What it makes of its own has this name, so that what is left when it is killed is known as this run's.
+            send(self._socket, (asked, f"{run_id}-worker{self._pid}".encode()))
             self.driver, _ = self._answer()
         except BaseException:
             self.close()

@@ -36,8 +36,6 @@ _LOOK_S = 1.0
 _NETWORKS = {"default": "host", "host": "host", "none": "none", "isolated": "isolated"}
 _UPLINK = "slirp4netns"
 _UPLINK_NAMESERVER = "10.0.2.3"
-# Mounted over these below /etc, whatever the image has there.
-_NAMES = ("hosts", "hostname", "resolv.conf")
 
 Stream = Literal["stdout", "stderr"]
 
@@ -49,7 +47,7 @@ class Prepared(Struct, frozen=True):
     files: tuple[int, ...]
     outputs: Mapping[int, Stream]
     sources: ExitStack  # the worker's ends
-    names_dir: Path
+    volume: Path  # where they write
     min_free_bytes: int = 0
 
     def follow(self, cell: Cell, log: Log, cancel: Cancel) -> dict[str, Any]:
@@ -60,7 +58,7 @@ class Prepared(Struct, frozen=True):
 
         def look() -> None:
             nonlocal too_full
-            if not too_full and shutil.disk_usage(self.names_dir).free < self.min_free_bytes:
+            if not too_full and shutil.disk_usage(self.volume).free < self.min_free_bytes:
                 too_full = True
                 cell.cancel()
 
@@ -78,12 +76,6 @@ class Prepared(Struct, frozen=True):
                 hint="`conveyor host cleanup` makes room; --min-free says how much has to be free",
             )
         return dict(answer)
-
-    def discard(self) -> None:
-        """Remove what was made for this run alone."""
-        for name in _NAMES:
-            (self.names_dir / name).unlink()
-        self.names_dir.rmdir()
 
 
 class Runs:
@@ -106,6 +98,7 @@ class Runs:
         self._outer_proc = outer_proc
         self._min_free_bytes = min_free_bytes
         self._toolchains: dict[bool, Path] = {}  # without Ansible and with it
+        self._hosts, self._resolver = _read("/etc/hosts"), _read("/etc/resolv.conf")
 
     def prepare(
         self,
@@ -133,8 +126,9 @@ class Runs:
         if run.needs_ansible not in self._toolchains:
             self._toolchains[run.needs_ansible] = make_tools(self._home_dir, ansible=run.needs_ansible)
         hostname = secrets.token_hex(6)
-        mounts = self._name_files(filling, hostname, network)
-        points = [("proc", True), ("dev", True), ("sys", True), *((f"etc/{name}", False) for name in _NAMES)]
+        texts = self._name_files(hostname, network)
+        mounts = [("", target, False) for target in texts]
+        points = [("proc", True), ("dev", True), ("sys", True), *((target, False) for target in texts)]
         if program is None or program.needs_tools:
             mounts.append((str(self._toolchains[run.needs_ansible]), ROOT, True))
             points.append((ROOT, True))
@@ -164,6 +158,7 @@ class Runs:
                 (os.fsencode(source), os.fsencode(target.strip("/")), read_only)
                 for source, target, read_only in sorted(mounts, key=lambda item: item[1].count("/"))
             ],
+            "texts": {os.fsencode(target): os.fsencode(text) for target, text in texts.items()},
             "secrets": {os.fsencode(name): value for name, value in run.secrets.items()},
             "hostname": hostname.encode(),
             "network": network,
@@ -177,11 +172,9 @@ class Runs:
             "wants_layer": shell is None,
             "capabilities": [name.encode() for name in CAPABILITIES],
         }
-        return self._open(request, filling / "names", resources, shell)
+        return self._open(request, filling, resources, shell)
 
-    def _open(
-        self, request: Mapping[str, Any], names_dir: Path, resources: ExitStack, shell: ShellTerminal | None
-    ) -> Prepared:
+    def _open(self, request: Mapping[str, Any], volume: Path, resources: ExitStack, shell: ShellTerminal | None) -> Prepared:
         theirs = resources.enter_context(ExitStack())
 
         def opened(file: int, owner: ExitStack) -> int:
@@ -200,24 +193,16 @@ class Runs:
                 files.append(opened(writing, theirs))
         rules = compile_rules(self._store.dir / "seccomp")
         files.append(opened(os.open(rules, os.O_RDONLY | os.O_CLOEXEC), theirs))
-        return Prepared(request, tuple(files), outputs, theirs, names_dir, self._min_free_bytes)
+        return Prepared(request, tuple(files), outputs, theirs, volume, self._min_free_bytes)
 
-    def _name_files(self, filling: Path, hostname: str, network: str) -> list[tuple[str, str, bool]]:
-        """What a container has for the names of hosts. It may write to these files: they go with the container."""
-        directory = filling / "names"
-        directory.mkdir()
-        hosts = _read("/etc/hosts") or "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
-        contents = {
-            "hosts": f"{hosts.rstrip()}\n127.0.1.1\t{hostname}\n",
-            "hostname": f"{hostname}\n",
-            "resolv.conf": _resolver(_read("/etc/resolv.conf"), network),
+    def _name_files(self, hostname: str, network: str) -> dict[str, str]:
+        """What a container has for the names of hosts, whatever the image has there. It may write to these files."""
+        hosts = self._hosts or "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+        return {
+            "etc/hosts": f"{hosts.rstrip()}\n127.0.1.1\t{hostname}\n",
+            "etc/hostname": f"{hostname}\n",
+            "etc/resolv.conf": _resolver(self._resolver, network),
         }
-        mounts = []
-        for name, text in contents.items():
-            (directory / name).write_text(text)
-            (directory / name).chmod(0o644)
-            mounts.append((str(directory / name), f"etc/{name}", False))
-        return mounts
 
 
 def _pass_on(outputs: Mapping[int, Stream], until: int | None, log: Log, look: Callable[[], None] | None = None) -> None:

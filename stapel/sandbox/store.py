@@ -11,6 +11,7 @@
     blobs/sha256/<digest>        compressed layers of others, whose bytes nobody can make again
     compressed/<digest>          what a layer of ours, by its diff id, is when it is compressed; `<digest>.zstd`: by zstd
     filling/<run>-<n>            what is being made; of a run that is gone: rubbish
+    work/<run>-worker<pid>.<n>   what the kernel needs for an overlay, likewise
     steps/<digest>.lock          held by who runs a step, `.result` what came of it, for those who wait
     logs/<key>.log               what the commands of a step said last
     stubs/<digest>               mount points, the lowest layer under running commands
@@ -62,7 +63,7 @@ _ID_BYTES = 5
 _TOUCH_S = 3600.0
 _NAMED_LATER = ("", "images", "compressed", "blobs/sha256")  # where files are made aside; and beside names
 _DIRECTORIES = (
-    *("chains", "images", "names", "blobs/sha256", "compressed", "filling", "stubs", "pins", "steps", "logs", "mnt"),
+    *("chains", "images", "names", "blobs/sha256", "compressed", "filling", "work", "stubs", "pins", "steps", "logs", "mnt"),
     f"snapshots/{EMPTY}",
 )
 
@@ -247,7 +248,7 @@ class Store:
         for path in self.leftovers():
             name = f"{self.run_id}-{next(self._count)}"
             with suppress(FileNotFoundError):  # another run has taken it
-                path.rename(path.with_name(name))
+                path.rename(self.dir / "filling" / name)
                 taken.append(f"../filling/{name}")
         return taken
 
@@ -271,8 +272,11 @@ class Store:
                     yield directory / name
 
     def leftovers(self) -> list[Path]:
-        """What runs that are gone were filling."""
-        return [path for path in (self.dir / "filling").iterdir() if not self._lives(path.name.partition("-")[0])]
+        """What runs that are gone were filling, and what their workers had for it."""
+        found = list((self.dir / "filling").iterdir())
+        with suppress(FileNotFoundError):  # in a store of an earlier version
+            found += (self.dir / "work").iterdir()
+        return [path for path in found if not self._lives(path.name.partition("-")[0])]
 
     def _take_out(self, snapshot: str) -> str:
         name = f"{self.run_id}-{next(self._count)}"

@@ -92,6 +92,7 @@ def test_a_build_killed_anywhere_is_made_good_by_the_next(project, tmp_path):
         assert processes_of(home) == [], point
         assert list((home / "sandbox/filling").iterdir()) == [], point
         assert list((home / "sandbox/pins").iterdir()) == [], point
+        assert list((home / "sandbox/work").iterdir()) == [], point
         assert list((home / "runs").iterdir()) == [], point
     assert project.conveyor("host", "fsck").status == 0
     left = [path for path in (home / "sandbox").glob("*/*") if path.name.startswith(".") and path.name != ".lock"]

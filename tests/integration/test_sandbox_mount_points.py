@@ -40,3 +40,11 @@ def test_a_mount_below_a_link(sandbox, tmp_path):
     made = sandbox.build(base, Run("echo host >/way/deep/er/file", mounts=[Mount(tmp_path, "/way/deep/er")]))
     assert (tmp_path / "file").read_text() == "host\n"
     assert {path: item.mtime_s for path, item in sandbox.paths(made, b"real").items()} == {b"": 11}
+
+
+def test_names_of_hosts_are_a_containers_own(sandbox):
+    spoil = "echo 192.0.2.1 other >>/etc/hosts; : >/etc/resolv.conf; chown 33 /etc/hostname; wc -l </etc/hosts"
+    lines = int(sandbox.run(sandbox.base(), spoil))
+    seen = sandbox.run(sandbox.base(), "wc -l </etc/hosts; stat -c %u:%a /etc/hosts /etc/hostname; wc -c </etc/resolv.conf")
+    with open("/etc/resolv.conf", "rb") as resolver:
+        assert seen.split() == [str(lines - 1), "0:644", "0:644", str(len(resolver.read()))]

@@ -21,7 +21,7 @@ from stapel.api import Cancel, Run
 from stapel.oci.layer import write_layer
 from stapel.runs import open_run
 from stapel.sandbox.engine import SandboxEngine
-from tests.conformance.engines import Said, file, lay
+from tests.conformance.engines import TRY_SWITCHES, Said, file, lay
 
 home, archive, driver, warnings = Path(sys.argv[1]), sys.argv[2], sys.argv[4], []
 with open_run(home) as run:
@@ -42,6 +42,7 @@ OWNERS = """
 given = {"secrets": {"token": b"value"}}
 secret = build(held, Run("stat -c '%u %a %s' /run/secrets/token", **given))
 secret.close()
+build(held, Run(TRY_SWITCHES)).close()
 laid = build(held, lay(file(b"laid", b"x", 0o4755, owner="www-data", group="users", mtime_s=7)))
 print(laid.config.diff_ids[-1])
 made = build(laid, Run("mkdir -m 700 /d; echo >/d/f; chown -R 33:100 /d; chmod 2755 /d/f; stat -c '%u:%g %a' /laid /d /d/f"))
@@ -51,6 +52,7 @@ laid.close(); made.close()
 """
 SINGLE = """
 build(held, Run("stat -c '%u %a %s' /run/secrets/token", secrets={"token": b"value"})).close()
+build(held, Run(TRY_SWITCHES)).close()
 laid = build(held, lay(file(b"laid", b"x", owner="www-data", group="users", mtime_s=7)))
 made = build(laid, Run("echo >/f; chown 33 /f 2>/dev/null || echo no; stat -c '%u:%g %n' /f /laid"))
 image = engine.images.get(engine.put(made, made.config, engine.images, Cancel()).digest)
@@ -131,6 +133,7 @@ def test_owners_are_true_and_layers_are_those_of_root(user, sandbox, driver, req
     mine = sandbox.build(sandbox.base(), lay(file(b"laid", b"x", 0o4755, owner="www-data", group="users", mtime_s=7)))
     assert said == [
         "0 400 5",
+        "tried: yes",
         mine.config.diff_ids[-1],
         "33:100 4755",
         "33:100 700",
@@ -153,5 +156,5 @@ def test_a_user_without_a_range_is_told_what_will_not_work(user):
     user.uid = user.gid = 4_000_000_123
     os.chown(user.directory, user.uid, user.uid)
     said = user.sandbox(SINGLE).splitlines()
-    assert said[:-1] == ["0 400 5", "no", "0:0 /f", "0:0 /laid", "True"]
+    assert said[:-1] == ["0 400 5", "tried: yes", "no", "0:0 /f", "0:0 /laid", "True"]
     assert "/etc/subuid" in said[-1]

@@ -126,12 +126,14 @@ def test_what_nobody_needs_goes(home):
             (store / "blobs/sha256" / name).write_text("young")
         (store / "compressed" / "of-none").write_text("{}")
         (store / "filling/0123456789ab-1/fs").mkdir(parents=True)
+        (store / "work/0123456789ab-worker7.1/work/incompat").mkdir(parents=True)
         os.utime(store / "blobs/sha256/old", (OLD_S, OLD_S))
         os.utime(store / "compressed/of-none", (OLD_S, OLD_S))
         (home / "toolchain/0000000000000000").mkdir(parents=True)
         assert sorted(engine.upkeep.unneeded(DAY_S)) == [
             "blob sha256:old",
             "half a snapshot 0123456789ab-1",
+            "half a snapshot 0123456789ab-worker7.1",
             "snapshot orphan",
             "toolchain 0000000000000000",
         ]
@@ -142,6 +144,7 @@ def test_what_nobody_needs_goes(home):
         assert [path.name for path in (store / "blobs/sha256").iterdir()] == [young]
         assert not (store / "chains/dangling").is_symlink()
         assert list((store / "filling").iterdir()) == list((store / "compressed").iterdir()) == []
+        assert not (store / "work/0123456789ab-worker7.1").exists()
         assert not (home / "toolchain/0000000000000000").exists()
         assert list(engine.upkeep.check(mend=False)) == []
 

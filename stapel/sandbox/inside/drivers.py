@@ -56,16 +56,22 @@ class Driver(Protocol):
     def leave(self) -> None:
         """Take away what `read` or `enter` shows, with all that is mounted on it."""
 
+    def tidy(self) -> None:
+        """Do what nobody has to wait for: between an answer and the next request."""
+
     def write(self, filling: bytes, lowers: Sequence[bytes]) -> LayerResult:
         """The layer that was made, once nothing writes to it any more. `LayerError`."""
 
+    def close(self) -> None:
+        """Remove what it has of its own on the disk."""
 
-def make_driver(name: str, point: bytes) -> Driver:
-    """A driver that mounts at `point`, an empty directory."""
+
+def make_driver(name: str, point: bytes, spare: bytes) -> Driver:
+    """A driver that mounts at `point`, an empty directory, and has names that begin with `spare` for what is its own."""
     if name == "overlay":
         from stapel.sandbox.inside.merging import Overlays
 
-        return Overlays(point)
+        return Overlays(point, spare)
     if name == "btrfs":
         from stapel.sandbox.inside.btrfs import Subvolumes
 
@@ -75,16 +81,17 @@ def make_driver(name: str, point: bytes) -> Driver:
     return Copies(point)
 
 
-def choose_driver(asked: str, point: bytes, filling: bytes) -> Driver:
+def choose_driver(asked: str, point: bytes, filling: bytes, spare: bytes) -> Driver:
     """The driver of a name; `auto`: the first that works. `filling` is a place to try it in, and is removed."""
     if asked != "auto":
-        return make_driver(asked, point)
+        return make_driver(asked, point, spare)
     for name in AUTO[:-1]:
-        driver = make_driver(name, point)
+        driver = make_driver(name, point, spare)
         with suppress(OSError):
             try_out(driver, filling)
             return driver
-    return make_driver(AUTO[-1], point)
+        driver.close()
+    return make_driver(AUTO[-1], point, spare)
 
 
 def try_out(driver: Driver, filling: bytes) -> None:

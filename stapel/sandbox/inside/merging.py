@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO
 
 from stapel.sandbox.inside.drivers import EMPTY
@@ -21,14 +22,20 @@ _POINT = b"../mnt"  # where we mount, as a lower layer
 
 
 class Overlays:
-    """A `Driver`. `point` is an empty directory."""
+    """A `Driver`. `point` is an empty directory; the kernel's work directories are `spare` with a number.
+
+    They are made, and removed, between two requests: each of both takes longer than the mount.
+    """
 
     name = "overlay"
 
-    def __init__(self, point: bytes) -> None:
+    def __init__(self, point: bytes, spare: bytes) -> None:
         self._point = point
+        self._spare = spare
         self._mounts = 0
-        self._work = b""
+        self._work_count = 0
+        self._next_work = b""
+        self._used_works: list[bytes] = []
 
     def read(self, lowers: Sequence[bytes]) -> int:
         """See `Driver`."""
@@ -74,10 +81,10 @@ class Overlays:
 
     def enter(self, filling: bytes, lowers: Sequence[bytes], stub: bytes) -> bytes:
         """See `Driver`. What is written goes to `fs` of `filling`."""
-        self._work = filling + b"/work"
-        os.mkdir(self._work)
+        work, self._next_work = self._next_work or self._make_work(), b""
+        self._used_works.append(work)
         # Volatile: what is not complete is thrown away after a crash, so nothing is forced to the disk when it is unmounted.
-        self._mount([*lowers, stub], b",upperdir=%b/fs,workdir=%b/work,volatile" % (filling, filling))
+        self._mount([*lowers, stub], b",upperdir=%b/fs,workdir=%b,volatile" % (filling, work))
         return self._point
 
     def leave(self) -> None:
@@ -85,11 +92,37 @@ class Overlays:
         while self._mounts:
             unmount(self._point, MNT_DETACH)
             self._mounts -= 1
-        if self._work:
-            from stapel.sandbox.inside.building import remove
 
-            work, self._work = self._work, b""
-            remove(work)
+    def tidy(self) -> None:
+        """See `Driver`. What cannot be removed is left for the next run."""
+        self._remove_works()
+        if not self._next_work:
+            with suppress(OSError):  # who needs it is told
+                self._next_work = self._make_work()
+
+    def close(self) -> None:
+        """See `Driver`."""
+        if self._next_work:
+            self._used_works.append(self._next_work)
+            self._next_work = b""
+        self._remove_works()
+
+    def _make_work(self) -> bytes:
+        self._work_count += 1
+        work = b"%b.%d" % (self._spare, self._work_count)
+        try:
+            os.mkdir(work, 0o700)
+        except FileNotFoundError:  # in a store of an earlier version
+            os.makedirs(os.path.dirname(work), 0o700, exist_ok=True)
+            os.mkdir(work, 0o700)
+        return work
+
+    def _remove_works(self) -> None:
+        from stapel.sandbox.inside.building import remove
+
+        while self._used_works:
+            with suppress(OSError):
+                remove(self._used_works.pop())
 
     def write(self, filling: bytes, lowers: Sequence[bytes]) -> LayerResult:
         """See `Driver`."""

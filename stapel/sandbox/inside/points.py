@@ -17,13 +17,17 @@ from stapel.sandbox.inside.syscalls import (
     MS_NOEXEC,
     MS_NOSUID,
     UMOUNT_NOFOLLOW,
+    attach_tree,
     bind,
+    clone_tree,
     mount,
     open_inside,
     unmount,
 )
 
 _LINKS_FOLLOWED = 40
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+_COVERED = b"proc"  # a directory in every tree, that a runner mounts over: what stands there meanwhile is never seen
 
 
 class NoMountPoint(Exception):
@@ -43,12 +47,39 @@ class Points:
     def __init__(self, root: bytes) -> None:
         self._root_fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._made: list[_Made] = []
+        self._texts: dict[bytes, int] = {}
 
     def mount(self, source: bytes, target: bytes, *, read_only: bool) -> None:
         """Mount what stands at `source`; links in the target are followed inside the tree. `NoMountPoint`."""
         point = self._point(target, os.path.isdir(source))
         try:
             bind(source, point, read_only=read_only)
+        finally:
+            os.close(point)
+
+    def write_texts(self, texts: Mapping[bytes, bytes]) -> None:
+        """Have files in memory with these texts, which the container may write to and nobody else has, for `mount_text`."""
+        place = open_inside(self._root_fd, _COVERED, os.O_PATH)
+        try:
+            mount(b"tmpfs", b"/proc/self/fd/%d" % place, b"tmpfs", MS_NOSUID | MS_NODEV, b"mode=755")
+        finally:
+            os.close(place)
+        directory = open_inside(self._root_fd, _COVERED, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            for number, (target, text) in enumerate(texts.items()):
+                name = b"%d" % number
+                with open(os.open(name, _NEW_FILE, 0o644, dir_fd=directory), "wb") as out:
+                    out.write(text)
+                self._texts[target] = clone_tree(name, directory_fd=directory)
+        finally:
+            unmount(b"/proc/self/fd/%d" % directory, MNT_DETACH)
+            os.close(directory)
+
+    def mount_text(self, target: bytes) -> None:
+        """Mount the text of a target; likewise."""
+        point = self._point(target, False)
+        try:
+            attach_tree(self._texts[target], point, target)
         finally:
             os.close(point)
 
@@ -63,8 +94,7 @@ class Points:
         directory = open_inside(self._root_fd, target, os.O_RDONLY | os.O_DIRECTORY)
         try:
             for name, content in files.items():
-                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-                file = os.open(name, flags, 0o400, dir_fd=directory)
+                file = os.open(name, _NEW_FILE, 0o400, dir_fd=directory)
                 with open(file, "wb") as out:
                     out.write(content)
         finally:
@@ -107,6 +137,8 @@ class Points:
 
     def close(self) -> None:
         """Forget the tree."""
+        for text in self._texts.values():
+            os.close(text)
         os.close(self._root_fd)
 
     def _point(self, target: bytes, is_directory: bool) -> int:

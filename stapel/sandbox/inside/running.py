@@ -31,11 +31,15 @@ def run_commands(root: bytes, control: _socket.socket, files: Sequence[int], run
     try:
         for name in (b"proc", b"dev", b"sys"):
             points.check_directory(name)
+        points.write_texts(run["texts"])
         for source, target, read_only in run["mounts"]:
-            points.mount(source, target, read_only=read_only)
+            if source:
+                points.mount(source, target, read_only=read_only)
+            else:
+                points.mount_text(target)
         if run["secrets"]:
             points.mount_files(os.fsencode(SECRETS_DIR.strip("/")), run["secrets"])
-        if run["network"] == "host":
+        if run["network"] == "host" and run["rules"] is not None:  # bubblewrap does it at its end
             points.mount(b"/sys", b"sys", read_only=True)
         return {"status": _run(root, control, files, run, _home(points))}
     finally:
@@ -65,7 +69,7 @@ def _run(root: bytes, control: _socket.socket, files: Sequence[int], run: Mappin
 
 def _start_bubblewrap(run: Mapping[str, Any], files: Sequence[int], root: bytes, uplink: Uplink | None) -> int:
     fixed = (root, files[3], run["hostname"], run["directory"], run["env"], run["capabilities"])
-    arguments = options(*fixed, outer_proc=run["outer_proc"])
+    arguments = options(*fixed, outer_proc=run["outer_proc"], outer_sys=run["network"] == "host")
     if not run["has_terminal"]:
         arguments.append(b"--new-session")
     listed = os.memfd_create("arguments")

@@ -26,17 +26,18 @@ def main(control_fd: int, store_dir: str) -> None:
     os.set_inheritable(control_fd, False)
     os.closerange(control_fd + 1, os.sysconf("SC_OPEN_MAX"))
     control = _socket.socket(fileno=control_fd)
+    driver: Driver | None = None
     try:
         unshare(CLONE_NEWUSER | CLONE_NEWNS)
         send(control, ("unshared", None))
-        (asked, place), _ = receive(control)  # the ids are mapped
+        (asked, name), _ = receive(control)  # the ids are mapped
         os.setresgid(0, 0, 0)
         os.setresuid(0, 0, 0)
         make_private()
         adopt_orphans()
         os.umask(0)
         os.chdir(os.path.join(store_dir, "snapshots"))
-        driver = choose_driver(asked, os.fsencode(store_dir) + b"/mnt", place)
+        driver = choose_driver(asked, os.fsencode(store_dir) + b"/mnt", b"../filling/" + name, b"../work/" + name)
         worker = _Worker(control, driver)
         send(control, ("ready", driver.name))
         # While nobody has asked for anything yet: what the first request would wait for.
@@ -44,8 +45,11 @@ def main(control_fd: int, store_dir: str) -> None:
         import stapel.sandbox.inside.running  # noqa: F401
 
         while True:
+            driver.tidy()
             worker.serve()
     except Gone:
+        if driver is not None:
+            driver.close()
         os._exit(0)  # nothing is left to be done, and somebody waits for it
     except OSError as error:
         send(control, ("failed", (error.errno or 0, str(error))))

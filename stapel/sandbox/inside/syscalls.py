@@ -85,17 +85,27 @@ def open_inside(root_fd: int, path: bytes, flags: int) -> int:
     return _check(_libc.syscall(_OPENAT2, root_fd, path or b".", ctypes.byref(how), ctypes.sizeof(how)), path)
 
 
+def clone_tree(source: bytes, *, directory_fd: int = _AT_FDCWD) -> int:
+    """A descriptor of a bind mount of what stands at `source`, with all that is mounted below it, that is nowhere yet."""
+    flags = _OPEN_TREE_CLONE | os.O_CLOEXEC | _AT_RECURSIVE
+    return _check(_libc.syscall(_OPEN_TREE, directory_fd, source, flags), source)
+
+
+def attach_tree(tree: int, target_fd: int, what: bytes) -> None:
+    """Let a mount that is nowhere yet stand over an open file or directory."""
+    _check(_libc.syscall(_MOVE_MOUNT, tree, b"", target_fd, b"", _MOVE_FROM_FD_TO_FD), what)
+
+
 def bind(source: bytes, target_fd: int, *, read_only: bool) -> None:
     """Bind-mount what stands at `source`, with all that is mounted below it, over an open file or directory."""
-    flags = _OPEN_TREE_CLONE | os.O_CLOEXEC | _AT_RECURSIVE
-    tree = _check(_libc.syscall(_OPEN_TREE, _AT_FDCWD, source, flags), source)
+    tree = clone_tree(source)
     try:
         if read_only:
             attributes = _MountAttributes(_MOUNT_ATTR_RDONLY, 0, 0, 0)
             size = ctypes.sizeof(attributes)
             flags = _AT_EMPTY_PATH | _AT_RECURSIVE
             _check(_libc.syscall(_MOUNT_SETATTR, tree, b"", flags, ctypes.byref(attributes), size), source)
-        _check(_libc.syscall(_MOVE_MOUNT, tree, b"", target_fd, b"", _MOVE_FROM_FD_TO_FD), source)
+        attach_tree(tree, target_fd, source)
     finally:
         os.close(tree)
 

@@ -70,6 +70,12 @@ class Wholes:
             unmount(self._point, MNT_DETACH)
             self._is_mounted = False
 
+    def tidy(self) -> None:
+        """See `Driver`."""
+
+    def close(self) -> None:
+        """See `Driver`."""
+
     def write(self, filling: bytes, lowers: Sequence[bytes]) -> LayerResult:
         """See `Driver`."""
         old, new = os.open(lowers[0] if lowers else EMPTY, _DIRECTORY), os.open(filling + b"/fs", _DIRECTORY)
