@@ -7,10 +7,6 @@ would become a word.
 
 The kernel takes 128 KiB an argument, so a long script comes in several, as positional parameters that are cleared before it
 runs; beyond what all arguments may hold it is a file that the engine puts into the container and the script itself removes.
-
-An engine that starts bash on its own machine gives it the script by an open file instead, of any length: to start a decoder
-takes longer than most of what the sandbox does for a stage. Neither way has the text in the arguments of a process: what
-looks for words there, as `pkill -f` does, would find itself.
 """
 
 from __future__ import annotations
@@ -25,11 +21,9 @@ ENTRYPOINT = f"{ROOT}/bin/bash"
 SCRIPT_PATH = "/.conveyor/script"
 ARGUMENT_BYTES = 96 * 1024
 ARGUMENTS_BYTES = 1024 * 1024
-SCRIPT_FILE = 3
 
 _END = b"."
 _VARIABLE = "_conveyor_script"
-_READ = f'IFS= read -rd "" -u {SCRIPT_FILE} {_VARIABLE}; exec {SCRIPT_FILE}<&-'
 _EVALUATE = f'eval -- "unset {_VARIABLE}; ${{{_VARIABLE}%.}}"'
 
 
@@ -42,7 +36,9 @@ class ScriptCall(Struct, frozen=True):
 
 def entrypoint_arguments(script: str, root: str = ROOT) -> ScriptCall:
     """The arguments with which the toolchain's bash runs a script as `bash -e` would. `ValueError` for a NUL in it."""
-    raw = _encode(script)
+    raw = script.encode("utf-8", "surrogateescape")
+    if b"\0" in raw:
+        raise ValueError("a script cannot hold a NUL byte")
     encoded = base64.b64encode(raw + _END).decode()
     decode = f"{root}/bin/base64 --decode"
     if len(encoded) <= ARGUMENT_BYTES:
@@ -53,18 +49,6 @@ def entrypoint_arguments(script: str, root: str = ROOT) -> ScriptCall:
         return ScriptCall(("-ec", f'{_VARIABLE}="$(printf %s "$@" | {decode})"; set --; {_EVALUATE}', "bash", *pieces))
     read = f'{_VARIABLE}="$(<{SCRIPT_PATH})"; {root}/bin/rm -f {SCRIPT_PATH}; {_EVALUATE}'
     return ScriptCall(("-ec", read), raw + _END)
-
-
-def entrypoint_file(script: str) -> tuple[tuple[str, ...], bytes]:
-    """Likewise where it is given an open file, `SCRIPT_FILE`: the arguments, and what is in the file."""
-    return ("-ec", f"{_READ}; {_EVALUATE}"), _encode(script) + _END + b"\0"
-
-
-def _encode(script: str) -> bytes:
-    raw = script.encode("utf-8", "surrogateescape")
-    if b"\0" in raw:
-        raise ValueError("a script cannot hold a NUL byte")
-    return raw
 
 
 def join_commands(commands: Sequence[str]) -> str:

@@ -24,7 +24,7 @@ from stapel.sandbox.runners import Runner
 from stapel.sandbox.seccomp import compile_rules, runtime_rules
 from stapel.sandbox.store import Store
 from stapel.sandbox.stubs import make_stub
-from stapel.script import ENTRYPOINT, ROOT, ScriptCall, entrypoint_arguments, entrypoint_file
+from stapel.script import ENTRYPOINT, ROOT, ScriptCall, entrypoint_arguments
 from stapel.toolchain import make_tools
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ class Runs:
             points.append((SECRETS_DIR, True))
         if shell is not None and shell.is_own:
             environment = {"TERM": "xterm", **environment}
-        call, given = self._call(run.script) if shell is None else (ScriptCall(()), b"")
+        call = entrypoint_arguments(run.script) if shell is None else ScriptCall(())
         argv = (ENTRYPOINT, *call.arguments) if program is None else program.arguments
         request = {
             "runner": self._runner.path,
@@ -168,19 +168,11 @@ class Runs:
             "argv": [os.fsencode(text) for text in argv],
             "directory": os.fsencode(program.directory if program is not None else "/"),
             "script": call.archive,
-            "given": given,
             "has_terminal": shell is not None and shell.is_own,
             "wants_layer": shell is None,
             "capabilities": [name.encode() for name in CAPABILITIES],
         }
         return self._open(request, filling, resources, shell)
-
-    def _call(self, script: str) -> tuple[ScriptCall, bytes]:
-        """How a script is run, and what is in the file that is open then. (b"": none; runtimes give none to a container.)"""
-        if self._runner.name != "bubblewrap":
-            return entrypoint_arguments(script), b""
-        arguments, given = entrypoint_file(script)
-        return ScriptCall(arguments), given
 
     def _open(self, request: Mapping[str, Any], volume: Path, resources: ExitStack, shell: ShellTerminal | None) -> Prepared:
         theirs = resources.enter_context(ExitStack())

@@ -20,7 +20,6 @@ from stapel.sandbox.inside.points import Points
 from stapel.sandbox.wire import Gone, receive
 
 _CANCELLED = -1
-_GIVEN = 3  # the number of `SCRIPT_FILE`; here that of the control socket, so of nothing that a container is given
 
 
 def run_commands(root: bytes, control: _socket.socket, files: Sequence[int], run: Mapping[str, Any]) -> dict[str, Any]:
@@ -53,11 +52,7 @@ def _run(root: bytes, control: _socket.socket, files: Sequence[int], run: Mappin
     uplink = Uplink() if run["network"] == "isolated" else None
     masked = os.umask(0o022)
     try:
-        pid = (
-            _start_bubblewrap(run, files, root, uplink)
-            if run["rules"] is None
-            else _fork(run, None, files[:3], root, uplink)
-        )
+        pid = _start_bubblewrap(run, files, root, uplink) if run["rules"] is None else _fork(run, None, files, root, uplink)
         if uplink is not None:
             try:
                 uplink.connect(pid, run["uplink"])
@@ -77,27 +72,19 @@ def _start_bubblewrap(run: Mapping[str, Any], files: Sequence[int], root: bytes,
     arguments = options(*fixed, outer_proc=run["outer_proc"], outer_sys=run["network"] == "host")
     if not run["has_terminal"]:
         arguments.append(b"--new-session")
-    listed = _in_memory(b"".join(argument + b"\0" for argument in arguments))
-    opened = [*files[:3], _in_memory(run["given"])] if run["given"] else files[:3]
+    listed = os.memfd_create("arguments")
     try:
+        os.write(listed, b"".join(argument + b"\0" for argument in arguments))
+        os.lseek(listed, 0, os.SEEK_SET)
         os.set_inheritable(listed, True)
         os.set_inheritable(files[3], True)
         argv = [b"bwrap", b"--args", b"%d" % listed, b"--", *run["argv"]]
         if run["network"] == "host" and not run["has_terminal"]:
-            actions = [(os.POSIX_SPAWN_DUP2, file, number) for number, file in enumerate(opened)]
+            actions = [(os.POSIX_SPAWN_DUP2, file, number) for number, file in enumerate(files[:3])]
             return os.posix_spawn(run["runner"], argv, {}, file_actions=actions)
-        return _fork(run, argv, opened, root, uplink)
+        return _fork(run, argv, files, root, uplink)
     finally:
-        for file in (listed, *opened[_GIVEN:]):
-            os.close(file)
-
-
-def _in_memory(content: bytes) -> int:
-    file = os.memfd_create("given")
-    with open(file, "wb", closefd=False) as out:
-        out.write(content)
-    os.lseek(file, 0, os.SEEK_SET)
-    return file
+        os.close(listed)
 
 
 def _fork(
@@ -110,7 +97,7 @@ def _fork(
     pid = os.fork()
     if pid == 0:
         try:
-            for number, file in enumerate(files):
+            for number, file in enumerate(files[:3]):
                 os.dup2(file, number)
             if run["has_terminal"]:
                 os.setsid()

@@ -15,10 +15,8 @@ from stapel.script import (
     ARGUMENT_BYTES,
     ARGUMENTS_BYTES,
     ENTRYPOINT,
-    SCRIPT_FILE,
     SCRIPT_PATH,
     entrypoint_arguments,
-    entrypoint_file,
     join_commands,
     removal_prefix,
 )
@@ -69,48 +67,24 @@ def root(tmp_path_factory):
     return directory
 
 
-def run(arguments, cwd="/", given=b""):
+def run(arguments, cwd="/"):
     """Status and output of bash, with nothing of this process around it.
 
     Where the text is no bash, the status is only a failure: `bash -c` and `eval` do not agree on a number.
     """
-    with tempfile.TemporaryFile() as file:
-        file.write(given)
-        file.seek(0)
-        # The file has the number that it has in a container.
-        become = [BASH, "-c", f'exec {SCRIPT_FILE}<&{file.fileno()}; exec "$0" "$@"'] if given else []
-        done = start([*become, BASH, *arguments], cwd, file.fileno())
-    unreadable = done.returncode and re.search(b"syntax error|unexpected E(OF|nd)", done.stderr)
-    return "unreadable" if unreadable else done.returncode, done.stdout
-
-
-def start(command, cwd, file):
-    return subprocess.run(
-        command,
+    done = subprocess.run(
+        [BASH, *arguments],
         stdin=subprocess.DEVNULL,
-        pass_fds=[file],
         capture_output=True,
         cwd=cwd,
         env={"PATH": "/nowhere", "HOME": "/root", "LC_ALL": "C"},
         timeout=60,
-        check=False,
     )
+    unreadable = done.returncode and re.search(b"syntax error|unexpected E(OF|nd)", done.stderr)
+    return "unreadable" if unreadable else done.returncode, done.stdout
 
 
 def as_called(script, root):
-    """What comes of a script, which is the same by its arguments and by an open file."""
-    ran = by_arguments(script, root)
-    assert by_file(script) == ran
-    return ran
-
-
-def by_file(script):
-    arguments, given = entrypoint_file(script)
-    with tempfile.TemporaryDirectory() as directory:
-        return run(arguments, directory, given)
-
-
-def by_arguments(script, root):
     call = entrypoint_arguments(script, str(root))
     arguments = call.arguments
     if call.archive is None:
@@ -132,7 +106,7 @@ def plainly(script):
     return run_alone(["-e", "-c", "--", os.fsencode(script)])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(script=st.lists(st.sampled_from(PIECES), max_size=6).map("".join))
 @example(script="")
 @example(script="\n\n")
@@ -147,7 +121,7 @@ def test_a_script_does_what_bash_does_with_it(script, root):
     assert as_called(script, root) == plainly(script)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(script=st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=40))
 def test_any_text_does_what_bash_does_with_it(script, root):
     assert as_called(script, root) == plainly(script)
@@ -183,7 +157,7 @@ def test_a_long_script_comes_in_pieces_that_the_kernel_takes(size, pieces, root)
     assert call.archive is None
     assert all(len(argument) < 128 * 1024 for argument in call.arguments)
     assert len(call.arguments[3:]) == pieces
-    status, output = by_arguments(script, root)
+    status, output = as_called(script, root)
     assert status == 3
     count, _, before, after = output.split()
     assert (count, before, int(after)) == (b"0", b"0", size - len(head) - len(tail))
@@ -200,7 +174,7 @@ def test_a_script_that_no_arguments_hold_comes_as_a_file(size, root):
 
 def test_without_its_decoder_nothing_runs_and_the_call_fails(tmp_path):
     for script in ("echo ran", "echo ran\n" + "#" * 300_000):
-        status, output = by_arguments(script, tmp_path)
+        status, output = as_called(script, tmp_path)
         assert status != 0
         assert output == b""
 
@@ -212,20 +186,9 @@ def test_without_its_file_nothing_runs_and_the_call_fails(root, tmp_path):
     assert output == b""
 
 
-def test_of_an_open_file_that_is_cut_nothing_runs_and_the_call_fails(tmp_path):
-    arguments, given = entrypoint_file("echo ran; echo more")
-    for cut in (1, 8, len(given) - 1):
-        assert run(arguments, tmp_path, given[:cut]) == (1, b"")
-
-
-def test_of_the_open_file_nothing_is_left_to_the_script():
-    assert by_file(f"[[ ! -e /dev/fd/{SCRIPT_FILE} ]] || echo it is open") == (0, b"")
-
-
 def test_nul_is_refused():
-    for call in (entrypoint_arguments, entrypoint_file):
-        with pytest.raises(ValueError, match="NUL"):
-            call("echo \0")
+    with pytest.raises(ValueError, match="NUL"):
+        entrypoint_arguments("echo \0")
 
 
 def test_the_call_names_the_tools_of_the_toolchain():
