@@ -21,6 +21,8 @@ from conveyor.storage.names import StageName, stage_name
 
 _FAILED, _RUNNING = "failed", "running"
 
+_looked_through: set[Path] = set()  # by this process: where killed builds may have left logs
+
 
 class StepLog:
     """The log of one stage while it is built, locked. Used by one thread at a time."""
@@ -43,7 +45,9 @@ class StepLog:
             fcntl.flock(self._file, fcntl.LOCK_EX)
         except OSError:
             return
-        _remove_left(running)
+        if running not in _looked_through:
+            _looked_through.add(running)
+            _remove_left(running)
 
     def write(self, data: bytes) -> None:
         """Take a piece of output."""

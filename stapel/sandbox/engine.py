@@ -20,7 +20,7 @@ from stapel.sandbox.cell import Cells
 from stapel.sandbox.choice import DriverName, note_choice, recall_choice
 from stapel.sandbox.held import SandboxHeld
 from stapel.sandbox.identity import find_identity
-from stapel.sandbox.image import SandboxImage, parse_config
+from stapel.sandbox.image import IMAGE_MEDIA_TYPE, SandboxImage, parse_config
 from stapel.sandbox.images import SandboxImages
 from stapel.sandbox.records import Layer, PushCompression, StoredImage
 from stapel.sandbox.store import Store
@@ -185,7 +185,10 @@ class SandboxEngine:
             image_id = held.image_id
         else:
             final = child(config, diff_ids=held.config.diff_ids, created_ms=time.time_ns() // 1_000_000)
-            image_id = self._store.put_image(final.to_bytes(), held.layers)
+            raw = final.to_bytes()
+            image_id = self._store.put_image(raw, held.layers)
+            if into is self._images:
+                return Descriptor(IMAGE_MEDIA_TYPE, image_id, len(raw))
         stored = self._images.get(image_id)
         return stored.descriptor if into is self._images else into.put(stored)
 

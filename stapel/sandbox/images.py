@@ -96,7 +96,7 @@ class SandboxImages:
         """Name an image."""
         del renew  # nothing is sent
         self._store.open()
-        self._store.image(image.digest)
+        self._store.check_image(image.digest)
         self._store.names.set(self.repository, name, image.digest)
 
     def delete(self, image: Descriptor) -> None:

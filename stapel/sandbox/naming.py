@@ -28,7 +28,9 @@ class Names:
             files = os.listdir(self._directory(repository))
         except FileNotFoundError:
             return []
-        return [unquote(file) for file in files if file.startswith(quoted) and not file.startswith(".")]
+        if quoted:  # few of many
+            files = [file for file in files if file.startswith(quoted)]
+        return [unquote(file) if "%" in file else file for file in files if not file.startswith(".")]
 
     def get(self, repository: str, name: str) -> str | None:
         """The id of the image of a name."""

@@ -346,17 +346,26 @@ class Store:
 
     def image(self, image_id: str) -> StoredImage:
         """An image by its id. `NotFound`, `Broken`."""
-        algorithm, _, digest = image_id.partition(":")
-        if algorithm != "sha256" or "/" in digest:
-            raise NotFound(f"there is no image {image_id}")
         try:
-            return parse_image(image_id, (self.dir / "images" / digest).read_bytes())
+            with open(self._image_path(image_id), "rb") as file:
+                return parse_image(image_id, file.read())
         except FileNotFoundError:
-            raise NotFound(f"there is no image {image_id}") from None
+            raise _no_image(image_id) from None
         except (ValueError, KeyError, TypeError) as error:
             raise Broken(
                 f"image {image_id} in {self.dir} cannot be read: {error}", hint="`conveyor host fsck --repair` removes it"
             ) from error
+
+    def check_image(self, image_id: str) -> None:
+        """`NotFound` where there is no such image."""
+        if not os.access(self._image_path(image_id), os.F_OK):
+            raise _no_image(image_id)
+
+    def _image_path(self, image_id: str) -> str:
+        algorithm, _, digest = image_id.partition(":")
+        if algorithm != "sha256" or "/" in digest:
+            raise _no_image(image_id)
+        return f"{self.dir}/images/{digest}"
 
     def remove_image(self, image_id: str) -> tuple[Layer, ...]:
         """Forget an image and all its names; the layers that it had."""
@@ -433,3 +442,7 @@ def _new_id() -> str:
     import base64
 
     return base64.b32encode(secrets.token_bytes(_ID_BYTES)).decode().lower()
+
+
+def _no_image(image_id: str) -> NotFound:
+    return NotFound(f"there is no image {image_id}")
