@@ -99,6 +99,7 @@ class Runs:
         self._min_free_bytes = min_free_bytes
         self._toolchains: dict[bool, Path] = {}  # without Ansible and with it
         self._hosts, self._resolver = _read("/etc/hosts"), _read("/etc/resolv.conf")
+        self._rules: Path | None = None
 
     def prepare(
         self,
@@ -191,8 +192,9 @@ class Runs:
                 reading, writing = os.pipe2(os.O_CLOEXEC)
                 outputs[opened(reading, resources)] = stream
                 files.append(opened(writing, theirs))
-        rules = compile_rules(self._store.dir / "seccomp")
-        files.append(opened(os.open(rules, os.O_RDONLY | os.O_CLOEXEC), theirs))
+        if self._rules is None:
+            self._rules = compile_rules(self._store.dir / "seccomp")
+        files.append(opened(os.open(self._rules, os.O_RDONLY | os.O_CLOEXEC), theirs))
         return Prepared(request, tuple(files), outputs, theirs, volume, self._min_free_bytes)
 
     def _name_files(self, hostname: str, network: str) -> dict[str, str]:

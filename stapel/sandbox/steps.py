@@ -4,7 +4,8 @@ A step is a key (what the caller says the step is) on a chain of layers. Who hol
 kernel's, so it is free the moment its holder is gone, however it went. Who waits for it reads the log as it grows. With
 the lock comes the answer: a result that was not there before, which is taken, or none, and the step is run here.
 
-A result is for those alone who waited for it: whoever comes later may have a reason to run the step again.
+A result is for those alone who waited for it: whoever comes later may have a reason to run the step again. It is written
+into the file of the lock, which everybody has open who waits; where its writer was killed it cannot be read, and is none.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ import secrets
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
 from sys import audit as trace
 from typing import Any, Literal
 
@@ -33,12 +33,10 @@ _PIECE_BYTES = 1 << 16
 class Step:
     """A step that is this caller's: to be run, or, with `layer`, done by another."""
 
-    def __init__(
-        self, log: Log, layer: Layer | None = None, result_path: Path | None = None, log_file: int | None = None
-    ) -> None:
+    def __init__(self, log: Log, layer: Layer | None = None, lock: int | None = None, log_file: int | None = None) -> None:
         self.layer = layer
         self._log = log
-        self._result_path = result_path
+        self._lock = lock
         self._log_file = log_file
 
     def log(self, stream: Literal["stdout", "stderr"], data: bytes) -> None:
@@ -56,12 +54,10 @@ class Step:
         self._record({"status": status})
 
     def _record(self, result: dict[str, Any]) -> None:
-        if self._result_path is not None:
-            temporary = self._result_path.with_suffix(".filling")  # whoever has the lock is the only one who writes
-            temporary.write_text(json.dumps({"id": secrets.token_hex(8), **result}))
-            trace("step-result.before-rename")
-            temporary.rename(self._result_path)
-            trace("step-result.after-rename")
+        if self._lock is not None:
+            trace("step-result.before-write")
+            _write(self._lock, json.dumps({"id": secrets.token_hex(8), **result}).encode())
+            trace("step-result.after-write")
 
 
 class Steps:
@@ -69,6 +65,7 @@ class Steps:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._locks, self._logs = f"{store.dir}/steps", f"{store.dir}/logs"
 
     @contextmanager
     def take(self, key: str, driver: str, on: Sequence[Layer], log: Log, cancel: Cancel) -> Iterator[Step]:
@@ -80,15 +77,14 @@ class Steps:
             yield Step(log)
             return
         name = hashlib.sha256(f"{key} {driver} {chain_digest([layer.diff_id for layer in on])}".encode()).hexdigest()[:32]
-        lock_path, result_path = self._store.dir / "steps" / f"{name}.lock", self._store.dir / "steps" / f"{name}.result"
-        log_path = self._store.dir / "logs" / f"{key}.log"
+        log_path = f"{self._logs}/{key}.log"
         with ExitStack() as resources:
-            lock = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            lock = os.open(f"{self._locks}/{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             resources.callback(os.close, lock)
-            before = _read_result(result_path)
+            before = _read_result(lock)
             if not _lock(lock):
                 _follow(lock, log_path, log, cancel)
-                result = _read_result(result_path)
+                result = _read_result(lock)
                 if result is not None and result != before:
                     if result["status"]:
                         raise CommandFailed(int(result["status"]))
@@ -96,14 +92,15 @@ class Steps:
                     if self._store.pin([layer]):
                         yield Step(log, layer)
                         return
-            result_path.unlink(missing_ok=True)
-            log_path.unlink(missing_ok=True)  # who reads the old one goes on reading it
+            os.ftruncate(lock, 0)
+            with suppress(FileNotFoundError):
+                os.unlink(log_path)  # who reads the old one goes on reading it
             file = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
             resources.callback(os.close, file)
-            yield Step(log, None, result_path, file)
+            yield Step(log, None, lock, file)
 
 
-def _follow(lock: int, log_path: Path, log: Log, cancel: Cancel) -> None:
+def _follow(lock: int, log_path: str, log: Log, cancel: Cancel) -> None:
     """Wait for a lock, and pass on what is written to a log meanwhile."""
     with ExitStack() as resources:
         file: int | None = None
@@ -129,12 +126,13 @@ def _lock(lock: int) -> bool:
     return True
 
 
-def _read_result(path: Path) -> dict[str, Any] | None:
+def _read_result(lock: int) -> dict[str, Any] | None:
+    written = os.pread(lock, _PIECE_BYTES, 0)
     try:
-        result: dict[str, Any] = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
+        result: dict[str, Any] = json.loads(written) if written else {}
+    except ValueError:
         return None
-    return result
+    return result or None
 
 
 def _write(file: int, data: bytes) -> None:

@@ -73,6 +73,7 @@ class Store:
 
     def __init__(self, home_dir: Path, run_id: str) -> None:
         self.dir = home_dir / "sandbox"
+        self._place = str(self.dir)  # what is done for each stage does without Path
         self._home_dir = home_dir
         self.run_id = run_id
         self._count = itertools.count(1)
@@ -109,7 +110,7 @@ class Store:
         """A new directory to fill; its path relative to the snapshots."""
         name = f"{self.run_id}-{next(self._count)}"
         trace("filling.before-make")
-        (self.dir / "filling" / name).mkdir(mode=0o755)
+        os.mkdir(f"{self._place}/filling/{name}", 0o755)
         trace("filling.after-make")
         return f"../filling/{name}"
 
@@ -128,14 +129,15 @@ class Store:
         driver: str,
     ) -> Layer:
         """Make a snapshot of what a driver has filled, on top of `below`."""
-        path = self.absolute(filling)
-        (path / "layer.json").write_text(json.dumps(layer_document(Layer("", diff_id, size_bytes, blob, driver))))
+        path = f"{self._place}/snapshots/{filling}"
+        with open(f"{path}/layer.json", "wb", 0) as file:
+            file.write(json.dumps(layer_document(Layer("", diff_id, size_bytes, blob, driver))).encode())
         while True:
             layer = Layer(_new_id(), diff_id, size_bytes, blob, driver)
             self._pin([layer.snapshot])
             try:
                 trace("snapshot.before-rename")
-                path.rename(self.dir / "snapshots" / layer.snapshot)
+                os.rename(path, f"{self._place}/snapshots/{layer.snapshot}")
                 trace("snapshot.after-rename")
             except OSError:
                 if not (self.dir / "snapshots" / layer.snapshot).exists():
@@ -144,7 +146,7 @@ class Store:
             break
         link = self._chain_link([item.diff_id for item in (*below, layer)], driver)
         try:
-            link.symlink_to(layer.snapshot)
+            os.symlink(layer.snapshot, link)
         except FileExistsError:
             if not (link.parent.parent / "snapshots" / link.readlink()).exists():
                 link.unlink(missing_ok=True)  # of a snapshot that was removed
@@ -193,8 +195,8 @@ class Store:
 
     def _pin(self, snapshots: Sequence[str]) -> None:
         with self._pinning, self._locked(fcntl.LOCK_SH):
-            with (self.dir / "pins" / self.run_id).open("a") as file:
-                file.write("".join(f"{snapshot}\n" for snapshot in snapshots))
+            with open(f"{self._place}/pins/{self.run_id}", "ab", 0) as file:
+                file.write("".join(f"{snapshot}\n" for snapshot in snapshots).encode())
             self._pinned.update(snapshots)
 
     def take_out(self, snapshots: Iterable[str]) -> list[str]:
@@ -298,7 +300,7 @@ class Store:
 
     @contextmanager
     def _locked(self, how: int) -> Iterator[None]:
-        lock = os.open(self.dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = os.open(f"{self._place}/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, how)
             yield

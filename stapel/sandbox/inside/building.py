@@ -6,6 +6,7 @@ import _socket
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from stapel.oci.directories import remove_tree
@@ -68,6 +69,7 @@ def build(
     return outcome
 
 
+@cache
 def _has_owners() -> bool:
     with open("/proc/self/uid_map") as file:
         return sum(1 for _ in file) > 1
