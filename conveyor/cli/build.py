@@ -65,12 +65,14 @@ def _leave(number: int, frame: object) -> None:
 def _run(
     images: tuple[str, ...], project: ProjectOptions, storage: StorageOptions, build: BuildOptions, log: LogOptions
 ) -> int:
+    from conveyor.cli.projects import ask_git, open_project
+
+    asked = ask_git(project)  # git starts while modules are imported
     from conveyor.build.building import build_images
     from conveyor.build.preflight import check_mappings
     from conveyor.build.report import check_report_path, write_report
     from conveyor.build.schedule import Limits
     from conveyor.build.tags import CustomTags
-    from conveyor.cli.projects import open_project
     from conveyor.cli.remember import Asked, Watched, remember
     from conveyor.cli.session import find_agent, open_places, open_rooms
     from conveyor.config.selection import select_images
@@ -80,7 +82,7 @@ def _run(
     from conveyor.images.graph import needed_images
 
     started_s = time.monotonic()
-    opened = open_project(project, virtual_merge=build.virtual_merge, builds=True)
+    opened = open_project(project, virtual_merge=build.virtual_merge, builds=True, asked=asked)
     reporter = Watched(
         make_reporter(
             log_format=log.format,

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from conveyor.errors import GitError
 from conveyor.gitrepo.invocation import git_environment
-from conveyor.gitrepo.processes import run_git
+from conveyor.gitrepo.processes import Asked, run_git
 
 OLDEST_GIT = "2.25"
 
@@ -36,14 +36,19 @@ class Found(Struct, frozen=True):
     head: str
 
 
-def find(directory: str) -> Found:
-    """The repository of a directory, asked of git in one go.
+def ask(directory: str) -> Asked:
+    """Begin to ask for what `find` is to tell, so that git starts while the caller does something else. `GitError`."""
+    return Asked(["-C", directory, "rev-parse", *_QUESTIONS])
+
+
+def find(directory: str, asked: Asked | None = None) -> Found:
+    """The repository of a directory, asked of git in one go; `asked`: by `ask`, before.
 
     A hook's GIT_DIR speaks of the repository that the hook runs for, so it counts only where the directory is in none.
     `GitError` (`not_a_repository`, `no_commits`, `safe_directory`, `bare`, `git_missing`, `git_too_old`).
     """
-    environment = git_environment()
-    status, output, said = _ask(directory, environment, _QUESTIONS)
+    status, output, complaints = (asked or ask(directory)).answer()
+    said, environment = complaints.decode("utf-8", "surrogateescape"), git_environment()
     if status and "not a git repository" in said and os.environ.get("GIT_DIR"):
         given = {name: os.environ[name] for name in ("GIT_DIR", "GIT_WORK_TREE") if os.environ.get(name)}
         environment |= {name: os.path.abspath(path) for name, path in given.items()}

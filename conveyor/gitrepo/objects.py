@@ -63,6 +63,10 @@ class Objects:
         self._commits: dict[str, Commit] = {}
         self._sizes: dict[str, int] = {}
 
+    def expect_questions(self) -> None:
+        """Start git now: it is there when it is asked."""
+        self._cat.start()
+
     def tree(self, oid: str) -> tuple[TreeEntry, ...]:
         """The entries of a tree, in git's order."""
         found = self._trees.get(oid)

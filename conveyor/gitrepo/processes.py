@@ -106,6 +106,10 @@ class CatFile:
         self._checks_lock = threading.Lock()
         self._is_closed = False
 
+    def start(self) -> None:
+        """Start the process that the first question would start."""
+        self._free.append(_Conversation("--batch", self._environment))
+
     def read(self, oid: str) -> tuple[str, bytes] | None:
         """Type and content of an object, None where it is missing; for those that are held in memory."""
         return self.read_all((oid,))[0]

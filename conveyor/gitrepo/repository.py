@@ -13,6 +13,7 @@ from conveyor.gitrepo.matching import PathMatcher, compile_matcher
 from conveyor.gitrepo.merges import Merges
 from conveyor.gitrepo.objects import Objects
 from conveyor.gitrepo.plain_trees import PlainTrees
+from conveyor.gitrepo.processes import Asked
 from conveyor.gitrepo.reader import Reader
 from conveyor.gitrepo.shallow import unshallow
 from conveyor.gitrepo.status import ask_status, read_status
@@ -28,16 +29,22 @@ def open_repository(
     asks_status: bool = False,
     home_dir: str,
     clones: Clones | None = None,
+    asked: Asked | None = None,
 ) -> Repository:
     """The repository of a directory at HEAD; with `dev`, at a commit made of the work tree, kept below `home_dir`.
 
     `virtual_merge` says that HEAD is a merge that will not stay; one that is on no branch is found to be. `asks_status`
     says that `uncommitted` will be asked for: git then looks at the work tree meanwhile. Submodules that are not here are
-    fetched into `clones`; without these they are an error.
+    fetched into `clones`; without these they are an error. `asked`: see `find`.
     `GitError` (`not_a_repository`, `no_commits`, `safe_directory`, `bare`, `git_missing`, `git_too_old`).
     """
     return GitRepository(
-        find(directory), dev=dev, virtual_merge=virtual_merge, asks_status=asks_status, home_dir=home_dir, clones=clones
+        find(directory, asked),
+        dev=dev,
+        virtual_merge=virtual_merge,
+        asks_status=asks_status,
+        home_dir=home_dir,
+        clones=clones,
     )
 
 
@@ -73,6 +80,8 @@ class GitRepository(Reader):
         submodules = Submodules(found.root, (found.git_dir, found.common_dir), environment, fetch)
         is_stopped = clones.is_stopped if clones is not None else None
         super().__init__(submodules, found.git_dir, PlainTrees(home_dir, found.common_dir), home_dir, is_stopped)
+        if asks_status:
+            submodules.own.expect_questions()
         self._is_shallow = found.is_shallow
         if area is not None:
             try:
