@@ -10,7 +10,6 @@ from msgspec.structs import replace
 
 from conveyor.build.platforms import at_platform, combine, of_platform, plan_passes
 from conveyor.build.progress import Lane
-from conveyor.build.publish import publish
 from conveyor.build.results import BuildResult, Failure, ImageResult, StageResult
 from conveyor.build.rooms import Introspection, Rooms
 from conveyor.build.schedule import RESOLUTIONS, Limits, Schedule
@@ -31,6 +30,8 @@ def build_images(
     """
     results = _resolve_passes(rooms, images, limits)
     if all(result.last is not None for result in results):
+        from conveyor.build.publish import publish
+
         results = publish(rooms, results, tags)
     rooms.engine.note_used({stage.image_id for image in results for stage in image.stages})
     if rooms.caches is not None:

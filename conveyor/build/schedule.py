@@ -21,12 +21,12 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from conveyor.build.keep import copy, put
 from conveyor.build.line import Ahead, Line
 from conveyor.build.look import look
 from conveyor.build.make import can_be_built_on, introspect, is_run_ahead_on, run
@@ -37,10 +37,12 @@ from conveyor.build.walkers import Job, Request, Spawn, Until, Walker, drive
 from conveyor.errors import ConveyorError, StageFailed
 from conveyor.events.api import ImageFailed, ImageMissing, StageBuilt, StageStarted, StageUsed, Warned
 from conveyor.stages.api import Need, StageKind
-from conveyor.storage.saving import Saved
 from conveyor.storage.selection import Chosen
 from stapel.api import Cancel
 from stapel.errors import Cancelled, StapelError, Unreachable
+
+if TYPE_CHECKING:
+    from conveyor.storage.saving import Saved
 
 LOOKS_AT_ONCE = 16
 KEEPS_AT_ONCE = 4
@@ -78,6 +80,7 @@ class Schedule:
         self._in_work: set[str] = set()
         self._stored: list[str] = []  # digests, in the order in which this run has stored them
         self._failed: str | None = None
+        self._has_begun = False  # to build
 
     def run(self) -> tuple[ImageResult, ...]:
         """Resolve everything; the result of each image, in the order given, lane by lane.
@@ -86,8 +89,15 @@ class Schedule:
         """
         limit = self._limits.builds_at_once
         pools = {"look": LOOKS_AT_ONCE, "make": limit if limit > 0 else max(len(self._progress), 1), "keep": KEEPS_AT_ONCE}
-        drive([self._walk(progress) for progress in self._progress], pools, stop=self._cancel.set)
+        walkers = [self._walk(progress) for progress in self._progress]
+        drive([*walkers, self._import_storing()], pools, stop=self._cancel.set)
         return tuple(progress.result() for progress in self._progress)
+
+    def _import_storing(self) -> Walker:
+        """Import what storing takes while the first stage runs and nobody has anything else to do."""
+        yield Until(lambda: self._has_begun or all(progress.walked for progress in self._progress))
+        if self._has_begun:
+            yield Job("look", partial(import_module, "conveyor.build.keep"))
 
     def _walk(self, progress: Progress) -> Walker:
         """An image from its first stage to its last, or to what ends it."""
@@ -149,6 +159,8 @@ class Schedule:
             raise _Blocked("")
         if looked.found is not None:
             with self._working_on(looked.digest):
+                from conveyor.build.keep import copy
+
                 copied: Chosen | None = yield Job("keep", partial(copy, progress.rooms, task, looked))
             if copied is not None:
                 self._place(progress, task, copied, describe_result(progress.rooms, task, looked, copied.stage))
@@ -241,6 +253,10 @@ class Schedule:
         assert looked.why is not None
         started = StageStarted(task.image.name, task.kind.name, looked.digest, looked.why)
 
+        def begin_stage() -> None:
+            self._has_begun = True
+            progress.rooms.reporter(started)
+
         def refuse() -> BaseException | None:
             return _NotStarted() if self._failed is not None else Cancelled() if cancel.is_set() else None
 
@@ -248,7 +264,7 @@ class Schedule:
             "make",
             partial(run, progress.rooms, task, looked, cancel, on),
             priority=(ahead.position - progress.height, progress.order),
-            started=lambda: progress.rooms.reporter(started),
+            started=begin_stage,
             refuse=refuse,
             lost=lambda late: late.drop(),
         )
@@ -274,6 +290,8 @@ class Schedule:
             below = yield from self._store(progress, line, ahead)
 
     def _store(self, progress: Progress, line: Line, ahead: Ahead) -> Generator[Request, Any, tuple[Made, Saved]]:
+        from conveyor.build.keep import put
+
         task, looked, ran = ahead.task, ahead.looked, ahead.ran
         assert ran is not None
         made: Made

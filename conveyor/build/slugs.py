@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 
 _VALID = re.compile(r"\w[\w.-]*", re.ASCII)
 _LENGTH = 128
@@ -13,6 +12,8 @@ def slugify(text: str) -> str:
     """The text itself where it is a valid tag, else a readable part of it and a hash of the whole; "" stays."""
     if not text or (_VALID.fullmatch(text) and len(text) <= _LENGTH):
         return text
+    import unicodedata
+
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
     words = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
     digest = f"{murmur3(text.encode()):x}"

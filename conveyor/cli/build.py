@@ -70,7 +70,6 @@ def _run(
     asked = ask_git(project)  # git starts while modules are imported
     from conveyor.build.building import build_images
     from conveyor.build.preflight import check_mappings
-    from conveyor.build.report import check_report_path, write_report
     from conveyor.build.schedule import Limits
     from conveyor.build.tags import CustomTags
     from conveyor.cli.remember import Asked, Watched, remember
@@ -103,6 +102,8 @@ def _run(
         final = [image.name for image in chosen if image.final and not image.artifact]
         tags.check(final)
         if build.report_path is not None:
+            from conveyor.build.report import check_report_path
+
             check_report_path(opened.directory / build.report_path, final)
         written = _written(opened, build)
         if any(image.dockerfile is not None for image in chosen):
@@ -118,6 +119,8 @@ def _run(
                 result = build_images(rooms, chosen, limits, tags, storage.repo, started_s)
                 remember(opened, rooms, Asked(chosen, project, storage, build, log, written, reporter), result)
         if build.report_path is not None:
+            from conveyor.build.report import write_report
+
             write_report(result, opened.directory / build.report_path)
     except KeyboardInterrupt:
         raise Interrupted from None

@@ -21,7 +21,6 @@ from msgspec.structs import replace
 
 from conveyor.build.building import plan
 from conveyor.build.replacing import replace_file
-from conveyor.build.report import format_report
 from conveyor.build.results import BuildResult, ImageResult
 from conveyor.build.rooms import Rooms
 from conveyor.cli.confirm import choose_names, describe_command, describe_file, describe_variables, record_path
@@ -201,6 +200,8 @@ class _Captured(io.StringIO):
 def _report(opened: OpenProject, asked: Asked, result: BuildResult) -> dict[str, object] | None:
     if asked.build.report_path is None:
         return None
+    from conveyor.build.report import format_report
+
     path = opened.directory / asked.build.report_path
     text = format_report(_as_used(result), path).decode("utf-8", "surrogateescape")
     return {"path": str(path), "text": text.split(_SHOWN_SECONDS)}

@@ -54,6 +54,7 @@ class Builds:
         self._runs = runs
         self._steps = Steps(store)
         self._cleaner = Cleaner(cells)
+        self._has_leftovers = True  # for all we know
 
     def build(
         self, on: SandboxHeld, lays: Sequence[Lay], run: Run | None, log: Log, cancel: Cancel, key: str = ""
@@ -150,12 +151,15 @@ class Builds:
         if taken:
             self._cleaner.remove_later(lambda: taken)
 
-    def remove_leftovers(self) -> None:
-        """Remove what killed runs left, beside what comes next."""
-        self._cleaner.remove_later(self._store.take_out_leftovers)
+    def _remove_leftovers(self) -> None:
+        """Remove what killed runs left, once, beside what comes next."""
+        is_first, self._has_leftovers = self._has_leftovers, False
+        if is_first:
+            self._cleaner.remove_later(self._store.take_out_leftovers)
 
     def close(self) -> None:
         """Wait until all is removed."""
+        self._remove_leftovers()
         self._cleaner.close()
 
     def _let_go(self, on: SandboxHeld, layer: Layer) -> None:
@@ -212,6 +216,7 @@ class Builds:
         # The list of a layer that commands are still to change would be of no use.
         how = {"has_layer": has_layer, "foreign": False, "listed": run is None}
         cell.begin("build", files, lowers=lowers(on.layers), filling=os.fsencode(filling), run=run, **how)
+        self._remove_leftovers()  # now: the worker is busy, and we wait
 
 
 @contextmanager

@@ -254,7 +254,6 @@ class SandboxEngine:
         return self._builds_made if self._builds_made is not None else self._make_builds()
 
     def _make_builds(self) -> Builds:
-        """With the first one goes what killed runs left."""
         cells = self._cells
         with self._lock:
             if self._builds_made is None:
@@ -279,7 +278,6 @@ class SandboxEngine:
                     min_free_bytes=self._min_free_bytes,
                 )
                 self._builds_made = Builds(self._store, cells, runs)
-                self._builds_made.remove_leftovers()
             return self._builds_made
 
     def _chosen(self, driver: str) -> None:
