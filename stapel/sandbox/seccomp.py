@@ -18,6 +18,7 @@ from typing import Any
 from stapel.errors import StapelError
 
 _UNKNOWN = -1  # of libseccomp, for a name; calls of other architectures have negative numbers of their own
+_FORM = 2  # of the program that is made of the same rules
 _BINARY_TREE = 2  # instead of comparing with one number after another, at every call
 _DATA = Path(__file__).with_name("seccomp.json")
 
@@ -65,7 +66,7 @@ def compile_rules(directory: Path) -> Path:
     """
     import hashlib
 
-    key = hashlib.sha256(_DATA.read_bytes() + os.uname().machine.encode()).hexdigest()[:16]
+    key = hashlib.sha256(_DATA.read_bytes() + f"{os.uname().machine} {_FORM}".encode()).hexdigest()[:16]
     path = directory / f"{key}.bpf"
     if path.exists():
         return path
@@ -74,7 +75,8 @@ def compile_rules(directory: Path) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=directory, prefix=".filling-", delete=False) as filling:
         try:
-            _compile(filling.fileno())
+            filling.write(_compile())
+            filling.close()
             trace("seccomp.before-rename")
             Path(filling.name).replace(path)
         except BaseException:
@@ -83,7 +85,20 @@ def compile_rules(directory: Path) -> Path:
     return path
 
 
-def _compile(handle: int) -> None:
+def _compile() -> bytes:
+    from stapel.sandbox.bpf import NotUnderstood, shrink
+
+    program = compile_by_library()
+    try:
+        return shrink(program)
+    except NotUnderstood:  # of a libseccomp that is not known here: it costs some time of each container, and no more
+        return program
+
+
+def compile_by_library() -> bytes:
+    """The program as libseccomp makes it. `StapelError`."""
+    import tempfile
+
     try:
         import pyseccomp  # type: ignore[import-untyped]  # it has no stubs
     except RuntimeError as error:
@@ -105,8 +120,10 @@ def _compile(handle: int) -> None:
             others.remove_arch(pyseccomp.Arch.NATIVE)
             compiled.merge(others)
         compiled.set_attr(pyseccomp.Attr.CTL_OPTIMIZE, _BINARY_TREE)
-        with os.fdopen(handle, "wb", closefd=False) as out:
+        with tempfile.TemporaryFile() as out:
             compiled.export_bpf(out)
+            out.seek(0)
+            return out.read()
     except OSError as error:
         hint = "libseccomp 2.5 or newer is needed"
         raise StapelError(f"libseccomp cannot compile the rules of system calls: {error}", hint=hint) from error

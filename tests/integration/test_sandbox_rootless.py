@@ -142,7 +142,7 @@ def test_owners_are_true_and_layers_are_those_of_root(user, sandbox, driver, req
         "",
     ]
     stored = home / "sandbox"
-    assert list((stored / "filling").iterdir()) == []
+    assert list((stored / "filling").iterdir()) == list((stored / "work").iterdir()) == []
     assert {path.stat().st_uid for path in stored.iterdir()} == {user.uid}
 
 

@@ -28,6 +28,13 @@ def main(control_fd: int, store_dir: str) -> None:
     control = _socket.socket(fileno=control_fd)
     driver: Driver | None = None
     try:
+        # What a request would wait for: the first worker has time, for the engine's own modules take longer.
+        import stapel.oci.diff
+        import stapel.oci.layer
+        import stapel.sandbox.inside.building
+        import stapel.sandbox.inside.merging
+        import stapel.sandbox.inside.running  # noqa: F401
+
         unshare(CLONE_NEWUSER | CLONE_NEWNS)
         send(control, ("unshared", None))
         (asked, name), _ = receive(control)  # the ids are mapped
@@ -40,10 +47,6 @@ def main(control_fd: int, store_dir: str) -> None:
         driver = choose_driver(asked, os.fsencode(store_dir) + b"/mnt", b"../filling/" + name, b"../work/" + name)
         worker = _Worker(control, driver)
         send(control, ("ready", driver.name))
-        # While nobody has asked for anything yet: what the first request would wait for.
-        import stapel.sandbox.inside.building
-        import stapel.sandbox.inside.running  # noqa: F401
-
         while True:
             driver.tidy()
             worker.serve()
