@@ -5,6 +5,7 @@ Apart from the engine's door because a run that has nothing to build never comes
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sys
 import time
@@ -40,8 +41,7 @@ class Filled(Struct, frozen=True):
     """What a worker has filled and nobody has published."""
 
     filling: str
-    diff_id: str
-    size_bytes: int
+    layer: LayerResult
     status: int
 
 
@@ -69,7 +69,9 @@ class Builds:
                     if filled.status:
                         step.failed(filled.status)
                         raise CommandFailed(filled.status)
-                    layer = self._store.publish(filling, on.layers, filled.diff_id, filled.size_bytes, driver=cell.driver)
+                    written = filled.layer
+                    layer = self._store.publish(filling, on.layers, written.diff_id, written.size_bytes, driver=cell.driver)
+                    self._store.note_written(written)
                 step.done(layer)
         config = on.config.with_(rootfs={"type": "layers", "diff_ids": [*on.config.diff_ids, layer.diff_id]})
         return self._made(on, config, layer)
@@ -132,8 +134,10 @@ class Builds:
         with self._cells.take() as cell:
             reading, writing = os.pipe2(os.O_CLOEXEC)
             with os.fdopen(reading, "rb") as stream:
+                with suppress(PermissionError):  # this user has many pipes
+                    fcntl.fcntl(reading, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
                 try:
-                    cell.begin("read_layer", [writing], snapshot=_path(layer), below=under)
+                    cell.begin("send_layer", [writing], snapshot=_path(layer), below=under)
                 finally:
                     os.close(writing)
                 try:
@@ -196,12 +200,11 @@ class Builds:
                 written = _stream(cell, plan, stream, cancel)
             if prepared is None:
                 answer, _ = cell.finish()
-                diff_id = answer.get("diff_id", written.diff_id)
-                return Filled(filling, diff_id, answer.get("size_bytes", written.size_bytes), 0)
+                return Filled(filling, _layer_of(answer) or written, 0)
             answer = prepared.follow(cell, log, cancel)
         if answer["status"] < 0:
             raise Cancelled
-        return Filled(filling, answer.get("diff_id", ""), answer.get("size_bytes", 0), answer["status"])
+        return Filled(filling, _layer_of(answer) or LayerResult("", 0, 0), answer["status"])
 
     def _begin(
         self,
@@ -217,6 +220,11 @@ class Builds:
         how = {"has_layer": has_layer, "foreign": False, "listed": run is None}
         cell.begin("build", files, lowers=lowers(on.layers), filling=os.fsencode(filling), run=run, **how)
         self._remove_leftovers()  # now: the worker is busy, and we wait
+
+
+def _layer_of(answer: Mapping[str, Any]) -> LayerResult | None:
+    """The layer that a worker tells, where it does."""
+    return LayerResult(answer["diff_id"], answer["size_bytes"], answer["crc32"]) if "diff_id" in answer else None
 
 
 @contextmanager

@@ -117,9 +117,10 @@ class SandboxImage:
         from stapel.oci.compress import compress
 
         layer, below = self.image.layers[number], self.image.layers[number - 1] if number else None
-        made = compress(self._tar(layer, below), out, self._compression)
+        made = compress(self._tar(layer, below), out, self._compression, written=self._store.written(layer.diff_id))
         if made.diff_id != layer.diff_id:
-            raise Broken(f"layer {layer.diff_id} of image {self.image.id} has changed: it is {made.diff_id} now")
+            now = made.diff_id or "another"
+            raise Broken(f"layer {layer.diff_id} of image {self.image.id} has changed: it is {now} now")
         blob = Descriptor(made.media_type, made.digest, made.size_bytes)
         self._store.remember_compressed(layer.diff_id, self._compression, blob)
         return blob

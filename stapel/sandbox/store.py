@@ -39,6 +39,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from sys import audit as trace
+from typing import TYPE_CHECKING
 
 from stapel.errors import Broken, NotFound
 from stapel.oci.api import Descriptor
@@ -56,6 +57,9 @@ from stapel.sandbox.records import (
     parse_image,
     parse_layer,
 )
+
+if TYPE_CHECKING:
+    from stapel.oci.layer import LayerResult
 
 EMPTY = "0"
 FORMAT = "2"
@@ -82,6 +86,7 @@ class Store:
         self._pinning = threading.Lock()
         self._pinned: set[str] = set()
         self._stored: set[str] = set()
+        self._written: dict[str, LayerResult] = {}  # by diff id
 
     def open(self) -> None:
         """Have the directories. `OSError`."""
@@ -332,6 +337,14 @@ class Store:
     def _compressed_path(self, diff_id: str, compression: PushCompression) -> Path:
         name = diff_id.partition(":")[2]
         return self.dir / "compressed" / (name if compression == "gzip" else f"{name}.{compression}")
+
+    def note_written(self, layer: LayerResult) -> None:
+        """Note what a layer was when this run wrote it."""
+        self._written[layer.diff_id] = layer
+
+    def written(self, diff_id: str) -> LayerResult | None:
+        """What a layer was when this run wrote it, where it did."""
+        return self._written.get(diff_id)
 
     # -- images
 

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from stapel.api import Cancel, Run
-from stapel.errors import NotFound
+from stapel.errors import Broken, NotFound
 from stapel.runs import open_run
 from stapel.sandbox.engine import SandboxEngine
 from tests.conformance.engines import Said, busybox_of
@@ -243,6 +243,32 @@ def test_damage_is_found_and_mended(home, damage):
         assert list(engine.upkeep.check(mend=False)) == []
         with engine.tree(engine.hold(engine.images.get("two"))) as tree, tree.open(b"d/e/f") as content:
             assert content.read() == b"two\n"
+
+
+@pytest.mark.parametrize("later", [False, True], ids=["by the run that has made it", "by another run"])
+def test_a_layer_that_has_changed_is_not_given_away(tmp_path, later):
+    def spoil():
+        (path,) = (tmp_path / "sandbox/snapshots").glob("*/fs/large")
+        with path.open("r+b") as file:
+            file.seek(1 << 20)
+            file.write(b"other")
+
+    def give(engine):
+        view = engine.images.get("x")
+        view.open(view.layers()[-1]).close()
+
+    with opened(tmp_path) as engine:
+        base = engine.base(busybox_of(engine, tmp_path), engine.platform(), Said())
+        made = engine.build(base, [Run("dd if=/dev/zero of=/large bs=1M count=2; echo 1 >/small")], Said(), Cancel())
+        engine.images.name("x", engine.put(made, made.config, engine.images, Cancel()))
+        if not later:
+            spoil()
+            with pytest.raises(Broken, match=r"layer sha256:\w+ of image .* has changed"):
+                give(engine)
+    if later:
+        spoil()
+        with opened(tmp_path) as engine, pytest.raises(Broken, match=r"has changed: it is sha256:"):
+            give(engine)
 
 
 def test_a_purge_leaves_nothing(home):

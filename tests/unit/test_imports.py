@@ -92,7 +92,7 @@ CLIENTS = {
     "click": ("conveyor.cli",),
     "yaml": ("conveyor.config",),
     "re2": ("conveyor.config", "stapel.image_spec"),
-    "isal": ("stapel.oci.compress",),
+    "isal": ("stapel.oci.compress", "stapel.oci.layer"),
     "zstandard": ("stapel.oci.compress",),
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import _socket
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from stapel.sandbox.inside.points import NoMountPoint
 from stapel.sandbox.wire import receive
 
 if TYPE_CHECKING:
-    from stapel.oci.layer import LayerResult
+    from stapel.oci.layer import Entry, LayerResult
 
 OWN = b".conveyor"  # the place of our own mount points
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -77,16 +77,28 @@ def _has_owners() -> bool:
 
 def read_layer(snapshot: bytes, below: bytes, out_fd: int) -> dict[str, Any]:
     """Write the layer of a snapshot, of whichever driver, that was made on `below`; its diff id and size."""
+    from stapel.oci.layer import write_layer
+
     with open(out_fd, "wb", closefd=False) as out:
-        try:
-            with open(snapshot.removesuffix(b"/fs") + LIST, "rb") as listing:
-                from stapel.sandbox.inside.listing import write_listed
+        return _told(write_layer(_entries(snapshot, below), out))
 
-                return _told(write_listed(listing, snapshot, out))
-        except FileNotFoundError:
-            from stapel.sandbox.inside.merging import write_upper
 
-            return _told(write_upper(snapshot, below or EMPTY, out))
+def send_layer(snapshot: bytes, below: bytes, pipe: int) -> None:
+    """Write it into a pipe, for a reader who makes the digest."""
+    from stapel.oci.layer import send_layer
+
+    send_layer(_entries(snapshot, below), pipe)
+
+
+def _entries(snapshot: bytes, below: bytes) -> Iterator[Entry]:
+    listing = snapshot.removesuffix(b"/fs") + LIST
+    if os.path.exists(listing):
+        from stapel.sandbox.inside.listing import listed_layer
+
+        return listed_layer(listing, snapshot)
+    from stapel.sandbox.inside.merging import upper_layer
+
+    return upper_layer(snapshot, below or EMPTY)
 
 
 def find_unlisted(snapshot: bytes, below: bytes) -> bytes:
@@ -101,7 +113,7 @@ def find_unlisted(snapshot: bytes, below: bytes) -> bytes:
 
 
 def _told(written: LayerResult) -> dict[str, Any]:
-    return {"diff_id": written.diff_id, "size_bytes": written.size_bytes}
+    return {"diff_id": written.diff_id, "size_bytes": written.size_bytes, "crc32": written.crc32}
 
 
 def remove_snapshot(path: bytes) -> None:

@@ -13,7 +13,7 @@ from functools import partial
 from typing import BinaryIO, cast
 
 from stapel.oci.directories import OpenDirectory
-from stapel.oci.layer import OPAQUE, WHITEOUT, Entry, LayerResult, write_layer
+from stapel.oci.layer import OPAQUE, WHITEOUT, Entry
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -35,12 +35,13 @@ def put_entry(entry: Entry, out: BinaryIO) -> None:
     out.write(json.dumps(row).encode() + b"\n")
 
 
-def write_listed(listing: Iterable[bytes], tree: bytes, out: BinaryIO) -> LayerResult:
-    """Write a layer by its list from the tree that it has made."""
-    root = os.open(tree, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def listed_layer(listing: bytes, tree: bytes) -> Iterator[Entry]:
+    """The entries of the layer that has made a tree, by the list at `listing`. Each is valid until the next one is taken."""
+    root = os.open(tree, _DIRECTORY)
     try:
-        with OpenDirectory(root) as walk:
-            return write_layer((_entry(line, walk) for line in listing), out)
+        with open(listing, "rb") as lines, OpenDirectory(root) as walk:
+            for line in lines:
+                yield _entry(line, walk)
     finally:
         os.close(root)
 

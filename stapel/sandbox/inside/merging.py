@@ -7,7 +7,7 @@ paths in them need no quoting then.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -15,7 +15,7 @@ from stapel.sandbox.inside.drivers import EMPTY
 from stapel.sandbox.inside.syscalls import MNT_DETACH, mount, unmount
 
 if TYPE_CHECKING:
-    from stapel.oci.layer import LayerResult
+    from stapel.oci.layer import Entry, LayerResult
 
 _OPTIONS_BYTES = 4095
 _POINT = b"../mnt"  # where we mount, as a lower layer
@@ -126,8 +126,10 @@ class Overlays:
 
     def write(self, filling: bytes, lowers: Sequence[bytes]) -> LayerResult:
         """See `Driver`."""
+        from stapel.oci.layer import write_layer
+
         with open(os.devnull, "wb") as nowhere:
-            return write_upper(filling + b"/fs", _below(lowers), nowhere)
+            return write_layer(upper_layer(filling + b"/fs", _below(lowers)), nowhere)
 
     def _mount(self, lowers: Sequence[bytes], upper: bytes = b"", *, is_below: bool = False) -> None:
         """Mount, in one overlay; the lowest layers, where the options do not take all, in another one below it.
@@ -154,16 +156,15 @@ class Overlays:
         self._mounts += 1
 
 
-def write_upper(upper: bytes, below: bytes, out: BinaryIO) -> LayerResult:
-    """Write the layer that an upper directory is, which was made on `below`."""
+def upper_layer(upper: bytes, below: bytes) -> Iterator[Entry]:
+    """The entries of the layer that an upper directory made on `below` is. Each is valid until the next one is taken."""
     from stapel.oci.diff import RootMetadata, diff_upper
-    from stapel.oci.layer import write_layer
 
     status = os.stat(below)
     before = RootMetadata(status.st_mode & 0o7777, status.st_uid, status.st_gid)
     directory = os.open(upper, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        return write_layer(diff_upper(directory, root=before), out)
+        yield from diff_upper(directory, root=before)
     finally:
         os.close(directory)
 

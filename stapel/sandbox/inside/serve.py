@@ -75,6 +75,7 @@ class _Worker:
             "open": self._open,
             "build": self._build,
             "read_layer": self._read_layer,
+            "send_layer": self._send_layer,
             "find_unlisted": self._find_unlisted,
             "remove": self._remove,
             "try_out": self._try_out,
@@ -145,6 +146,12 @@ class _Worker:
         from stapel.sandbox.inside.building import read_layer
 
         return read_layer(snapshot, below, files[0]), []
+
+    def _send_layer(self, files: list[int], snapshot: bytes, below: bytes) -> Answer:
+        from stapel.sandbox.inside.building import send_layer
+
+        send_layer(snapshot, below, files[0])
+        return None, []
 
     def _find_unlisted(self, files: list[int], snapshot: bytes, below: bytes) -> Answer:
         from stapel.sandbox.inside.building import find_unlisted

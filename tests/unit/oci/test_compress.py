@@ -66,6 +66,21 @@ def test_what_was_compressed_is_read_again(compression):
     assert max(map(len, pieces)) <= 1 << 20
 
 
+@COMPRESSIONS
+@pytest.mark.parametrize("size", [1000, 1_500_000])
+def test_a_tar_that_was_written_just_now_is_recognised_and_another_one_is_not(compression, size):
+    entries = [Entry(b"file", "file", size=size, content=TAR[:size])]
+    tar = io.BytesIO()
+    written = write_layer(entries, tar)
+    out, again = io.BytesIO(), io.BytesIO()
+    known = compress([tar.getvalue()], again, compression, written=written)
+    assert (known, again.getvalue()) == (compress([tar.getvalue()], out, compression), out.getvalue())
+    changed = bytearray(tar.getvalue())
+    changed[700] ^= 1
+    for other in (bytes(changed), tar.getvalue()[:-1], tar.getvalue() + bytes(1)):
+        assert compress([other], io.BytesIO(), compression, written=written).diff_id == ""
+
+
 def test_gzip_reads_it():
     out = io.BytesIO()
     compress([TAR], out)

@@ -2,16 +2,19 @@
 
 import hashlib
 import io
+import os
 import shutil
 import subprocess
 import tarfile
+import threading
+import zlib
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from stapel.oci.layer import Entry, LayerError, opaque, whiteout, write_layer
+from stapel.oci.layer import Entry, LayerError, opaque, send_layer, whiteout, write_layer
 
 KINDS = {
     "file": tarfile.REGTYPE,
@@ -34,6 +37,7 @@ def write(entries):
     data = out.getvalue()
     assert result.size_bytes == len(data)
     assert result.diff_id == "sha256:" + hashlib.sha256(data).hexdigest()
+    assert result.crc32 == zlib.crc32(data)
     return data
 
 
@@ -291,6 +295,69 @@ def test_entries_out_of_order_are_an_error(paths):
 def test_the_order_is_that_of_components():
     paths = [b"a", b"a/b", b"a/b/c", b"a-b", b"a.b", b"b"]
     assert [entry.path for entry in roundtrip(*(Entry(path, "directory") for path in paths))] == paths
+
+
+# -- into pipes
+
+
+def sent(*entries):
+    """What a reader gets of entries that are sent; raises what the sender raises."""
+    reading, writing = os.pipe()
+    got = []
+
+    def read():
+        with os.fdopen(reading, "rb") as stream:
+            got.append(stream.read())
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        send_layer(entries, writing)
+    finally:
+        os.close(writing)
+        reader.join()
+    return got[0]
+
+
+def on_disk(directory, content):
+    path = directory / hashlib.sha256(content).hexdigest()[:8]
+    path.write_bytes(content)
+    return lambda: path.open("rb", buffering=0)
+
+
+def test_what_is_sent_is_what_is_written(tmp_path):
+    large = bytes(range(256)) * 40_000 + b"end"
+    entries = (
+        Entry(b"directory", "directory"),
+        Entry(b"directory/inline", "file", size=5, content=b"bytes"),
+        Entry(b"directory/large", "file", size=len(large), open=on_disk(tmp_path, large)),
+        Entry(b"directory/small", "file", size=300_000, open=on_disk(tmp_path, bytes(300_000))),
+        Entry(b"sparse", "file", size=len(large), open=on_disk(tmp_path, large), extents=[(0, 1 << 21), (len(large), 0)]),
+        whiteout(b"x"),
+    )
+    entries = tuple(sorted(entries, key=lambda entry: entry.path.split(b"/")))
+    assert sent(*entries) == write(entries)
+
+
+def test_what_the_kernel_cannot_send_is_read():
+    content = bytes(range(256)) * 10_000
+    reading, writing = os.pipe()  # sendfile takes nothing from a pipe
+
+    def fill():
+        with os.fdopen(writing, "wb") as stream:
+            stream.write(content)
+
+    writer = threading.Thread(target=fill)
+    writer.start()
+    data = sent(Entry(b"a", "file", size=len(content), open=lambda: os.fdopen(reading, "rb", buffering=0)))
+    writer.join()
+    assert data == write([file(b"a", content, mode=0o755)])
+
+
+@pytest.mark.parametrize(("size", "fault"), [((2 << 20) + 1, "shorter"), ((2 << 20) - 1, "longer")])
+def test_a_large_file_of_another_length_is_not_sent(tmp_path, size, fault):
+    with pytest.raises(LayerError, match=f"{fault} than {size} bytes"):
+        sent(Entry(b"a", "file", size=size, open=on_disk(tmp_path, bytes(2 << 20))))
 
 
 # -- other readers
