@@ -165,6 +165,9 @@ class Held(Protocol):
     def config(self) -> ImageConfig:
         """Its configuration; for a result of `build`, that of what it was built on with the new diff id."""
 
+    def again(self) -> Held:
+        """The same image, held once more: until both are closed."""
+
     def close(self) -> None:
         """Let the engine forget it where nothing else keeps it."""
 

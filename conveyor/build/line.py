@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
 from conveyor.build.task import Looked, Made, Ran, Task
-from conveyor.storage.selection import Chosen
+from conveyor.stages.api import Need
+from conveyor.storage.selection import Chosen, StoredStage
 from stapel.api import Cancel
 
 
@@ -27,10 +29,27 @@ class Ahead(Struct, frozen=True):
         ran = replace(self.ran, base_config=made.config) if self.ran is not None else None
         return replace(self, task=replace(self.task, below=below), ran=ran)
 
+    def on_base(self, base: Mapping[Need, StoredStage], made: Made) -> Ahead:
+        """Likewise the first stage of an image, now that the image that it is built on is stored."""
+        ran = replace(self.ran, base_config=made.config) if self.ran is not None else None
+        return replace(self, task=replace(self.task, taken=base), ran=ran)
+
+    def hold_again(self) -> Ran:
+        """What it has left, for another image that is built on it; its `held` is the caller's to close."""
+        assert self.ran is not None
+        return replace(self.ran, held=self.ran.held.again())
+
     def drop(self) -> None:
         """It will not be stored."""
         if self.ran is not None:
             self.ran.drop()
+
+
+class Next(Struct, frozen=True):
+    """What comes after a stage. No `stage`: it must wait, or (`is_none`) there is none."""
+
+    stage: Ahead | None = None
+    is_none: bool = False
 
 
 class Line(Struct):

@@ -7,13 +7,15 @@ from typing import NamedTuple
 
 from msgspec import Struct, field
 
+from conveyor.build.line import Ahead
 from conveyor.build.results import Failure, ImageResult, MissingStage, StageResult
 from conveyor.build.rooms import Rooms
-from conveyor.build.task import StageGone
+from conveyor.build.task import Made, StageGone
 from conveyor.config.models import Image
 from conveyor.stages.api import Need, StageKind
 from conveyor.stages.order import conveyor_of
 from conveyor.storage.selection import Chosen, StoredStage
+from stapel.api import Held
 
 
 class Lane(NamedTuple):
@@ -36,10 +38,17 @@ class Progress(Struct):
     resolutions: int = 0
     gone: StageGone | None = None  # what somebody else has found of its stages, until it starts over
     walked: bool = False  # whether its walker has come to an end
+    last: Ahead | None = None  # its last stage, where that has run and is not stored yet
+    made_last: tuple[Held, Made] | None = None  # of the stage that this run stored last: what it was, how it is stored
     placed: list[tuple[int, Chosen]] = field(default_factory=list)
     results: list[StageResult] = field(default_factory=list)
     failure: Failure | None = None
     missing: MissingStage | None = None
+
+    @property
+    def kind(self) -> StageKind:
+        """The stage that it is at."""
+        return self.kinds[min(self.passed, len(self.kinds) - 1)]
 
     @property
     def ended_early(self) -> bool:

@@ -7,9 +7,9 @@ the one with the longest remaining path goes first, then the order of configurat
 resolved once a process: who finds it in work waits for the outcome and looks again.
 
 While a stage of commands runs the next one of its image is looked for, and runs on what it has left, while it is stored;
-at most `AHEAD` stages wait to be stored. Each is stored after the one below it, and thrown away where another builder's
-stage was selected in place of that. Nobody else waits for what runs ahead: a stage is there for all as soon as it is
-stored.
+at most `AHEAD` stages wait to be stored. An image begins likewise on the last stage of another one that its `from` names.
+Each is stored after the one below it, and thrown away where another builder's stage was selected in place of that. Others
+do not wait for what runs ahead: a stage is there for all as soon as it is stored.
 
 On the first failure no new stage starts, running ones end and are saved; with `fail_fast` they are cancelled. A stage that
 was selected and is found to be gone makes its image start over, and the one that it was taken from, at most `RESOLUTIONS`
@@ -27,19 +27,20 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from conveyor.build.line import Ahead, Line
+from conveyor.build.endings import always_gone, block, fail, leave_out, miss
+from conveyor.build.line import Ahead, Line, Next
 from conveyor.build.look import look
 from conveyor.build.make import can_be_built_on, introspect, is_run_ahead_on, run
 from conveyor.build.progress import Lane, Progress, begin
-from conveyor.build.results import Failure, ImageResult, MissingStage, StageResult
-from conveyor.build.task import Looked, Made, Ran, StageGone, Task, describe_result, ground_of, ground_of_built
+from conveyor.build.results import ImageResult, StageResult
+from conveyor.build.task import Looked, Made, Ran, StageGone, Task, describe_result, foresee, ground_of, ground_of_built
 from conveyor.build.walkers import Job, Request, Spawn, Until, Walker, drive
-from conveyor.errors import ConveyorError, StageFailed
-from conveyor.events.api import ImageFailed, ImageMissing, StageBuilt, StageStarted, StageUsed, Warned
+from conveyor.errors import ConveyorError
+from conveyor.events.api import StageBuilt, StageStarted, StageUsed, Warned
 from conveyor.stages.api import Need, StageKind
 from conveyor.storage.selection import Chosen
 from stapel.api import Cancel
-from stapel.errors import Cancelled, StapelError, Unreachable
+from stapel.errors import Cancelled, StapelError
 
 if TYPE_CHECKING:
     from conveyor.storage.saving import Saved
@@ -111,11 +112,15 @@ class Schedule:
                 except StageGone as gone:
                     yield from self._start_over(progress, gone)
         except _Blocked as blocked:
-            self._block(progress, blocked.name)
+            block(progress, blocked.name)
         except (_NotStarted, Cancelled):
-            self._not_started(progress)
+            leave_out(progress, self._failed)
         except (ConveyorError, StapelError) as error:
-            self._fail(progress, error)
+            fail(progress, error)
+            if self._failed is None:
+                self._failed = progress.image.name
+            if self._limits.fail_fast:
+                self._cancel.set()
         finally:
             progress.walked = True
 
@@ -123,7 +128,7 @@ class Schedule:
         """Forget what was resolved of an image, and have those do so that the stage which is gone was taken from."""
         progress.resolutions += 1
         if progress.resolutions == RESOLUTIONS:
-            raise self._always_gone(progress, gone)
+            raise always_gone(progress, gone)
         progress.rooms.reporter(Warned(f"{gone}; image {progress.image.name or '~'} is resolved again"))
         progress.passed = 0
         progress.gone = None
@@ -138,8 +143,10 @@ class Schedule:
 
     def _stage(self, progress: Progress) -> Generator[Request, Any, None]:
         """The next stage, and those that run ahead on it."""
-        kind = self._kind(progress)
+        kind = progress.kind
         needs = kind.takes(progress.image)
+        if needs and not progress.passed and (yield from self._build_on_last(progress, kind, needs)):
+            return
         yield from self._wait_for(progress, needs)
         below = progress.placed[-1][1] if progress.placed else None
         taken = {need: progress.lane[need.image].taken(need) for need in needs}
@@ -155,7 +162,7 @@ class Schedule:
             self._place(progress, task, looked.found, describe_result(progress.rooms, task, looked, looked.found.stage))
             return
         if looked.found is None and self._limits.require_built:
-            self._miss(progress, looked)
+            miss(progress, looked)
             raise _Blocked("")
         if looked.found is not None:
             with self._working_on(looked.digest):
@@ -175,40 +182,63 @@ class Schedule:
             if looked is None or looked.found is not None or looked.digest not in self._stored[began:]:
                 return looked
 
-    def _build(self, progress: Progress, first: Ahead) -> Generator[Request, Any, None]:
-        """Run a stage and those that may run ahead on it, and store them in their order."""
+    def _build_on_last(self, progress: Progress, kind: StageKind, needs: Sequence[Need]) -> Generator[Request, Any, bool]:
+        """Begin an image on the last stage of another one that has run and is not stored yet; whether that was done."""
+        need, source = needs[0], progress.lane[needs[0].image]
+        if kind.name != "from" or self._limits.require_built or progress.rooms.introspection.asked:
+            return False
+        position = source.position(need)
+        yield Until(lambda: source.has(position) or source.ended_early or source.last is not None)
+        last = source.last
+        if last is None or last.ran is None or source.has(position):
+            return False
+        task = Task(progress.image, kind, None, None, {need: foresee(source.rooms, last.task, last.looked)})
+        looked = yield from self._look(progress, task)
+        if looked is None or looked.found is not None or looked.digest in self._in_work or source.last is not last:
+            return False
+        yield from self._build(progress, Ahead(0, task, looked), last)
+        return True
+
+    def _build(self, progress: Progress, first: Ahead, base: Ahead | None = None) -> Generator[Request, Any, None]:
+        """Run a stage and those that may run ahead on it, and store them in their order.
+
+        `base`: the last stage of another image, which the first is built on and which is not stored yet.
+        """
         line = Line(Cancel())
+        on = base.hold_again() if base is not None else None
         forget = self._cancel.on_cancel(line.cancel.set)
         try:
-            yield Spawn(self._run_line(progress, line, first))
+            yield Spawn(self._run_line(progress, line, first, on))
             try:
-                yield from self._store_line(progress, line)
+                yield from self._store_line(progress, line, base)
             finally:
                 line.cancel.set()
             yield Until(lambda: line.ended)
-        except (ConveyorError, StapelError, StageGone, _NotStarted):
+        except (ConveyorError, StapelError, StageGone, _Blocked, _NotStarted):
             yield Until(lambda: line.ended)
             raise
         finally:
             forget()
+            progress.last = None
             line.close_stored()
+            if on is not None:
+                on.held.close()
             for ahead in line.stages:
                 self._in_work.discard(ahead.looked.digest)
                 ahead.drop()
 
-    def _run_line(self, progress: Progress, line: Line, ahead: Ahead) -> Walker:
+    def _run_line(self, progress: Progress, line: Line, ahead: Ahead, on: Ran | None) -> Walker:
         """Beside the walker of the image, which stores what comes into `line`; the last of it may be an error."""
         try:
-            on: Ran | None = None
             following: Ahead | None = ahead
             while following is not None:
                 ahead = following
                 self._in_work.add(ahead.looked.digest)
-                found: list[Ahead | None] = []
+                found: list[Next] = []
                 if is_run_ahead_on(ahead.task) and not progress.rooms.introspection.asked:
                     yield Spawn(self._look_ahead(progress, ahead, found))
                 else:
-                    found.append(None)
+                    found.append(Next())
                 try:
                     on = yield from self._run(progress, ahead, line.cancel, on)
                 except (ConveyorError, StapelError, StageGone, _NotStarted) as error:
@@ -218,29 +248,32 @@ class Schedule:
                 yield Until(partial(_is_next_known, line, found))
                 if line.cancel.is_set() or not can_be_built_on(ahead.looked, on):
                     return
-                following = found[0]
+                if found[0].is_none:
+                    progress.last = replace(ahead, ran=on)
+                following = found[0].stage
                 if following is not None and not self._is_free(following):
                     return
         finally:
             line.ended = True
 
-    def _look_ahead(self, progress: Progress, below: Ahead, found: list[Ahead | None]) -> Walker:
-        """Find the next stage of the image to be built on one that is not stored yet; None where it must wait."""
-        following: Ahead | None = None
+    def _look_ahead(self, progress: Progress, below: Ahead, found: list[Next]) -> Walker:
+        """Find the next stage of the image to be built on one that is not stored yet."""
+        following = Next(is_none=True)
         try:
             ground = ground_of_built(progress.rooms, below.task, below.looked)
             for position in range(below.position + 1, len(progress.kinds)):
                 kind = progress.kinds[position]
                 if kind.takes(progress.image):
+                    following = Next()
                     break
                 task = Task(progress.image, kind, ground, None, {})
                 began = len(self._stored)
                 looked = yield from self._look(progress, task)
                 if looked is not None:
-                    following = Ahead(position, task, looked, began) if looked.found is None else None
+                    following = Next(Ahead(position, task, looked, began)) if looked.found is None else Next()
                     break
         except (ConveyorError, StapelError, StageGone):
-            pass  # it is looked for again when it is its turn
+            following = Next()  # it is looked for again when it is its turn
         found.append(following)
 
     def _is_free(self, ahead: Ahead) -> bool:
@@ -270,7 +303,7 @@ class Schedule:
         )
         return ran
 
-    def _store_line(self, progress: Progress, line: Line) -> Generator[Request, Any, None]:
+    def _store_line(self, progress: Progress, line: Line, base: Ahead | None) -> Generator[Request, Any, None]:
         """Store what has run, until nothing runs any more or what has run does not stand on what is stored."""
         below: tuple[Made, Saved] | None = None
         while True:
@@ -278,7 +311,11 @@ class Schedule:
             line.close_stored()
             if not line.stages:
                 return
-            ahead = line.stages[0]
+            ahead: Ahead | None = line.stages[0]
+            if below is None and base is not None:
+                ahead = yield from self._wait_for_base(progress, line.stages[0], base)
+            if ahead is None:
+                return
             if below is not None:
                 made, saved = below
                 if saved.discarded or ground_of(saved.chosen) != ahead.task.ground:
@@ -288,6 +325,18 @@ class Schedule:
             if ahead.error is not None:
                 raise ahead.error
             below = yield from self._store(progress, line, ahead)
+
+    def _wait_for_base(self, progress: Progress, first: Ahead, base: Ahead) -> Generator[Request, Any, Ahead | None]:
+        """The first stage of an image on what is stored of its base by now; None where that is not what it was built on."""
+        (need,) = first.task.taken
+        source = progress.lane[need.image]
+        position = source.position(need)
+        yield Until(lambda: source.has(position) or source.ended_early)
+        if not source.has(position):
+            raise _Blocked(source.image.name)
+        if source.made_last is None or base.ran is None or source.made_last[0] is not base.ran.held:
+            return None
+        return first.on_base({need: source.taken(need)}, source.made_last[1])
 
     def _store(self, progress: Progress, line: Line, ahead: Ahead) -> Generator[Request, Any, tuple[Made, Saved]]:
         from conveyor.build.keep import put
@@ -303,6 +352,7 @@ class Schedule:
             line.cancel.set()
         result = describe_result(progress.rooms, task, looked, stage, seconds=made.seconds, discarded=discarded)
         self._stored.append(looked.digest)
+        progress.made_last = None if discarded else (ran.held, made)
         self._place(progress, task, saved.chosen, result)
         self._in_work.discard(looked.digest)
         return made, saved
@@ -330,15 +380,6 @@ class Schedule:
     def _is_settled(self, digest: str) -> bool:
         return digest not in self._in_work
 
-    def _always_gone(self, progress: Progress, gone: StageGone) -> StageFailed:
-        return StageFailed(
-            str(gone),
-            image=progress.image.name,
-            stage=self._kind(progress).name,
-            reason="stage_gone",
-            hint="something removes stages while they are used; run the build again when it has ended",
-        )
-
     def _place(self, progress: Progress, task: Task, chosen: Chosen, result: StageResult) -> None:
         progress.rooms.reporter(StageBuilt(result) if result.why is not None else StageUsed(result))
         progress.placed.append((progress.passed, chosen))
@@ -346,56 +387,6 @@ class Schedule:
         introspect(progress.rooms, task, chosen.stage)
         progress.passed += 1
 
-    def _kind(self, progress: Progress) -> StageKind:
-        return progress.kinds[min(progress.passed, len(progress.kinds) - 1)]
 
-    def _miss(self, progress: Progress, looked: Looked) -> None:
-        assert looked.why is not None
-        unknown = tuple(kind.name for kind in progress.kinds[progress.passed + 1 :])
-        kind = self._kind(progress)
-        progress.missing = MissingStage(progress.image.name, kind.name, looked.digest, looked.why, unknown)
-        progress.rooms.reporter(ImageMissing(progress.missing))
-
-    def _fail(self, progress: Progress, error: ConveyorError | StapelError) -> None:
-        unreachable = isinstance(error, Unreachable)
-        failure = Failure(
-            image=progress.image.name,
-            stage=self._kind(progress).name,
-            reason=error.reason,
-            message=str(error),
-            hint=error.hint,
-            status=error.status if isinstance(error, StageFailed) else 0,
-            tail=error.tail if isinstance(error, StageFailed) else (),
-            exit_status=error.exit_status if isinstance(error, ConveyorError) else 4 if unreachable else 1,
-        )
-        self._end(progress, failure)
-        if self._failed is None:
-            self._failed = progress.image.name
-        if self._limits.fail_fast:
-            self._cancel.set()
-
-    def _block(self, progress: Progress, name: str) -> None:
-        if progress.missing is not None:
-            return
-        source = progress.lane[name]
-        reason = "stages_required" if source.missing is not None or _is_missing(source) else "blocked"
-        message = f"image {name or '~'}, which it takes from, is not there"
-        self._end(progress, Failure(progress.image.name, self._kind(progress).name, reason, message, blocked_by=name))
-
-    def _not_started(self, progress: Progress) -> None:
-        by = self._failed or ""
-        message = f"not built: image {by or '~'} has failed" if self._failed is not None else "cancelled"
-        reason = "not_started" if self._failed is not None else "cancelled"
-        self._end(progress, Failure(progress.image.name, self._kind(progress).name, reason, message, blocked_by=by))
-
-    def _end(self, progress: Progress, failure: Failure) -> None:
-        progress.failure = failure
-        progress.rooms.reporter(ImageFailed(failure))
-
-
-def _is_next_known(line: Line, found: Sequence[Ahead | None]) -> bool:
+def _is_next_known(line: Line, found: Sequence[Next]) -> bool:
     return line.cancel.is_set() or (bool(found) and len(line.stages) <= AHEAD)
-
-
-def _is_missing(progress: Progress) -> bool:
-    return progress.failure is not None and progress.failure.reason == "stages_required"

@@ -10,15 +10,16 @@ from conveyor.build.logs import StepLog
 from conveyor.build.results import StageResult, StageSource, Why
 from conveyor.build.rooms import Rooms
 from conveyor.config.models import Image
-from conveyor.keys.key import Commits, Key
+from conveyor.keys.key import Commits, Key, content_digest
 from conveyor.stages.api import Decision, Need, StageKind
 from conveyor.stages.git_mapping import mapped
-from conveyor.storage.facts import MappingFacts
+from conveyor.storage.facts import Facts, MappingFacts
+from conveyor.storage.names import StageName
 from conveyor.storage.selection import Chosen, StoredStage
 from conveyor.storage.storage import Storage
 from stapel.api import Held
 from stapel.errors import StapelError
-from stapel.oci.api import Descriptor, ImageConfig
+from stapel.oci.api import Description, Descriptor, ImageConfig
 
 
 class Ground(Struct, frozen=True):
@@ -74,6 +75,25 @@ def ground_of_built(rooms: Rooms, task: Task, looked: Looked) -> Ground:
         items = mapped(task.image, rooms.prefix, rooms.repo, rooms.remotes)
         return Ground(looked.digest, git, {item.id: item.repo.head for item in items})
     return Ground(looked.digest, git, task.ground.bases if task.ground is not None else {})
+
+
+def foresee(rooms: Rooms, task: Task, looked: Looked) -> StoredStage:
+    """A stage that is not stored yet as those see it that are built on it: by its facts alone."""
+    ground = ground_of_built(rooms, task, looked)
+    facts = Facts(
+        project=rooms.project.name,
+        image=task.image.name,
+        stage=task.kind.name,
+        digest=looked.digest,
+        content_digest=content_digest(looked.digest, ground.commits),
+        commit=rooms.repo.head,
+        git=ground.git,
+        parent="",
+        parents=(),
+        sources=(),
+        parts=(),
+    )
+    return StoredStage(StageName(0, looked.digest, ""), Description(Descriptor("", "", 0), {}, 0, 0, ""), facts)
 
 
 class Ran(Struct, frozen=True):

@@ -157,6 +157,9 @@ class MemoryHeld:
     files: Mapping[bytes, Node]
     image: MemoryImage | None = None
 
+    def again(self) -> MemoryHeld:
+        return self.engine._pin(replace(self))
+
     def close(self) -> None:
         self.engine.held.discard(self)
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal
+from types import SimpleNamespace
+from typing import Any, Literal
 
 import pytest
 from msgspec.structs import replace
@@ -173,10 +173,10 @@ class Lease:
 def named_threads(monkeypatch):
     """The threads of a build are called after the one that runs it."""
 
-    def pool(threads: int, name: str) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(threads, f"{threading.current_thread().name} {name}")
+    def thread(*, name: str, **how: Any) -> threading.Thread:
+        return threading.Thread(name=f"{threading.current_thread().name} {name}", **how)
 
-    monkeypatch.setattr(walkers, "ThreadPoolExecutor", pool)
+    monkeypatch.setattr(walkers, "threading", SimpleNamespace(Thread=thread))
 
 
 def run_race(world: World, app: Image, lock: str, stops: tuple[Stop, Stop], order: str, skew_ms: int) -> Race:

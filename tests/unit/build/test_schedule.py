@@ -342,6 +342,26 @@ def test_two_stages_wait_to_be_stored_and_no_more(world):
     assert ran == ["a", "b", "c", "d"]
 
 
+def test_an_image_runs_on_the_last_stage_of_another_one_while_that_is_stored(world):
+    world.build(image("any"))
+
+    def trace(verb, what):
+        if verb == "run" and what == "b":
+            world.engine.gates["runs"].set()
+        if verb == "put" and len(world.store.named) == 1:
+            world.engine.pass_gate("runs")
+
+    world.engine.trace = trace
+    found = world.build(image("base", beforeInstall="a"), image("app", "image:base", install="b"))
+    base, app = found["base"], found["app"]
+    assert [result.failure for result in found.values()] == [None, None]
+    assert facts_of(world, app.stages[0]).parent == base.last.image_digest
+    assert facts_of(world, app.stages[0]).parents[-1] == base.last.name
+    assert facts_of(world, app.last).parents == (*facts_of(world, app.stages[0]).parents, app.stages[0].name)
+    again = world.build(image("base", beforeInstall="a"), image("app", "image:base", install="b"))
+    assert again["app"].last.name == app.last.name
+
+
 def test_what_needs_other_images_does_not_run_ahead(world):
     tools = image("tools", beforeInstall="write /out/x 1")
     app = image("app", beforeInstall="a", install="b", imports=(imported("tools"),))

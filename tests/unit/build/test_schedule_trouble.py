@@ -284,18 +284,15 @@ def test_an_image_that_starts_over_while_it_still_runs_is_waited_for(registry):
     assert sources(found["tools"]) == {"from": "primary", "beforeInstall": "built", "install": "primary", "setup": "primary"}
 
 
-def test_an_image_whose_stages_are_always_gone_fails_in_the_end(registry):
+def test_a_run_needs_nothing_back_of_what_it_has_made(registry):
     def trace(verb, what):
         if verb == "get":
             raise NotFound(f"no {what}")
 
     registry.store.trace = trace
     found = registry.build(image("app", beforeInstall="a"), image("other", "image:app", install="b"))
-    assert found["app"].failure.reason == "stage_gone"
-    assert found["app"].failure.stage == "beforeInstall"
-    assert found["other"].failure.blocked_by == "app"
-    assert set(registry.engine.ran) <= {"a"}  # on what `from` has left, before that was found to be gone
-    assert 1 < max(len(names) for names in registry.store.stages().values()) <= RESOLUTIONS
+    assert [result.failure for result in found.values()] == [None, None]
+    assert registry.engine.ran == ["a", "b"]
 
 
 def test_a_source_whose_stage_is_always_gone_fails_in_the_end(registry):
@@ -311,6 +308,7 @@ def test_a_source_whose_stage_is_always_gone_fails_in_the_end(registry):
     assert found["app"].failure is not None
     assert "stage_gone" in {result.failure.reason for result in found.values() if result.failure}
     assert "b" not in registry.engine.ran
+    assert max(len(names) for names in registry.store.stages().values()) <= RESOLUTIONS
 
 
 # -- rivals
@@ -394,6 +392,47 @@ def test_what_runs_ahead_of_a_discarded_stage_is_cancelled(world):
     assert result.last is not None
     assert result.stages[1].name == elsewhere["app"].last.name
     assert len(world.engine.ran) == 3
+
+
+def test_what_an_image_ran_on_a_discarded_stage_of_another_one_is_thrown_away(world):
+    base, app = image("base", beforeInstall="a"), image("app", "image:base", install="b")
+    world.build(image("any"))
+    theirs, elsewhere = build_elsewhere(world, base)
+    winner = elsewhere["base"].last
+    puts = []
+
+    def trace(verb, what):
+        if verb == "put":
+            puts.append(what)
+        if verb == "put" and len(puts) == 1:
+            world.engine.pass_gate("b runs")
+            plant(world, theirs, winner.digest)
+        if verb == "run" and what == "b":
+            world.engine.gates["b runs"].set()
+
+    world.engine.trace = trace
+    found = world.build(base, app)
+    assert found["base"].last.discarded
+    assert Counter(world.engine.ran) == {"a": 1, "b": 2}
+    assert facts_of(world, found["app"].stages[0]).parent == winner.image_digest
+    assert all(len(names) == 1 for names in world.store.stages().values())
+
+
+def test_a_base_that_cannot_be_stored_takes_what_ran_on_it_with_it(world):
+    world.build(image("any"))
+
+    def trace(verb, what):
+        if verb == "put" and len(world.store.named) == 1:
+            world.engine.pass_gate("b runs")
+            raise Unreachable("no answer")
+        if verb == "run" and what == "b":
+            world.engine.gates["b runs"].set()
+
+    world.engine.trace = trace
+    found = world.build(image("base", beforeInstall="a"), image("app", "image:base", install="b"))
+    assert found["base"].failure.reason == "unreachable"
+    assert found["app"].failure.blocked_by == "base"
+    assert len(world.store.named) == 1
 
 
 def test_an_older_stage_that_appears_after_ours_wins(world):
