@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 # What Docker makes read-only in /proc, and what it hides there. Where root runs conveyor, root of the container is root:
 # what keeps it from the kernel's switches is that they cannot be written to.
 _READ_ONLY = ("dynamic_debug", "fs", "sys")
-# Over a /proc of its own bubblewrap does this where root could write there; elsewhere these belong to somebody else.
-_READ_ONLY_OUTER = ("bus", "irq", "sysrq-trigger")
+# Over a /proc of its own bubblewrap does this by itself where it may write to the directory. It may not as root of a group
+# that is not 0, and the files in there are root's own all the same.
+_COVERED = ("bus", "irq", "sysrq-trigger")
 _MASKED_FILES = ("interrupts", "kcore", "keys", "latency_stats", "sched_debug", "timer_list", "timer_stats")
 _MASKED_DIRECTORIES = ("acpi", "asound", "scsi")
 
@@ -35,7 +36,8 @@ def options(
     arguments += [b"--hostname", hostname, b"--bind", root, b"/"]
     # For each bind bubblewrap reads the list of all mounts there are: what is most comes last, /sys with its cgroups.
     arguments += [b"--bind", b"/proc", b"/proc"] if outer_proc else [b"--proc", b"/proc"]
-    for name in (*_READ_ONLY, *(_READ_ONLY_OUTER if outer_proc else ())):
+    left = [name for name in _COVERED if outer_proc or not os.access(f"/proc/{name}", os.W_OK)]
+    for name in (*_READ_ONLY, *left):
         arguments += [b"--ro-bind-try", f"/proc/{name}".encode(), f"/proc/{name}".encode()]
     for name in _MASKED_FILES:
         if os.path.exists(f"/proc/{name}"):

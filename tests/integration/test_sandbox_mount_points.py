@@ -43,7 +43,8 @@ def test_a_mount_below_a_link(sandbox, tmp_path):
 
 
 def test_names_of_hosts_are_a_containers_own(sandbox):
-    spoil = "echo 192.0.2.1 other >>/etc/hosts; : >/etc/resolv.conf; chown 33 /etc/hostname; wc -l </etc/hosts"
+    spoil = """echo 192.0.2.1 other >>/etc/hosts; : >/etc/resolv.conf; chown 33 /etc/hostname; wc -l </etc/hosts
+! head -c 99999999 /dev/zero 2>/dev/null >>/etc/hostname"""
     lines = int(sandbox.run(sandbox.base(), spoil))
     seen = sandbox.run(sandbox.base(), "wc -l </etc/hosts; stat -c %u:%a /etc/hosts /etc/hostname; wc -c </etc/resolv.conf")
     with open("/etc/resolv.conf", "rb") as resolver:

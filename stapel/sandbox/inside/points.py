@@ -27,6 +27,7 @@ from stapel.sandbox.inside.syscalls import (
 
 _LINKS_FOLLOWED = 40
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+_ROOM_BYTES = 1 << 24  # for what commands write to texts
 _COVERED = b"proc"  # a directory in every tree, that a runner mounts over: what stands there meanwhile is never seen
 
 
@@ -61,7 +62,8 @@ class Points:
         """Have files in memory with these texts, which the container may write to and nobody else has, for `mount_text`."""
         place = open_inside(self._root_fd, _COVERED, os.O_PATH)
         try:
-            mount(b"tmpfs", b"/proc/self/fd/%d" % place, b"tmpfs", MS_NOSUID | MS_NODEV, b"mode=755")
+            size = b"size=%d" % (_ROOM_BYTES + sum(map(len, texts.values())))
+            mount(b"tmpfs", b"/proc/self/fd/%d" % place, b"tmpfs", MS_NOSUID | MS_NODEV, b"mode=755," + size)
         finally:
             os.close(place)
         directory = open_inside(self._root_fd, _COVERED, os.O_RDONLY | os.O_DIRECTORY)
