@@ -34,7 +34,7 @@ from conveyor.storage.names import (
     parse_mark,
     parse_stage_name,
 )
-from conveyor.storage.predecessors import Predecessors
+from conveyor.storage.notes import Predecessors, Seen
 from conveyor.storage.selection import StoredStage, believe
 from stapel.errors import Broken, NotFound, Refused, StapelError, Unreachable
 from stapel.oci.api import Description, Descriptor, ImageStore
@@ -58,7 +58,8 @@ class Storage:
         self.store = store
         self.role: Role = role
         self._memory = memory / hash_value(store.address)[:16]
-        self._predecessors = Predecessors(self._memory / "predecessors")
+        self._predecessors = Predecessors(self._memory / "latest")
+        self._seen = Seen(self._memory / "seen")
         self._describes_at_once = describes_at_once
         self._warn = warn
         self._lock = threading.Lock()
@@ -177,6 +178,8 @@ class Storage:
 
     def was_stored(self, digest: str) -> bool:
         """Whether a stage of this digest, gone from the list now, was once read or named from this home."""
+        if self._describes_at_once:
+            return self._seen.has(digest)
         try:
             return any(name.startswith(f"{digest}-") for name in os.listdir(self._memory / digest[:2]))
         except OSError:
@@ -307,7 +310,7 @@ class Storage:
         if self._describes_at_once:
             stored = self.describe([name])[0]
             if stored is not None:
-                self._remember(name, stored.description)
+                self._seen.note(name)
                 self._note(stored)
 
     def import_digest(self, source: str) -> str | None:
