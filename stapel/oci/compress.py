@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from stapel.oci.errors import BadLayer
 from stapel.oci.layer import Entry, LayerResult, layer_chunks
+from stapel.oci.vectors import reset_vectors
 
 Compression = Literal["none", "gzip", "zstd"]
 
@@ -85,6 +86,11 @@ def compress(
             out.write(data)
             size += len(data)
 
+    def compress_piece(piece: bytes) -> bytes:
+        data = compressor.compress(piece)
+        reset_vectors()
+        return data
+
     tar_bytes = 0
     pieces = _even_pieces(tar)
     first = next(pieces, b"")
@@ -92,10 +98,10 @@ def compress(
     if second is None:  # a small layer is done before threads have started
         tar_digest.update(first)
         tar_bytes = len(first)
-        put(compressor.compress(first))
+        put(compress_piece(first))
     else:
         _keep_freed_memory()
-        with _Stage(tar_digest.update) as hashing, _Stage(lambda piece: put(compressor.compress(piece))) as compressing:
+        with _Stage(tar_digest.update) as hashing, _Stage(lambda piece: put(compress_piece(piece))) as compressing:
             for piece in _chain(first, second, pieces):
                 tar_bytes += len(piece)
                 hashing.put(piece)
@@ -246,6 +252,7 @@ def _gunzip(first: bytes, stream: Readable) -> Iterator[bytes]:
                 piece = unzip.decompress(data, _PIECE_BYTES)
             except isal_zlib.error as error:  # type: ignore[misc]  # a value, by its stubs
                 raise BadLayer(f"the gzip stream is damaged: {error}") from error
+            reset_vectors()
             data = unzip.unconsumed_tail
             if piece:
                 yield piece

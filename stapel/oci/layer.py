@@ -21,6 +21,8 @@ from typing import BinaryIO, Literal
 
 from msgspec import Struct, field
 
+from stapel.oci.vectors import reset_vectors
+
 EntryKind = Literal["file", "directory", "symlink", "hardlink", "character", "block", "fifo"]
 Extents = Sequence[tuple[int, int]]  # offset and length of what is no hole
 
@@ -106,8 +108,10 @@ def write_layer(entries: Iterable[Entry], out: BinaryIO) -> LayerResult:
         checksum = crc32(chunk, checksum)
         out.write(chunk)
         size += len(chunk)
-        if size > _LARGE_BYTES and crc32 is zlib.crc32:
-            from isal.isal_zlib import crc32  # three times faster
+        if size > _LARGE_BYTES:
+            from isal.isal_zlib import crc32  # many times faster
+
+            reset_vectors()
     return LayerResult("sha256:" + digest.hexdigest(), size, checksum)
 
 

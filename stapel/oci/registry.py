@@ -252,11 +252,9 @@ class RegistryStore:
         """
         from stapel.oci.uploads import Unwritten, run_at_once, uploads_of
 
-        if isinstance(image, Unwritten):
-            for write in image.unwritten():
-                blob = self._repo.upload_written(write)
-                if blob is not None:
-                    self._blobs.add(blob.digest)
+        if isinstance(image, Unwritten) and (writes := image.unwritten()):
+            # The configuration is known already, and would be waited for afterwards.
+            run_at_once([partial(self._put_written, writes), partial(self._put_config, image)], _UPLOADS_AT_ONCE)
         with uploads_of(image) as (manifest, uploads):
             sources = self._sources(image)
 
@@ -266,6 +264,19 @@ class RegistryStore:
 
             self._put_complete(manifest, put_blobs)
         return manifest.descriptor
+
+    def _put_written(self, writes: Sequence[Callable[[BinaryIO], Descriptor]]) -> None:
+        """One after the other: each has threads of its own. One that is not taken so is left to be put as a blob."""
+        for write in writes:
+            blob = self._repo.upload_written(write)
+            if blob is not None:
+                self._blobs.add(blob.digest)
+
+    def _put_config(self, image: ImageView) -> None:
+        from stapel.oci.uploads import upload_bytes
+
+        config = image.config.to_bytes()
+        self._put_blob(upload_bytes(build_manifest(config, ()).config, config), ())
 
     def _put_complete(self, manifest: Manifest, put_blobs: Callable[[], None]) -> None:
         """Blobs, then the manifest that names them."""
