@@ -273,6 +273,9 @@ class Engine(Protocol):
         `Unreachable` where it is found out at once that it cannot run here.
         """
 
+    def rest(self) -> None:
+        """Nothing will be built for now: what stands ready for it may begin to end, beside what the caller does next."""
+
     def base(self, reference: str, platform: str, log: Log) -> Held:
         """An external base image: the engine's own where it has it, else pulled. `NotFound`, `Unreachable`."""
 

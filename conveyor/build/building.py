@@ -33,9 +33,10 @@ def build_images(
         from conveyor.build.publish import publish
 
         results = publish(rooms, results, tags)
-    rooms.engine.note_used({stage.image_id for image in results for stage in image.stages})
     if rooms.caches is not None:
         rooms.caches.finish()
+    rooms.engine.rest()
+    rooms.engine.note_used({stage.image_id for image in results for stage in image.stages})
     result = BuildResult(
         project=rooms.project.name,
         commit=rooms.repo.head,

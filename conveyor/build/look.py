@@ -43,13 +43,15 @@ def look(rooms: Rooms, task: Task) -> Looked | None:
     for name, error in rooms.primary.take_broken():
         reject_stage(rooms, name, error, waits=(task.image.name, task.kind.name))
     if selection.chosen is not None:
-        return Looked(key, digest, decision, selection.chosen, None, None)
+        return Looked(key, digest, decision, (), selection.chosen, None, None)
     for storage in rooms.secondaries:
         found = _find_in_secondary(rooms, storage, task, digest, decision)
         if found is not None:
-            return Looked(key, digest, decision, found, storage, None)
-    why = explain(rooms.primary, rooms.project.name, task.image.name, task.kind.name, key, digest, selection)
-    return Looked(key, digest, decision, None, None, why)
+            return Looked(key, digest, decision, (), found, storage, None)
+    parts = key.part_digests()
+    of = (rooms.project.name, task.image.name, task.kind.name)
+    why = explain(rooms.primary, of, parts, digest, selection)
+    return Looked(key, digest, decision, parts, None, None, why)
 
 
 def _find_in_secondary(rooms: Rooms, storage: Storage, task: Task, digest: str, decision: Decision) -> Chosen | None:

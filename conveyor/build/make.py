@@ -244,7 +244,7 @@ def _configure(rooms: Rooms, task: Task, looked: Looked, ran: Ran) -> ImageConfi
         parent=parent.description.descriptor.digest if parent is not None else ran.base_id,
         parents=(*parent.facts.parents, str(parent.name)) if parent is not None else (),
         sources=tuple(str(stage.name) for stage in looked.decision.sources),
-        parts=looked.key.part_digests(),
+        parts=looked.parts,
     )
     return config.with_(run={**config.run, "Labels": {**config.labels, LABEL: format_facts(facts)}})
 

@@ -10,7 +10,7 @@ from conveyor.build.logs import StepLog
 from conveyor.build.results import StageResult, StageSource, Why
 from conveyor.build.rooms import Rooms
 from conveyor.config.models import Image
-from conveyor.keys.key import Commits, Key, content_digest
+from conveyor.keys.key import Commits, Key, Parts, content_digest
 from conveyor.stages.api import Decision, Need, StageKind
 from conveyor.stages.git_mapping import mapped
 from conveyor.storage.facts import Facts, MappingFacts
@@ -63,6 +63,7 @@ class Looked(Struct, frozen=True):
     key: Key
     digest: str
     decision: Decision
+    parts: Parts  # of the key; () where it is found
     found: Chosen | None
     secondary: Storage | None  # where it was found, None: in the primary
     why: Why | None

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from conveyor.build.results import Why
-from conveyor.keys.key import Key, differing_parts
+from conveyor.keys.key import Parts, differing_parts
 from conveyor.storage.selection import Selection, StoredStage
 from conveyor.storage.storage import Storage
 
 
-def explain(storage: Storage, project: str, image: str, stage: str, key: Key, digest: str, selection: Selection) -> Why:
-    """The reason, in one word and the names of parts.
+def explain(storage: Storage, of: tuple[str, str, str], parts: Parts, digest: str, selection: Selection) -> Why:
+    """The reason, in one word and the names of parts. `of`: project, image, stage; `parts`: those of its key.
 
     The nearest stage is the one with most equal parts of the latest stored ones of the same image and stage, the newest of
     several.
@@ -24,11 +24,10 @@ def explain(storage: Storage, project: str, image: str, stage: str, key: Key, di
         return Why("rejected", nearest=rejected[-1])
     if storage.was_stored(digest):
         return Why("gone")
-    ours = key.part_digests()
     nearest: StoredStage | None = None
     fewest: tuple[str, ...] = ()
-    for stored in storage.predecessors(project, image, stage):  # newest first
-        differing = differing_parts(ours, stored.facts.parts)
+    for stored in storage.predecessors(*of):  # newest first
+        differing = differing_parts(parts, stored.facts.parts)
         if nearest is None or len(differing) < len(fewest):
             nearest, fewest = stored, differing
         if len(fewest) <= 1:

@@ -23,6 +23,10 @@ Commits: TypeAlias = Mapping[str, tuple[str, ...]]
 """Commits by id of the git mapping; two for a stage made at the merge commit of a pull request."""
 
 
+Parts: TypeAlias = tuple[tuple[str, str], ...]
+"""Names and digests of the parts of a key."""
+
+
 def hash_value(value: Value) -> str:
     """sha3-224 of the canonical encoding, 56 hexadecimal digits."""
     return hashlib.sha3_224(encode(value)).hexdigest()
@@ -58,7 +62,7 @@ class Key(Struct, frozen=True):
             ]
         )
 
-    def part_digests(self) -> tuple[tuple[str, str], ...]:
+    def part_digests(self) -> Parts:
         """Name and digest of every part, the ones that all stages share last: what is stored with a stage."""
         shared = (
             Part("platform", self.platform),
@@ -73,7 +77,7 @@ def content_digest(digest: str, commits: Commits) -> str:
     return hash_value(["content", KEY_VERSION, digest, commits])
 
 
-def differing_parts(ours: tuple[tuple[str, str], ...], theirs: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
+def differing_parts(ours: Parts, theirs: Parts) -> tuple[str, ...]:
     """Names of the parts that differ between two keys (or are in one only), in our order, then theirs."""
     mine, other = dict(ours), dict(theirs)
     return tuple(name for name in {**mine, **other} if mine.get(name) != other.get(name))

@@ -104,6 +104,9 @@ class DockerEngine:
     def expect_builds(self) -> None:
         """See `Engine`. The Docker Engine runs already."""
 
+    def rest(self) -> None:
+        """See `Engine`. Others may use it."""
+
     def base(self, reference: str, platform: str, log: Log) -> DockerHeld:
         """See `Engine`."""
         with self._lock:

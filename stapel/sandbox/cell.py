@@ -155,6 +155,7 @@ class Cells:
         self._lock = threading.Lock()
         self._idle: list[Cell] = []
         self._busy: set[Cell] = set()
+        self._ending: list[Cell] = []
         self._closed = False
         self._first: threading.Thread | None = None
 
@@ -193,6 +194,14 @@ class Cells:
             if not keep:
                 cell.close()
 
+    def rest(self) -> None:
+        """Let those end that nobody has taken; `close` waits for them."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+            self._ending += idle
+        for cell in idle:
+            cell.hang_up()
+
     def close(self) -> None:
         """End them all."""
         first = self._first
@@ -200,10 +209,8 @@ class Cells:
             first.join()
         with self._lock:
             self._closed = True
-            idle, self._idle = self._idle, []
-        for cell in idle:
-            cell.hang_up()
-        for cell in idle:
+        self.rest()
+        for cell in self._ending:
             cell.close()
 
     def _take(self) -> Cell:

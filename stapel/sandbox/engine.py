@@ -114,6 +114,11 @@ class SandboxEngine:
         self._check()
         self._cells.start_early()
 
+    def rest(self) -> None:
+        """See `Engine`: the workers, whose mounts take a moment to go."""
+        if self._cells_made is not None:
+            self._cells_made.rest()
+
     def base(self, reference: str, platform: str, log: Log) -> SandboxHeld:
         """See `Engine`."""
         from stapel.oci.reference import DEFAULT_TAG, parse_reference

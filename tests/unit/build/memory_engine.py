@@ -210,6 +210,9 @@ class MemoryEngine:
     def expect_builds(self) -> None:
         pass
 
+    def rest(self) -> None:
+        pass
+
     def build(self, on: MemoryHeld, steps: Sequence[Lay | Run], log: Log, cancel: Cancel, key: str = "") -> MemoryHeld:
         with self._lock:
             self.running += 1

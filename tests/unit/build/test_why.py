@@ -49,7 +49,9 @@ def put(world):
 
 
 def why(world, selection=None, of=OURS):
-    return explain(world.storage(world.store), PROJECT, "app", "install", of, of.digest, selection or Selection(None))
+    return explain(
+        world.storage(world.store), (PROJECT, "app", "install"), of.part_digests(), of.digest, selection or Selection(None)
+    )
 
 
 def test_a_first_build(world):
