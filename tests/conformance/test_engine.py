@@ -98,6 +98,25 @@ def test_closing_twice_is_fine(subject):
     held.close()
 
 
+def test_an_image_is_held_once_more_until_both_are_closed(subject):
+    made = subject.engine.build(subject.base(), [Run("echo x >/f")], Said(), Cancel())
+    again = made.again()
+    made.close()
+    made.close()
+    assert again.config == made.config
+    assert subject.run(again, "cat /f").strip() == "x"
+    again.close()
+
+
+def test_after_a_rest_it_builds_as_before(subject):
+    base = subject.base()
+    subject.engine.rest()
+    assert subject.run(base, "echo x").strip() == "x"
+    subject.engine.rest()
+    subject.engine.rest()
+    assert subject.run(base, "echo y").strip() == "y"
+
+
 # -- no steps
 
 
