@@ -37,7 +37,10 @@ DOCKERFILE = "image: app\ndockerfile: Dockerfile\nplatform: [linux/amd64, linux/
 # What a home, or a repository, has once.
 FIRST_TIME = ("toolchain.", "blob.", "manifest.before-put", "manifest.after-put")
 # With a registry only what is not the same without one.
-REGISTRY = ("save.before-name", "save.after-name", "push.", "blob.", "manifest.", "custom-tag.", "cache.", "final.")
+REGISTRY = (
+    *("save.before-name", "save.after-name", "push.", "blob.", "manifest.", "custom-tag.", "cache.", "final."),
+    *("memory.before-name", "memory.after-name"),
+)
 # Points that a build of APP in the engine does not come to, and the test that stops there.
 ELSEWHERE = {
     "push.": "test_a_build_over_a_registry_killed_anywhere_is_made_good_by_the_next",
@@ -53,6 +56,8 @@ ELSEWHERE = {
     "repack.": "tests/unit/gitrepo/test_repacking.py",
     "dockerfile.": "test_a_build_of_a_dockerfile_for_two_platforms_is_killed",
     "index.": "test_a_build_of_a_dockerfile_for_two_platforms_is_killed",
+    "memory.before-name": "test_a_build_over_a_registry_killed_anywhere_is_made_good_by_the_next",
+    "memory.after-name": "test_a_build_over_a_registry_killed_anywhere_is_made_good_by_the_next",
     "memory.before-rename": "tests/unit/storage/test_memory.py",
 }
 TIMEOUT_S = 300
