@@ -131,7 +131,7 @@ class Schedule:
             raise always_gone(progress, gone)
         progress.rooms.reporter(Warned(f"{gone}; image {progress.image.name or '~'} is resolved again"))
         progress.passed = 0
-        progress.gone = None
+        progress.gone = progress.made_last = None
         progress.placed.clear()
         progress.results.clear()
         for name in progress.image.needs():

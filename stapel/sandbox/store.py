@@ -12,7 +12,7 @@
     compressed/<digest>          what a layer of ours, by its diff id, is when it is compressed; `<digest>.zstd`: by zstd
     filling/<run>-<n>            what is being made; of a run that is gone: rubbish
     work/<run>-worker<pid>.<n>   what the kernel needs for an overlay, likewise
-    steps/<digest>.lock          held by who runs a step, `.result` what came of it, for those who wait
+    steps/<digest>.lock          held by who runs a step; in it what came of it, for those who wait
     logs/<key>.log               what the commands of a step said last
     stubs/<digest>               mount points, the lowest layer under running commands
     pins/<run>                   the snapshots that a run uses or has made, a line each
