@@ -74,8 +74,8 @@ class _Pool:
         self.running += 1
         if self.running > len(self._threads):
             thread = threading.Thread(target=self._work, name=f"{job.pool}_{len(self._threads)}", daemon=True)
-            self._threads.append(thread)
             thread.start()
+            self._threads.append(thread)
         self._given.put((walker, job))
 
     def close(self) -> None:
