@@ -1,26 +1,23 @@
 """A place where stages live: an image store, read as stages and records.
 
 `Storage` adds to `stapel.oci.api.ImageStore` what names mean: candidates of a digest, marks of rejection, records of
-imports. Descriptions of named images never change, so they are kept: those of a registry in the home directory too, where
-any number of processes read and write them (a file a repository's stage, filled aside and renamed).
+imports. Descriptions of named images never change, so they are kept: those of a registry in the home directory too.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from sys import audit as trace
 from typing import Literal, TypeAlias
 
 from conveyor.keys.key import hash_value
-from conveyor.storage.facts import LABEL, Facts, parse_facts
+from conveyor.storage.descriptions import Descriptions
+from conveyor.storage.facts import Facts, parse_facts
 from conveyor.storage.lists import list_caught_up
 from conveyor.storage.marks import Marks
-from conveyor.storage.memory import write_once
 from conveyor.storage.names import (
     Mark,
     StageName,
@@ -37,7 +34,7 @@ from conveyor.storage.names import (
 from conveyor.storage.notes import Predecessors, Seen
 from conveyor.storage.selection import StoredStage, believe
 from stapel.errors import Broken, NotFound, Refused, StapelError, Unreachable
-from stapel.oci.api import Description, Descriptor, ImageStore
+from stapel.oci.api import Descriptor, ImageStore
 
 Role: TypeAlias = Literal["primary", "secondary", "final"]
 
@@ -57,9 +54,10 @@ class Storage:
         """
         self.store = store
         self.role: Role = role
-        self._memory = memory / hash_value(store.address)[:16]
-        self._predecessors = Predecessors(self._memory / "latest")
-        self._seen = Seen(self._memory / "seen")
+        remembered = memory / hash_value(store.address)[:16]
+        self._descriptions = Descriptions(remembered)
+        self._predecessors = Predecessors(remembered / "latest")
+        self._seen = Seen(remembered / "seen")
         self._describes_at_once = describes_at_once
         self._warn = warn
         self._lock = threading.Lock()
@@ -178,12 +176,7 @@ class Storage:
 
     def was_stored(self, digest: str) -> bool:
         """Whether a stage of this digest, gone from the list now, was once read or named from this home."""
-        if self._describes_at_once:
-            return self._seen.has(digest)
-        try:
-            return any(name.startswith(f"{digest}-") for name in os.listdir(self._memory / digest[:2]))
-        except OSError:
-            return False
+        return self._seen.has(digest) if self._describes_at_once else self._descriptions.has(digest)
 
     def newest_ms(self, digest: str) -> int:
         """The latest timestamp among all names of a digest, 0 where there is none."""
@@ -396,7 +389,7 @@ class Storage:
                 self._records.add(text)
 
     def _describe(self, name: StageName) -> StoredStage | None:
-        description = self._recall(name)
+        description = self._descriptions.recall(name) if not self._describes_at_once else None
         is_new = description is None and not self._describes_at_once
         if description is None:
             try:
@@ -408,7 +401,7 @@ class Storage:
                     self._broken[name] = error
                 return None
             if is_new:
-                self._remember(name, description)
+                self._descriptions.keep(name, description)
         facts: Facts | None = parse_facts(description.labels)
         if facts is None or not believe(name, description, facts, self._copies.get(str(name), ())):
             self._warn(f"stage {name} in {self.address} is ignored: its label does not agree with its name")
@@ -420,45 +413,3 @@ class Storage:
 
     def _note(self, stored: StoredStage) -> None:
         self._predecessors.note(stored.facts.project, stored.facts.image, stored.facts.stage, stored.name)
-
-    def _remembered(self, name: StageName) -> Path:
-        return self._memory / name.digest[:2] / f"{name}.json"
-
-    def _recall(self, name: StageName) -> Description | None:
-        if self._describes_at_once:
-            return None
-        import json
-
-        try:
-            document = json.loads(self._remembered(name).read_bytes())
-            return Description(
-                Descriptor(document["mediaType"], document["digest"], document["size"]),
-                {LABEL: document["facts"]},
-                document["imageSize"],
-                document["createdMs"],
-                document["imageId"],
-                document["parentSize"],
-            )
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-
-    def _remember(self, name: StageName, description: Description) -> None:
-        if LABEL not in description.labels:
-            return
-        import json
-
-        path = self._remembered(name)
-        document = {
-            "mediaType": description.descriptor.media_type,
-            "digest": description.descriptor.digest,
-            "size": description.descriptor.size_bytes,
-            "facts": description.labels[LABEL],
-            "imageSize": description.size_bytes,
-            "createdMs": description.created_ms,
-            "imageId": description.image_id,
-            "parentSize": description.parent_size_bytes,
-        }
-        # A home that cannot be written to costs the next run a request.
-        with suppress(OSError):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_once(path, json.dumps(document).encode())
