@@ -74,8 +74,9 @@ def home_items(home_dir: Path, images: Iterable[Item]) -> list[Item]:
     )
     for kind, directory in places:
         for path in sorted(directory.iterdir()) if directory.is_dir() else ():
-            size, used_s = _measure(path)
-            items.append(Item(kind, str(path), path.name, {str(path): size}, used_s))
+            with suppress(FileNotFoundError):  # another one cleans up at the same time
+                size, used_s = _measure(path)
+                items.append(Item(kind, str(path), path.name, {str(path): size}, used_s))
     return items
 
 
@@ -85,8 +86,8 @@ def remove(home_dir: Path, path: Path) -> None:
         path.unlink(missing_ok=True)
         return
     aside = home_dir / f"{_RUBBISH}{secrets.token_hex(6)}"
-    path.rename(aside)
-    with suppress(FileNotFoundError):  # another one removes rubbish at the same time
+    with suppress(FileNotFoundError):  # another one cleans up, or removes rubbish, at the same time
+        path.rename(aside)
         shutil.rmtree(aside)
 
 

@@ -17,6 +17,9 @@ from conveyor.config.models import Project
 from conveyor.config.naming import display_name
 from conveyor.errors import BuildFailed, ServiceError, StagesRequired, UsageError
 from conveyor.events.api import Event, Warned
+from conveyor.storage.names import parse_stage_name
+from stapel.errors import NotFound
+from stapel.oci.api import ImageView
 
 
 class AtHead(Struct, frozen=True):
@@ -52,6 +55,17 @@ class AtHead(Struct, frozen=True):
         if result.last is None:
             raise not_stored(result)
         return result.last
+
+    def last_view(self, image: str) -> tuple[StageResult, ImageView]:
+        """That stage and its image. One that is gone by now is left out: mostly the image is not stored any more then."""
+        while True:
+            stage = self.last_stage(image)
+            try:
+                return stage, self.rooms.primary.store.get(stage.image_digest)
+            except NotFound:
+                name = parse_stage_name(stage.name)
+                assert name is not None
+                self.rooms.primary.forget(name)
 
 
 @contextmanager

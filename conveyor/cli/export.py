@@ -34,8 +34,7 @@ def command(image: str, target: str, keep_labels: bool, project: ProjectOptions,
 
     place = parse_target(target)
     with open_at_head(project, storage) as at_head:
-        stage = at_head.last_stage(find_image(at_head.opened.project, image))
-        found = at_head.rooms.primary.store.get(stage.image_digest)
+        stage, found = at_head.last_view(find_image(at_head.opened.project, image))
         with open_store(place, storage, _warn) as store:
             export_image(found if keep_labels else Unlabelled(found), place, store)
     click.echo(f"exported {stage.reference} to {target}", err=True)

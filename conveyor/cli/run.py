@@ -39,9 +39,9 @@ def command(
 
     signal.signal(signal.SIGTERM, _interrupt)
     with open_at_head(project, storage) as at_head:
-        stage = at_head.last_stage(find_image(at_head.opened.project, image))
+        _, found = at_head.last_view(find_image(at_head.opened.project, image))
         rooms = at_head.rooms
-        held = rooms.engine.hold(rooms.primary.store.get(stage.image_digest))
+        held = rooms.engine.hold(found)
         try:
             status = rooms.engine.run(held, words + ctx.meta["conveyor.run.command"])
         finally:
