@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import click
 from msgspec import Struct
@@ -20,6 +21,8 @@ from conveyor.events.api import Event, Warned
 from conveyor.storage.names import parse_stage_name
 from stapel.errors import NotFound
 from stapel.oci.api import ImageView
+
+T = TypeVar("T")
 
 
 class AtHead(Struct, frozen=True):
@@ -56,12 +59,15 @@ class AtHead(Struct, frozen=True):
             raise not_stored(result)
         return result.last
 
-    def last_view(self, image: str) -> tuple[StageResult, ImageView]:
-        """That stage and its image. One that is gone by now is left out: mostly the image is not stored any more then."""
+    def take(self, image: str, taking: Callable[[ImageView], T]) -> tuple[StageResult, T]:
+        """That stage, and what `taking` makes of its image, which is there from then on.
+
+        A stage that is gone by then is left out: mostly the image is not stored any more.
+        """
         while True:
             stage = self.last_stage(image)
             try:
-                return stage, self.rooms.primary.store.get(stage.image_digest)
+                return stage, taking(self.rooms.primary.store.get(stage.image_digest))
             except NotFound:
                 name = parse_stage_name(stage.name)
                 assert name is not None

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from conveyor.cli.command import Command
 from conveyor.cli.completion import complete_images
 from conveyor.cli.options import ProjectOptions, StorageOptions, project_options, storage_options
+
+if TYPE_CHECKING:
+    from stapel.oci.api import ImageView
 
 _TO = (
     "docker-daemon:REF, docker-archive:FILE[:REF], oci:DIR[:NAME], oci-archive:FILE[:NAME], "
@@ -34,10 +39,15 @@ def command(image: str, target: str, keep_labels: bool, project: ProjectOptions,
 
     place = parse_target(target)
     with open_at_head(project, storage) as at_head:
-        stage, found = at_head.last_view(find_image(at_head.opened.project, image))
+        stage, found = at_head.take(find_image(at_head.opened.project, image), _keep)
         with open_store(place, storage, _warn) as store:
             export_image(found if keep_labels else Unlabelled(found), place, store)
     click.echo(f"exported {stage.reference} to {target}", err=True)
+
+
+def _keep(image: ImageView) -> ImageView:
+    image.layers()  # from now on nobody removes them
+    return image
 
 
 def _warn(message: str) -> None:

@@ -39,11 +39,10 @@ def command(
 
     signal.signal(signal.SIGTERM, _interrupt)
     with open_at_head(project, storage) as at_head:
-        _, found = at_head.last_view(find_image(at_head.opened.project, image))
-        rooms = at_head.rooms
-        held = rooms.engine.hold(found)
+        engine = at_head.rooms.engine
+        _, held = at_head.take(find_image(at_head.opened.project, image), engine.hold)
         try:
-            status = rooms.engine.run(held, words + ctx.meta["conveyor.run.command"])
+            status = engine.run(held, words + ctx.meta["conveyor.run.command"])
         finally:
             held.close()
     if status:

@@ -15,13 +15,11 @@ def test_a_stage_that_goes_after_it_was_selected_is_not_stored(world):
     last = world.build(app)["app"].last
     rooms = world.rooms([app])
     at_head = AtHead(SimpleNamespace(project=rooms.project), rooms)
-    stage, view = at_head.last_view("app")
-    assert (stage.name, view.descriptor.digest) == (last.name, last.image_digest)
+    stage, digest = at_head.take("app", lambda view: view.descriptor.digest)
+    assert (stage.name, digest) == (last.name, last.image_digest)
 
-    def trace(verb, what):
-        if verb == "get" and what == last.image_digest:
-            raise NotFound(f"no {what}")
+    def take(view):
+        raise NotFound(f"no {view.descriptor.digest}")
 
-    world.store.trace = trace
     with pytest.raises(StagesRequired, match="app is not built"):
-        AtHead(SimpleNamespace(project=rooms.project), world.rooms([app])).last_view("app")
+        AtHead(SimpleNamespace(project=rooms.project), world.rooms([app])).take("app", take)
