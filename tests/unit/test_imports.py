@@ -52,7 +52,7 @@ RULES = (
         but_not=("conveyor.cli", "stapel.oci.registry"),
     ),
     # The surface: only it imports itself.
-    Rule("conveyor.cli", ("conveyor", "stapel.api", "stapel.errors")),
+    Rule("conveyor.cli", ("conveyor", "stapel.api", "stapel.errors", "stapel.oci.api")),
     # The factory.
     Rule(
         "conveyor.cli.session",
