@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
 from conveyor.build.task import Looked, Made, Ran, Task
-from conveyor.stages.api import Need
-from conveyor.storage.selection import Chosen, StoredStage
 from stapel.api import Cancel
 
 
@@ -24,15 +21,10 @@ class Ahead(Struct, frozen=True):
     ran: Ran | None = None
     error: BaseException | None = None
 
-    def on(self, below: Chosen, made: Made) -> Ahead:
-        """The same, now that the one below is stored: it stands on the configuration that was stored from now on."""
+    def on(self, task: Task, made: Made) -> Ahead:
+        """The same, now that what it is built on is stored, as `task` says: from now on it stands on that configuration."""
         ran = replace(self.ran, base_config=made.config) if self.ran is not None else None
-        return replace(self, task=replace(self.task, below=below), ran=ran)
-
-    def on_base(self, base: Mapping[Need, StoredStage], made: Made) -> Ahead:
-        """Likewise the first stage of an image, now that the image that it is built on is stored."""
-        ran = replace(self.ran, base_config=made.config) if self.ran is not None else None
-        return replace(self, task=replace(self.task, taken=base), ran=ran)
+        return replace(self, task=task, ran=ran)
 
     def hold_again(self) -> Ran:
         """What it has left, for another image that is built on it; its `held` is the caller's to close."""

@@ -320,7 +320,7 @@ class Schedule:
                 made, saved = below
                 if saved.discarded or ground_of(saved.chosen) != ahead.task.ground:
                     return
-                ahead = ahead.on(saved.chosen, made)
+                ahead = ahead.on(replace(ahead.task, below=saved.chosen), made)
                 progress.passed = ahead.position
             if ahead.error is not None:
                 raise ahead.error
@@ -336,7 +336,7 @@ class Schedule:
             raise _Blocked(source.image.name)
         if source.made_last is None or base.ran is None or source.made_last[0] is not base.ran.held:
             return None
-        return first.on_base({need: source.taken(need)}, source.made_last[1])
+        return first.on(replace(first.task, taken={need: source.taken(need)}), source.made_last[1])
 
     def _store(self, progress: Progress, line: Line, ahead: Ahead) -> Generator[Request, Any, tuple[Made, Saved]]:
         from conveyor.build.keep import put

@@ -40,7 +40,6 @@ _PIPE_BYTES = 1 << 20
 class Filled(Struct, frozen=True):
     """What a worker has filled and nobody has published."""
 
-    filling: str
     layer: LayerResult
     status: int
 
@@ -200,11 +199,11 @@ class Builds:
                 written = _stream(cell, plan, stream, cancel)
             if prepared is None:
                 answer, _ = cell.finish()
-                return Filled(filling, _layer_of(answer) or written, 0)
+                return Filled(_layer_of(answer) or written, 0)
             answer = prepared.follow(cell, log, cancel)
         if answer["status"] < 0:
             raise Cancelled
-        return Filled(filling, _layer_of(answer) or LayerResult("", 0, 0), answer["status"])
+        return Filled(_layer_of(answer) or LayerResult("", 0, 0), answer["status"])
 
     def _begin(
         self,
