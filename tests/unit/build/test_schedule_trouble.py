@@ -290,6 +290,7 @@ def test_a_run_needs_nothing_back_of_what_it_has_made(registry):
             raise NotFound(f"no {what}")
 
     registry.store.trace = trace
+    while_it_runs(registry, "b", lambda: None)  # nothing is stored before all has run
     found = registry.build(image("app", beforeInstall="a"), image("other", "image:app", install="b"))
     assert [result.failure for result in found.values()] == [None, None]
     assert registry.engine.ran == ["a", "b"]
@@ -321,6 +322,22 @@ def plant(world, other, digest):
         world.store.named[name] = other.named[name]
 
 
+def while_it_runs(world, script, do):
+    """What is done when the first stage from now on is put, as soon as a script runs."""
+    puts = []
+
+    def trace(verb, what):
+        if verb == "put":
+            puts.append(what)
+            if len(puts) == 1:
+                world.engine.pass_gate("runs")
+                do()
+        if verb == "run" and what == script:
+            world.engine.gates["runs"].set()
+
+    world.engine.trace = trace
+
+
 def build_elsewhere(world, *images):
     """The same build by somebody else, in a store of his own."""
     elsewhere = dataclasses.replace(world, engine=type(world.engine)(), events=[], path=world.path / "elsewhere")
@@ -349,18 +366,7 @@ def test_what_ran_ahead_of_a_discarded_stage_is_thrown_away(world):
     world.build(image("any"))
     theirs, elsewhere = build_elsewhere(world, app)
     digest = elsewhere["app"].stages[1].digest
-    puts = []
-
-    def trace(verb, what):
-        if verb == "put":
-            puts.append(what)
-        if verb == "put" and len(puts) == 1:
-            world.engine.pass_gate("c runs")
-            plant(world, theirs, digest)
-        if verb == "run" and what == "c":
-            world.engine.gates["c runs"].set()
-
-    world.engine.trace = trace
+    while_it_runs(world, "c", lambda: plant(world, theirs, digest))
     result = world.build(app)["app"]
     assert [stage.discarded for stage in result.stages] == [False, True, False, False]
     assert Counter(world.engine.ran) == {"a": 1, "b": 2, "c": 2}
@@ -399,18 +405,7 @@ def test_what_an_image_ran_on_a_discarded_stage_of_another_one_is_thrown_away(wo
     world.build(image("any"))
     theirs, elsewhere = build_elsewhere(world, base)
     winner = elsewhere["base"].last
-    puts = []
-
-    def trace(verb, what):
-        if verb == "put":
-            puts.append(what)
-        if verb == "put" and len(puts) == 1:
-            world.engine.pass_gate("b runs")
-            plant(world, theirs, winner.digest)
-        if verb == "run" and what == "b":
-            world.engine.gates["b runs"].set()
-
-    world.engine.trace = trace
+    while_it_runs(world, "b", lambda: plant(world, theirs, winner.digest))
     found = world.build(base, app)
     assert found["base"].last.discarded
     assert Counter(world.engine.ran) == {"a": 1, "b": 2}
@@ -421,14 +416,10 @@ def test_what_an_image_ran_on_a_discarded_stage_of_another_one_is_thrown_away(wo
 def test_a_base_that_cannot_be_stored_takes_what_ran_on_it_with_it(world):
     world.build(image("any"))
 
-    def trace(verb, what):
-        if verb == "put" and len(world.store.named) == 1:
-            world.engine.pass_gate("b runs")
-            raise Unreachable("no answer")
-        if verb == "run" and what == "b":
-            world.engine.gates["b runs"].set()
+    def fail():
+        raise Unreachable("no answer")
 
-    world.engine.trace = trace
+    while_it_runs(world, "b", fail)
     found = world.build(image("base", beforeInstall="a"), image("app", "image:base", install="b"))
     assert found["base"].failure.reason == "unreachable"
     assert found["app"].failure.blocked_by == "base"
