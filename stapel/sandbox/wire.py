@@ -1,8 +1,8 @@
 """Messages between the engine and its workers: values of the language and open files, over a stream socket.
 
-One side asks, the other one answers, so at most one message is under way. Both ends are the same interpreter, so values
-travel as `marshal` has them: bytes stay bytes, and nothing has to be imported for it. (JSON takes three times as long for a
-list of files, and cannot say a path that is no UTF-8.)
+One side asks and the other one answers; while commands run it may be told more. Both ends are the same interpreter, so
+values travel as `marshal` has them: bytes stay bytes, and nothing has to be imported for it. (JSON takes three times as
+long for a list of files, and cannot say a path that is no UTF-8.)
 """
 
 from __future__ import annotations
@@ -37,27 +37,38 @@ def send(socket: _socket.socket, message: Any, files: Sequence[int] = ()) -> Non
 
 
 def receive(socket: _socket.socket) -> tuple[Any, list[int]]:
-    """The next message, and the files that came with it, which are the caller's to close. `Gone`."""
+    """The next message, and the files that came with it, which are the caller's to close. `Gone`.
+
+    Nothing of the message behind it is read.
+    """
     files: list[int] = []
-    data = b""
     try:
-        size = 0
-        while len(data) < _HEADER.size or len(data) < _HEADER.size + size:
-            piece, rights, _, _ = socket.recvmsg(_PIECE, _socket.CMSG_SPACE(4 * _FILES), _socket.MSG_CMSG_CLOEXEC)
+        data = b""
+        while len(data) < _HEADER.size:
+            piece, rights, _, _ = socket.recvmsg(
+                _HEADER.size - len(data), _socket.CMSG_SPACE(4 * _FILES), _socket.MSG_CMSG_CLOEXEC
+            )
             for _, _, packed in rights:
                 files += struct.unpack(f"{len(packed) // 4}i", packed)
-            if not piece:
-                raise Gone("the socket was closed")
-            data += piece
-            if len(data) >= _HEADER.size:
-                (size,) = _HEADER.unpack_from(data)
-        return marshal.loads(data[_HEADER.size :]), files
+            data += _some(piece)
+        (left,) = _HEADER.unpack(data)
+        pieces = []
+        while left:
+            pieces.append(_some(socket.recv(min(left, _PIECE))))
+            left -= len(pieces[-1])
+        return marshal.loads(b"".join(pieces)), files
     except OSError as error:
         _close(files)
         raise Gone(str(error)) from error
     except Gone:
         _close(files)
         raise
+
+
+def _some(piece: bytes) -> bytes:
+    if not piece:
+        raise Gone("the socket was closed")
+    return piece
 
 
 def _close(files: list[int]) -> None:
