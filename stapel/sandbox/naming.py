@@ -19,6 +19,7 @@ class Names:
 
     def __init__(self, directory: Path, new_temporary: Callable[[], str]) -> None:
         self._dir = directory
+        self._place = str(directory)  # what is done for each stage does without Path
         self._new_temporary = new_temporary
 
     def of(self, repository: str, prefix: str = "") -> list[str]:
@@ -35,27 +36,27 @@ class Names:
     def get(self, repository: str, name: str) -> str | None:
         """The id of the image of a name."""
         try:
-            return str(self._path(repository, name).readlink())
+            return os.readlink(self._path(repository, name))
         except FileNotFoundError:
             return None
 
     def set(self, repository: str, name: str, image_id: str) -> None:
         """Give a name to an image, or let it mean another one, in one step."""
-        path = self._path(repository, name)
-        path.parent.mkdir(exist_ok=True)
+        directory, path = self._directory(repository), self._path(repository, name)
+        os.makedirs(directory, exist_ok=True)
         try:
             trace("name.before-link")
-            path.symlink_to(image_id)
+            os.symlink(image_id, path)
             trace("name.after-link")
         except FileExistsError:
-            temporary = path.parent / self._new_temporary()
-            temporary.symlink_to(image_id)
-            temporary.rename(path)
+            temporary = f"{directory}/{self._new_temporary()}"
+            os.symlink(image_id, temporary)
+            os.rename(temporary, path)
 
     def remove(self, repository: str, name: str) -> None:
         """Remove a name. `NotFound`."""
         try:
-            self._path(repository, name).unlink()
+            os.unlink(self._path(repository, name))
         except FileNotFoundError:
             raise NotFound(f"there is no name {name} in {repository}") from None
 
@@ -82,9 +83,9 @@ class Names:
                 if str(path.readlink()) == image_id:
                     path.unlink()
 
-    def _path(self, repository: str, name: str) -> Path:
-        return self._directory(repository) / quote(name, safe="")
+    def _path(self, repository: str, name: str) -> str:
+        return f"{self._directory(repository)}/{quote(name, safe='')}"
 
-    def _directory(self, repository: str) -> Path:
+    def _directory(self, repository: str) -> str:
         # The names of a project stand in a directory of its name: `stapel.sandbox.names` reads it.
-        return self._dir / quote(repository.removeprefix(_NO_REGISTRY), safe="")
+        return f"{self._place}/{quote(repository.removeprefix(_NO_REGISTRY), safe='')}"

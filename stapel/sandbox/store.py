@@ -123,6 +123,10 @@ class Store:
         """The directory of `new_filling`."""
         return self.dir / "snapshots" / filling
 
+    def is_filling(self, filling: str) -> bool:
+        """Whether it is there, and no snapshot yet."""
+        return os.path.exists(f"{self._place}/snapshots/{filling}")
+
     def publish(
         self,
         filling: str,
@@ -414,13 +418,13 @@ class Store:
 
     def used_s(self, image_id: str) -> float:
         """When an image was used last. `FileNotFoundError`."""
-        return (self.dir / "images" / image_id.partition(":")[2]).stat().st_mtime
+        return os.stat(self._image_path(image_id)).st_mtime
 
     def touch(self, image_id: str) -> None:
         """Note that an image is used; one that is not here is none of ours. It costs a question but once in an hour."""
-        with suppress(OSError):
+        with suppress(OSError, NotFound):
             if self.used_s(image_id) < time.time() - _TOUCH_S:
-                os.utime(self.dir / "images" / image_id.partition(":")[2])
+                os.utime(self._image_path(image_id))
 
     def snapshots(self) -> list[str]:
         """All published snapshots."""
