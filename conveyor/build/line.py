@@ -49,6 +49,7 @@ class Line(Struct):
 
     cancel: Cancel
     stages: deque[Ahead] = field(default_factory=deque)
+    known: deque[Next] = field(default_factory=deque)  # what follows the stages that have run
     ended: bool = False  # nothing runs any more
     _stored: list[Ran] = field(default_factory=list)
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from conveyor.build.line import Ahead
 from conveyor.build.logs import begin_log
 from conveyor.build.rooms import Rooms
 from conveyor.build.task import Looked, Made, Ran, Task
@@ -76,6 +77,14 @@ def run(rooms: Rooms, task: Task, looked: Looked, cancel: Cancel, ahead_of: Ran 
             raise
         kept.keep_failed()
         raise _failure(rooms, error, task, tail) from error
+
+
+def make_ready(rooms: Rooms, below: Ahead, ahead: Ahead) -> None:
+    """Let the engine prepare for commands while those of the stage below run. It may be in vain; raises nothing."""
+    if below.task.kind.name in USER_STAGES and ahead.task.kind.name in USER_STAGES:
+        with suppress(ConveyorError, StapelError, OSError), ExitStack() as resources:
+            steps = ahead.looked.decision.steps(_workshop(rooms, ahead.task.image, resources, lambda stream, data: None))
+            rooms.engine.make_ready(steps, _content_digest(below.looked))
 
 
 def _is_wanted_anew(looked: Looked) -> bool:
@@ -150,9 +159,8 @@ def _hold_base(rooms: Rooms, task: Task, log: Log) -> Held:
 
 
 def _build(rooms: Rooms, task: Task, looked: Looked, on: Held, steps: Sequence[Lay | Run], log: Log, cancel: Cancel) -> Held:
-    commits = {mapping: facts.commits for mapping, facts in looked.decision.git.items()}
     try:
-        return rooms.engine.build(on, steps, log, cancel, content_digest(looked.digest, commits))
+        return rooms.engine.build(on, steps, log, cancel, _content_digest(looked))
     except CommandFailed as error:
         if rooms.introspection.when == "error":
             rooms.reporter(Warned(f"{_label(task)}: {error}; here is a shell in what they left, `exit` ends it"))
@@ -161,6 +169,10 @@ def _build(rooms: Rooms, task: Task, looked: Looked, on: Held, steps: Sequence[L
             rooms.reporter(Warned(f"{_label(task)}: {error}; here is a shell in what they started from, `exit` ends it"))
             rooms.engine.shell(on, next(step for step in steps if isinstance(step, Run)))
         raise
+
+
+def _content_digest(looked: Looked) -> str:
+    return content_digest(looked.digest, {mapping: facts.commits for mapping, facts in looked.decision.git.items()})
 
 
 def _build_dockerfile(rooms: Rooms, task: Task, asked: DockerfileBuild, log: Log, cancel: Cancel, *, is_anew: bool) -> Held:
@@ -232,13 +244,12 @@ def _configure(rooms: Rooms, task: Task, looked: Looked, ran: Ran) -> ImageConfi
         base = base.with_(**of_platform)
     config = looked.decision.configure(base)
     parent = task.parent
-    commits = {mapping: facts.commits for mapping, facts in looked.decision.git.items()}
     facts = Facts(
         project=rooms.project.name,
         image=task.image.name,
         stage=task.kind.name,
         digest=looked.digest,
-        content_digest=content_digest(looked.digest, commits),
+        content_digest=_content_digest(looked),
         commit=rooms.repo.head,
         git=looked.decision.git,
         parent=parent.description.descriptor.digest if parent is not None else ran.base_id,

@@ -38,7 +38,8 @@ class Progress(Struct):
     resolutions: int = 0
     gone: StageGone | None = None  # what somebody else has found of its stages, until it starts over
     walked: bool = False  # whether its walker has come to an end
-    last: Ahead | None = None  # its last stage, where that has run and is not stored yet
+    ending: Ahead | None = None  # its last stage, once it is known that it will be built now
+    last: Ahead | None = None  # the same, once it has run
     made_last: tuple[Held, Made] | None = None  # of the stage that this run stored last: what it was, how it is stored
     placed: list[tuple[int, Chosen]] = field(default_factory=list)
     results: list[StageResult] = field(default_factory=list)

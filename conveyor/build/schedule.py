@@ -6,10 +6,11 @@ keep (4). Nothing holds a thread while it waits, and looking is not under the li
 the one with the longest remaining path goes first, then the order of configuration: the same on every run. A digest is
 resolved once a process: who finds it in work waits for the outcome and looks again.
 
-While a stage of commands runs the next one of its image is looked for, and runs on what it has left, while it is stored;
-at most `AHEAD` stages wait to be stored. An image begins likewise on the last stage of another one that its `from` names.
-Each is stored after the one below it, and thrown away where another builder's stage was selected in place of that. Others
-do not wait for what runs ahead: a stage is there for all as soon as it is stored.
+While a stage of commands runs, `KNOWN` that follow in its image are looked for, and the engine is told to make them ready.
+The next one runs on what it has left, while it is stored; at most `AHEAD` stages wait to be stored. An image begins
+likewise on the last stage of another one that its `from` names. Each is stored after the one below it, and thrown away
+where another builder's stage was selected in place of that. Others do not wait for what runs ahead: a stage is there for
+all as soon as it is stored.
 
 On the first failure no new stage starts, running ones end and are saved; with `fail_fast` they are cancelled. A stage that
 was selected and is found to be gone makes its image start over, and the one that it was taken from, at most `RESOLUTIONS`
@@ -30,7 +31,7 @@ from msgspec.structs import replace
 from conveyor.build.endings import always_gone, block, fail, leave_out, miss
 from conveyor.build.line import Ahead, Line, Next
 from conveyor.build.look import look
-from conveyor.build.make import can_be_built_on, introspect, is_run_ahead_on, run
+from conveyor.build.make import can_be_built_on, introspect, is_run_ahead_on, make_ready, run
 from conveyor.build.progress import Lane, Progress, begin
 from conveyor.build.results import ImageResult, StageResult
 from conveyor.build.task import Looked, Made, Ran, StageGone, Task, describe_result, foresee, ground_of, ground_of_built
@@ -49,6 +50,7 @@ LOOKS_AT_ONCE = 16
 KEEPS_AT_ONCE = 4
 RESOLUTIONS = 4
 AHEAD = 2
+KNOWN = 2  # stages that are looked for beyond the one that runs
 
 
 class Limits(Struct, frozen=True):
@@ -172,7 +174,10 @@ class Schedule:
             if copied is not None:
                 self._place(progress, task, copied, describe_result(progress.rooms, task, looked, copied.stage))
             return
-        yield from self._build(progress, Ahead(progress.passed, task, looked))
+        first = Ahead(progress.passed, task, looked)
+        line = Line(Cancel())
+        yield Spawn(self._look_ahead(progress, line, first))
+        yield from self._build(progress, line, first)
 
     def _look(self, progress: Progress, task: Task) -> Generator[Request, Any, Looked | None]:
         """What is stored; asked again where this run has stored the stage while it was looked for."""
@@ -183,28 +188,37 @@ class Schedule:
                 return looked
 
     def _build_on_last(self, progress: Progress, kind: StageKind, needs: Sequence[Need]) -> Generator[Request, Any, bool]:
-        """Begin an image on the last stage of another one that has run and is not stored yet; whether that was done."""
+        """Begin an image on the last stage of another one before that is stored; whether that was done."""
         need, source = needs[0], progress.lane[needs[0].image]
         if kind.name != "from" or self._limits.require_built or progress.rooms.introspection.asked:
             return False
         position = source.position(need)
-        yield Until(lambda: source.has(position) or source.ended_early or source.last is not None)
-        last = source.last
-        if last is None or last.ran is None or source.has(position):
+        yield Until(lambda: source.has(position) or source.ended_early or source.ending is not None)
+        ending = source.ending
+        if ending is None or source.has(position):
             return False
-        task = Task(progress.image, kind, None, None, {need: foresee(source.rooms, last.task, last.looked)})
+        task = Task(progress.image, kind, None, None, {need: foresee(source.rooms, ending.task, ending.looked)})
         looked = yield from self._look(progress, task)
-        if looked is None or looked.found is not None or looked.digest in self._in_work or source.last is not last:
+        if looked is None or looked.found is not None:
             return False
-        yield from self._build(progress, Ahead(0, task, looked), last)
+        first, line = Ahead(0, task, looked), Line(Cancel())
+        yield Spawn(self._look_ahead(progress, line, first, ending))
+        yield Until(lambda: source.last is not None or source.ending is not ending)
+        last = source.last
+        if last is None or last.looked is not ending.looked or source.has(position) or looked.digest in self._in_work:
+            line.ended = True
+            progress.ending = None
+            return False
+        yield from self._build(progress, line, first, last)
         return True
 
-    def _build(self, progress: Progress, first: Ahead, base: Ahead | None = None) -> Generator[Request, Any, None]:
+    def _build(
+        self, progress: Progress, line: Line, first: Ahead, base: Ahead | None = None
+    ) -> Generator[Request, Any, None]:
         """Run a stage and those that may run ahead on it, and store them in their order.
 
         `base`: the last stage of another image, which the first is built on and which is not stored yet.
         """
-        line = Line(Cancel())
         on = base.hold_again() if base is not None else None
         forget = self._cancel.on_cancel(line.cancel.set)
         try:
@@ -219,7 +233,7 @@ class Schedule:
             raise
         finally:
             forget()
-            progress.last = None
+            progress.ending = progress.last = None
             line.close_stored()
             if on is not None:
                 on.held.close()
@@ -234,47 +248,60 @@ class Schedule:
             while following is not None:
                 ahead = following
                 self._in_work.add(ahead.looked.digest)
-                found: list[Next] = []
-                if is_run_ahead_on(ahead.task) and not progress.rooms.introspection.asked:
-                    yield Spawn(self._look_ahead(progress, ahead, found))
-                else:
-                    found.append(Next())
                 try:
                     on = yield from self._run(progress, ahead, line.cancel, on)
                 except (ConveyorError, StapelError, StageGone, _NotStarted) as error:
                     line.stages.append(replace(ahead, error=error))
                     return
                 line.stages.append(replace(ahead, ran=on))
-                yield Until(partial(_is_next_known, line, found))
+                yield Until(partial(_is_next_known, line))
                 if line.cancel.is_set() or not can_be_built_on(ahead.looked, on):
                     return
-                if found[0].is_none:
+                known = line.known.popleft()
+                if known.is_none:
                     progress.last = replace(ahead, ran=on)
-                following = found[0].stage
+                following = known.stage
                 if following is not None and not self._is_free(following):
                     return
         finally:
             line.ended = True
 
-    def _look_ahead(self, progress: Progress, below: Ahead, found: list[Next]) -> Walker:
-        """Find the next stage of the image to be built on one that is not stored yet."""
-        following = Next(is_none=True)
+    def _look_ahead(self, progress: Progress, line: Line, below: Ahead, base: Ahead | None = None) -> Walker:
+        """Beside the stages that run: find those that follow, some stages ahead, and have them made ready.
+
+        `base`: the stage of another image that `below` is built on.
+        """
+        while is_run_ahead_on(below.task) and not progress.rooms.introspection.asked:
+            following = yield from self._look_for_next(progress, below)
+            if line.ended:
+                return
+            line.known.append(following)
+            if following.is_none:
+                progress.ending = below
+            ahead = following.stage
+            if ahead is None:
+                return
+            yield Job("look", partial(make_ready, progress.rooms, base or below, ahead))
+            yield Until(lambda: len(line.known) < KNOWN or line.ended)
+            below, base = ahead, None
+        line.known.append(Next())
+
+    def _look_for_next(self, progress: Progress, below: Ahead) -> Generator[Request, Any, Next]:
+        """The next stage of the image, to be built on one that is not stored yet."""
         try:
             ground = ground_of_built(progress.rooms, below.task, below.looked)
             for position in range(below.position + 1, len(progress.kinds)):
                 kind = progress.kinds[position]
                 if kind.takes(progress.image):
-                    following = Next()
-                    break
+                    return Next()
                 task = Task(progress.image, kind, ground, None, {})
                 began = len(self._stored)
                 looked = yield from self._look(progress, task)
                 if looked is not None:
-                    following = Next(Ahead(position, task, looked, began)) if looked.found is None else Next()
-                    break
+                    return Next(Ahead(position, task, looked, began)) if looked.found is None else Next()
         except (ConveyorError, StapelError, StageGone):
-            following = Next()  # it is looked for again when it is its turn
-        found.append(following)
+            return Next()  # it is looked for again when it is its turn
+        return Next(is_none=True)
 
     def _is_free(self, ahead: Ahead) -> bool:
         """Whether nobody else of this run builds it, or has stored it since it was looked for."""
@@ -388,5 +415,5 @@ class Schedule:
         progress.passed += 1
 
 
-def _is_next_known(line: Line, found: Sequence[Next]) -> bool:
-    return line.cancel.is_set() or (bool(found) and len(line.stages) <= AHEAD)
+def _is_next_known(line: Line) -> bool:
+    return line.cancel.is_set() or (bool(line.known) and len(line.stages) <= AHEAD)

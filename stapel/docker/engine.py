@@ -157,6 +157,10 @@ class DockerEngine:
             log("stderr", b"conveyor: the Docker Engine went away and is back; this stage is run again\n")
         return self._build(held, steps, log, cancel)
 
+    def make_ready(self, steps: Sequence[Lay | Run], after: str) -> None:
+        """See `Engine`: a container is made of what the one before it has left."""
+        del steps, after
+
     def build_dockerfile(self, build: DockerfileBuild, log: Log, cancel: Cancel) -> DockerHeld:
         """See `Engine`. A base that the engine has is not asked for in a registry, as with `base`."""
         self._remove_leftovers()

@@ -11,9 +11,8 @@ from typing import BinaryIO
 from stapel.errors import Broken
 from stapel.oci.api import Descriptor, ImageView
 from stapel.oci.compress import decompressed
-from stapel.sandbox.builds import lowers
 from stapel.sandbox.cell import Cell, CellError, Cells
-from stapel.sandbox.filling import fill
+from stapel.sandbox.filling import fill, lowers
 from stapel.sandbox.records import Layer
 from stapel.sandbox.store import Store
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import cache
 
 # What Docker makes read-only in /proc, and what it hides there. Where root runs conveyor, root of the container is root:
 # what keeps it from the kernel's switches is that they cannot be written to.
@@ -20,15 +21,15 @@ def options(
     seccomp_fd: int,
     hostname: bytes,
     directory: bytes,
-    environment: Mapping[bytes, bytes],
     capabilities: Sequence[bytes],
     *,
     outer_proc: bool = False,
     outer_sys: bool = False,
 ) -> list[bytes]:
-    """The arguments before the command. `outer_proc`: there can be no /proc but ours; `outer_sys`: ours is shown in /sys.
+    """All arguments before the command but the environment: one that is told these alone keeps commands as it should.
 
-    The places of /proc, /dev and /sys stand in the tree and are no links.
+    `outer_proc`: there can be no /proc but ours; `outer_sys`: ours is shown in /sys. The places of /proc, /dev and /sys
+    stand in the tree and are no links.
     """
     arguments = [b"--unshare-pid", b"--unshare-ipc", b"--unshare-uts", b"--unshare-cgroup-try"]
     # The first process is the script itself: all others end with it.
@@ -36,6 +37,21 @@ def options(
     arguments += [b"--hostname", hostname, b"--bind", root, b"/"]
     # For each bind bubblewrap reads the list of all mounts there are: what is most comes last, /sys with its cgroups.
     arguments += [b"--bind", b"/proc", b"/proc"] if outer_proc else [b"--proc", b"/proc"]
+    arguments += _masks(outer_proc)
+    arguments += [b"--dev", b"/dev"]
+    arguments += [b"--perms", b"1777", b"--tmpfs", b"/dev/shm", b"--mqueue", b"/dev/mqueue"]
+    if outer_sys:
+        arguments += [b"--ro-bind", b"/sys", b"/sys"]
+    arguments += [b"--cap-drop", b"ALL"]
+    for capability in capabilities:
+        arguments += [b"--cap-add", capability]
+    return [*arguments, b"--chdir", directory, b"--seccomp", b"%d" % seccomp_fd, b"--clearenv"]
+
+
+@cache
+def _masks(outer_proc: bool) -> tuple[bytes, ...]:
+    """What covers /proc. The kernel's files do not change while it runs."""
+    arguments: list[bytes] = []
     left = [name for name in _COVERED if outer_proc or not os.access(f"/proc/{name}", os.W_OK)]
     for name in (*_READ_ONLY, *left):
         arguments += [b"--ro-bind-try", f"/proc/{name}".encode(), f"/proc/{name}".encode()]
@@ -46,14 +62,9 @@ def options(
         if os.path.isdir(f"/proc/{name}"):
             path = f"/proc/{name}".encode()
             arguments += [b"--tmpfs", path, b"--remount-ro", path]
-    arguments += [b"--dev", b"/dev"]
-    arguments += [b"--perms", b"1777", b"--tmpfs", b"/dev/shm", b"--mqueue", b"/dev/mqueue"]
-    if outer_sys:
-        arguments += [b"--ro-bind", b"/sys", b"/sys"]
-    arguments += [b"--cap-drop", b"ALL"]
-    for capability in capabilities:
-        arguments += [b"--cap-add", capability]
-    arguments.append(b"--clearenv")
-    for name_, value in environment.items():
-        arguments += [b"--setenv", name_, value]
-    return [*arguments, b"--chdir", directory, b"--seccomp", b"%d" % seccomp_fd]
+    return tuple(arguments)
+
+
+def variables(environment: Mapping[bytes, bytes]) -> list[bytes]:
+    """The arguments that give commands their environment."""
+    return [argument for name, value in environment.items() for argument in (b"--setenv", name, value)]

@@ -18,15 +18,15 @@ from msgspec import Struct
 from stapel.api import Cancel, Lay, Log, Run, Tree
 from stapel.errors import Cancelled, CommandFailed, StapelError
 from stapel.lay import LayPlan, plan_lays
-from stapel.oci.api import ImageConfig
 from stapel.oci.layer import Entry, LayerResult, write_layer
 from stapel.places import Places
 from stapel.sandbox.cell import Cell, CellError, Cells
 from stapel.sandbox.cleaner import Cleaner
-from stapel.sandbox.filling import fill
+from stapel.sandbox.filling import fill, lowers, path_of
 from stapel.sandbox.held import SandboxHeld
+from stapel.sandbox.readying import Expected, Readied, Running
 from stapel.sandbox.records import Layer
-from stapel.sandbox.runs import Runs
+from stapel.sandbox.runs import Prepared, Runs
 from stapel.sandbox.steps import Steps
 from stapel.sandbox.store import Store
 from stapel.sandbox.tree import SandboxTree
@@ -38,10 +38,11 @@ _PIPE_BYTES = 1 << 20
 
 
 class Filled(Struct, frozen=True):
-    """What a worker has filled and nobody has published."""
+    """What a worker has filled and nobody has published; `readied`: commands that wait in it to go on there."""
 
     layer: LayerResult
     status: int
+    readied: Readied | None = None
 
 
 class Builds:
@@ -54,30 +55,52 @@ class Builds:
         self._steps = Steps(store)
         self._cleaner = Cleaner(cells)
         self._has_leftovers = True  # for all we know
+        self._expected = Expected()
 
     def build(
         self, on: SandboxHeld, lays: Sequence[Lay], run: Run | None, log: Log, cancel: Cancel, key: str = ""
     ) -> SandboxHeld:
         """One layer of files, then commands. `CommandFailed`; a failure leaves nothing."""
-        with self._steps.take(key if run is not None else "", self._cells.driver, on.layers, log, cancel) as step:
-            layer = step.layer
-            if layer is None:
-                with fill(self._store, self._cells) as (cell, filling):
-                    with _masked(step.log, run) as step_log:
-                        filled = self._fill(cell, filling, on, lays, run, step_log, cancel)
-                    if filled.status:
-                        step.failed(filled.status)
-                        raise CommandFailed(filled.status)
-                    written = filled.layer
-                    layer = self._store.publish(filling, on.layers, written.diff_id, written.size_bytes, driver=cell.driver)
-                    self._store.note_written(written)
-                step.done(layer)
+        try:
+            layer, following = self._layer(on, lays, run, log, cancel, key)
+        finally:
+            self._expected.end(key)
         config = on.config.with_(rootfs={"type": "layers", "diff_ids": [*on.config.diff_ids, layer.diff_id]})
-        return self._made(on, config, layer)
-
-    def _made(self, on: SandboxHeld, config: ImageConfig, layer: Layer) -> SandboxHeld:
         below = on.again()  # must stay as long as what stands on it
-        return SandboxHeld(config, (*on.layers, layer), on_close=lambda: self._let_go(below, layer))
+        made = SandboxHeld(config, (*on.layers, layer), on_close=lambda: self._let_go(below, layer))
+        made.readied = following
+        return made
+
+    def _layer(
+        self, on: SandboxHeld, lays: Sequence[Lay], run: Run | None, log: Log, cancel: Cancel, key: str
+    ) -> tuple[Layer, Readied | None]:
+        """The layer, and the commands that are ready to follow it."""
+        with self._steps.take(key if run is not None else "", self._cells.driver, on.layers, log, cancel) as step:
+            if step.layer is not None:
+                return step.layer, None
+            readied = on.readied if on.readied is not None and on.readied.run == run and not lays else None
+            with fill(self._store, self._cells, readied) as (cell, filling):
+                with _masked(step.log, run) as step_log:
+                    if readied is not None and readied.filling == filling:
+                        cell.begin("go")
+                        filled = self._follow(readied.prepared, cell, on, filling, step_log, cancel, key)
+                    else:
+                        filled = self._fill(cell, filling, on, lays, run, step_log, cancel, key)
+                if filled.status:
+                    step.failed(filled.status)
+                    raise CommandFailed(filled.status)
+                written = filled.layer
+                layer = self._store.publish(filling, on.layers, written.diff_id, written.size_bytes, driver=cell.driver)
+                self._store.note_written(written)
+            step.done(layer)
+            return layer, filled.readied
+
+    def make_ready(self, run: Run, after: str) -> None:
+        """Make commands ready behind those that run under a key, where there are some."""
+        if self._cells.driver == "overlay":
+            running = self._expected.note(run, after)
+            if running is not None:
+                running.make_ready(run, self._store, self._runs)
 
     def shell(self, on: SandboxHeld, run: Run, program: Program | None = None) -> int:
         """A shell, or a program, on the user's terminal; its exit status. What it changes is thrown away."""
@@ -129,14 +152,14 @@ class Builds:
     @contextmanager
     def reading(self, layer: Layer, below: Layer | None) -> Iterator[BinaryIO]:
         """The tar of a layer, while it is written. Who does not read it to its end closes it, and nothing is wrong."""
-        under = _path(below) if below is not None else b""
+        under = path_of(below) if below is not None else b""
         with self._cells.take() as cell:
             reading, writing = os.pipe2(os.O_CLOEXEC)
             with os.fdopen(reading, "rb") as stream:
                 with suppress(PermissionError):  # this user has many pipes
                     fcntl.fcntl(reading, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
                 try:
-                    cell.begin("send_layer", [writing], snapshot=_path(layer), below=under)
+                    cell.begin("send_layer", [writing], snapshot=path_of(layer), below=under)
                 finally:
                     os.close(writing)
                 try:
@@ -172,7 +195,15 @@ class Builds:
         on.close()
 
     def _fill(
-        self, cell: Cell, filling: str, on: SandboxHeld, lays: Sequence[Lay], run: Run | None, log: Log, cancel: Cancel
+        self,
+        cell: Cell,
+        filling: str,
+        on: SandboxHeld,
+        lays: Sequence[Lay],
+        run: Run | None,
+        log: Log,
+        cancel: Cancel,
+        key: str = "",
     ) -> Filled:
         plan = None
         if lays:
@@ -193,17 +224,30 @@ class Builds:
                 files += prepared.files
             request = prepared.request if prepared is not None else None
             self._begin(cell, files, on, filling, request, has_layer=plan is not None)
-            answer: dict[str, Any]
             if plan is not None and stream is not None and theirs is not None:
                 theirs.close()  # the worker's alone: where it takes no more, we are told
                 written = _stream(cell, plan, stream, cancel)
             if prepared is None:
                 answer, _ = cell.finish()
                 return Filled(_layer_of(answer) or written, 0)
+            return self._follow(prepared, cell, on, filling, log, cancel, key)
+
+    def _follow(
+        self, prepared: Prepared, cell: Cell, on: SandboxHeld, filling: str, log: Log, cancel: Cancel, key: str
+    ) -> Filled:
+        self._remove_leftovers()  # now: the worker is busy, and we wait
+        running = Running(cell, on, filling)
+        following = self._expected.begin(running, key)
+        answer: dict[str, Any] = {}
+        try:
+            if following is not None:
+                running.make_ready(following, self._store, self._runs)
             answer = prepared.follow(cell, log, cancel)
+        finally:
+            cell.readied = running.end(answer)
         if answer["status"] < 0:
             raise Cancelled
-        return Filled(_layer_of(answer) or LayerResult("", 0, 0), answer["status"])
+        return Filled(_layer_of(answer) or LayerResult("", 0, 0), answer["status"], cell.readied)
 
     def _begin(
         self,
@@ -218,7 +262,6 @@ class Builds:
         # The list of a layer that commands are still to change would be of no use.
         how = {"has_layer": has_layer, "foreign": False, "listed": run is None}
         cell.begin("build", files, lowers=lowers(on.layers), filling=os.fsencode(filling), run=run, **how)
-        self._remove_leftovers()  # now: the worker is busy, and we wait
 
 
 def _layer_of(answer: Mapping[str, Any]) -> LayerResult | None:
@@ -236,15 +279,6 @@ def _masked(log: Log, run: Run | None) -> Iterator[Log]:
 
     with masking(log, Mask(run.secrets.values())) as masked:
         yield masked
-
-
-def lowers(layers: Sequence[Layer]) -> list[bytes]:
-    """The directories of layers for a mount, the uppermost first."""
-    return [_path(layer) for layer in reversed(layers)]
-
-
-def _path(layer: Layer) -> bytes:
-    return os.fsencode(layer.snapshot) + b"/fs"
 
 
 @contextmanager

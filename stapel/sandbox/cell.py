@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from stapel.errors import Cancelled, StapelError
 from stapel.sandbox.identity import Identity
@@ -31,6 +31,13 @@ class CellError(StapelError):
         self.number = number
 
 
+class Readied(Protocol):
+    """Commands that are ready in a cell, for who takes it with them."""
+
+    def drop(self) -> None:
+        """They will not run."""
+
+
 class Cell:
     """One worker. Used by one thread at a time; `cancel` may be called by any."""
 
@@ -39,6 +46,7 @@ class Cell:
         self._running = False
         self._socket, self._pid = take_early(str(store_dir)) or spawn(str(store_dir))
         self.failed = False
+        self.readied: Readied | None = None
         try:
             self._answer()
             _map_ids(self._pid, identity)
@@ -62,6 +70,7 @@ class Cell:
 
     def begin(self, call: str, files: Sequence[int] = (), **arguments: Any) -> None:  # noqa: ANN401
         """Ask. The answer is taken by `finish`."""
+        self.drop_readied()
         with self._lock:
             self._running = True
             try:
@@ -69,12 +78,13 @@ class Cell:
             except Gone as error:
                 raise self._ended() from error
 
-    def tell(self, word: str) -> None:
+    def tell(self, word: str, files: Sequence[int] = (), **arguments: Any) -> None:  # noqa: ANN401
         """Say something to a call that waits for it. `CellError`."""
-        try:
-            send(self._socket, (word, {}))
-        except Gone as error:
-            raise self._ended() from error
+        with self._lock:
+            try:
+                send(self._socket, (word, arguments), files)
+            except Gone as error:
+                raise self._ended() from error
 
     def finish(self) -> tuple[Any, list[int]]:
         """Wait for the answer. `CellError`."""
@@ -107,8 +117,15 @@ class Cell:
                 with suppress(Gone):
                     send(self._socket, ("cancel", {}))
 
+    def drop_readied(self) -> None:
+        """Nothing is ready in it any more: the next question ends what was."""
+        readied, self.readied = self.readied, None
+        if readied is not None:
+            readied.drop()
+
     def close(self) -> None:
         """End it and what it has started."""
+        self.drop_readied()
         self.hang_up()
         with suppress(ChildProcessError):
             os.waitpid(self._pid, 0)
@@ -180,9 +197,9 @@ class Cells:
         return self._asked
 
     @contextmanager
-    def take(self) -> Iterator[Cell]:
-        """A cell for this thread alone. `CellError`."""
-        cell = self._take()
+    def take(self, readied: Readied | None = None) -> Iterator[Cell]:
+        """A cell for this thread alone; the one where commands are ready, if it is still there. `CellError`."""
+        cell = self._take(readied)
         try:
             yield cell
         finally:
@@ -213,18 +230,29 @@ class Cells:
         for cell in self._ending:
             cell.close()
 
-    def _take(self) -> Cell:
+    def _take(self, readied: Readied | None) -> Cell:
         first = self._first
         if first is not None and first is not threading.current_thread():
             first.join()
         with self._lock:
             if self._closed:
                 raise Cancelled
-            cell = self._idle.pop() if self._idle else None
+            cell = self._choose(readied)
         if cell is None:
             cell = self._start()
+        if cell.readied is not readied:
+            cell.drop_readied()
         with self._lock:
             self._busy.add(cell)
+        return cell
+
+    def _choose(self, readied: Readied | None) -> Cell | None:
+        """The idle cell that has what was made ready; else one that has nothing of the kind, rather than one that has."""
+        wanted = [cell for cell in self._idle if readied is not None and cell.readied is readied]
+        free = wanted or [cell for cell in self._idle if cell.readied is None] or self._idle
+        cell = free[-1] if free else None
+        if cell is not None:
+            self._idle.remove(cell)
         return cell
 
     def _start(self) -> Cell:

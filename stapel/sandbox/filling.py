@@ -3,30 +3,50 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from typing import TYPE_CHECKING
 
 from stapel.errors import Cancelled
 from stapel.sandbox.cell import Cell, CellError, Cells
+from stapel.sandbox.records import Layer
 from stapel.sandbox.store import Store
+
+if TYPE_CHECKING:
+    from stapel.sandbox.readying import Readied
 
 
 @contextmanager
-def fill(store: Store, cells: Cells) -> Iterator[tuple[Cell, str]]:
+def fill(store: Store, cells: Cells, readied: Readied | None = None) -> Iterator[tuple[Cell, str]]:
     """A worker, and a new directory to fill, relative to the snapshots; it is removed where it was not published.
 
-    Where the worker is in the middle of something at the end, or gone, it is ended first, and another one removes.
+    Those of commands that were made ready, where the worker still has these. Where the worker is in the middle of something
+    at the end, or gone, it is ended first, and another one removes.
     """
-    filling = store.new_filling()
+    filling = ""
     try:
-        with cells.take() as cell:
-            try:
-                yield cell, filling
-            finally:
-                if cell.is_usable and store.absolute(filling).exists():
-                    with suppress(CellError):
-                        cell.ask("remove", paths=[os.fsencode(filling)])
+        with cells.take(readied) as cell:
+            is_ready = readied is not None and cell.readied is readied
+            cell.readied = None
+            filling = readied.filling if readied is not None and is_ready else store.new_filling()
+            with readied.resources if readied is not None and is_ready else nullcontext():
+                try:
+                    yield cell, filling
+                finally:
+                    if cell.is_usable and store.is_filling(filling):
+                        with suppress(CellError):
+                            cell.ask("remove", paths=[os.fsencode(filling)])
     finally:
-        if store.absolute(filling).exists():
+        if filling and store.is_filling(filling):
             with suppress(CellError, Cancelled), cells.take() as other:
                 other.ask("remove", paths=[os.fsencode(filling)])
+
+
+def lowers(layers: Sequence[Layer]) -> list[bytes]:
+    """The directories of layers for a mount, the uppermost first."""
+    return [path_of(layer) for layer in reversed(layers)]
+
+
+def path_of(layer: Layer) -> bytes:
+    """The directory of a layer's files, relative to the snapshots."""
+    return os.fsencode(layer.snapshot) + b"/fs"

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from stapel.oci.api import ImageConfig
 from stapel.sandbox.records import Layer, chain_digest
 
+if TYPE_CHECKING:
+    from stapel.sandbox.readying import Readied
+
 
 class SandboxHeld:
-    """Layers and a configuration; `image_id` is "" until they are stored. Thread-safe."""
+    """Layers and a configuration; `image_id` is "" until they are stored. Thread-safe.
+
+    `readied`: commands that are ready to go on here.
+    """
 
     def __init__(
         self,
@@ -25,6 +32,7 @@ class SandboxHeld:
         self.image_id = image_id
         self._shared = _Shared(on_close)
         self._closed = False
+        self.readied: Readied | None = None
 
     @property
     def id(self) -> str:
@@ -39,7 +47,7 @@ class SandboxHeld:
     def again(self) -> SandboxHeld:
         """The same image, held once more."""
         other = SandboxHeld(self._config, self.layers, self.image_id)
-        other._shared = self._shared
+        other._shared, other.readied = self._shared, self.readied
         with self._shared.lock:
             self._shared.holders += 1
         return other

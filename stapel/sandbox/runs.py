@@ -50,6 +50,11 @@ class Prepared(Struct, frozen=True):
     volume: Path  # where they write
     min_free_bytes: int = 0
 
+    @property
+    def can_wait(self) -> bool:
+        """Whether the runner can be told later what tree it is for."""
+        return self.request["rules"] is None and self.request["network"] == "host" and not self.request["has_terminal"]
+
     def follow(self, cell: Cell, log: Log, cancel: Cancel) -> dict[str, Any]:
         """Pass the output on until the commands have ended; the worker's answer. `Cancelled`, `DiskFull`."""
         self.sources.close()

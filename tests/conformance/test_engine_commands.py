@@ -1,5 +1,6 @@
 """What every engine does when it runs commands: build containers and their contract, failures, stopping."""
 
+import signal
 import subprocess
 import threading
 import time
@@ -128,6 +129,20 @@ def test_the_environment_is_the_images_and_what_is_given(subject, monkeypatch):
         "https_proxy": "http://https_proxy.example:3128",
         "no_proxy": "http://no_proxy.example:3128",
     }
+
+
+def test_no_signal_is_ignored(subject):
+    """Python ignores SIGPIPE, and whatever has started it may ignore others."""
+    said = Said()
+    ignored = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    try:
+        subject.build(subject.base(), Run("yes | head -n 1; grep SigIgn: /proc/self/status"), log=said)
+    finally:
+        signal.signal(signal.SIGUSR1, ignored)
+    assert said.text("stderr") == ""
+    first, _, mask = said.text("stdout").split()
+    assert first == "y"
+    assert int(mask, 16) & 0x7FFFFFFF == 0
 
 
 def test_what_was_given_to_one_step_is_not_seen_by_the_next_one(subject):

@@ -5,19 +5,17 @@ from __future__ import annotations
 import _socket
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from stapel.oci.directories import remove_tree
 from stapel.sandbox.inside.drivers import EMPTY, LIST, VOLUME, Driver
-from stapel.sandbox.inside.points import NoMountPoint
 from stapel.sandbox.wire import receive
 
 if TYPE_CHECKING:
     from stapel.oci.layer import Entry, LayerResult
+    from stapel.sandbox.inside.process import OnNext
 
-OWN = b".conveyor"  # the place of our own mount points
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -35,6 +33,7 @@ def build(
     foreign: bool,
     listed: bool,
     run: Mapping[str, Any] | None,
+    on_next: OnNext,
 ) -> dict[str, Any]:
     """Fill `fs` of `filling` on top of `lowers`. A layer comes by `files[0]`; the other files are the run's.
 
@@ -50,23 +49,17 @@ def build(
             raise Abandoned
     if run is None:
         # Without ids for them the owners are not those of the layer that was given, so it is another one.
-        return {"status": 0} if owners or foreign else {"status": 0, **_told(driver.write(filling, lowers))}
-    from stapel.sandbox.inside.running import run_commands
+        return {"status": 0} if owners or foreign else {"status": 0, **told(driver.write(filling, lowers))}
+    from stapel.sandbox.inside.running import Commands
 
-    own = not driver.holds(filling, lowers, OWN)
-    script = run["script"]
-    if script is not None:
-        _put_script(filling + b"/fs", script)
+    commands = Commands(driver, filling, run, files[1:] if has_layer else files)
     try:
-        root = driver.enter(filling, lowers, run["stub"])
-        outcome = run_commands(root, control, files[1:] if has_layer else files, run)
+        commands.launch()
+        commands.enter(lowers)
+        commands.set_up()
+        return commands.finish(control, on_next)
     finally:
-        driver.leave()
-    if own:  # nothing of ours is left in the image
-        remove(filling + b"/fs/" + OWN)
-    if outcome["status"] == 0 and run["wants_layer"]:
-        outcome |= _told(driver.write(filling, lowers))
-    return outcome
+        commands.end()
 
 
 @cache
@@ -80,7 +73,7 @@ def read_layer(snapshot: bytes, below: bytes, out_fd: int) -> dict[str, Any]:
     from stapel.oci.layer import write_layer
 
     with open(out_fd, "wb", closefd=False) as out:
-        return _told(write_layer(_entries(snapshot, below), out))
+        return told(write_layer(_entries(snapshot, below), out))
 
 
 def send_layer(snapshot: bytes, below: bytes, pipe: int) -> None:
@@ -112,7 +105,8 @@ def find_unlisted(snapshot: bytes, below: bytes) -> bytes:
         return b""
 
 
-def _told(written: LayerResult) -> dict[str, Any]:
+def told(written: LayerResult) -> dict[str, Any]:
+    """A layer as an answer has it."""
     return {"diff_id": written.diff_id, "size_bytes": written.size_bytes, "crc32": written.crc32}
 
 
@@ -133,27 +127,5 @@ def remove(path: bytes) -> None:
         remove_tree(directory, name)
     except FileNotFoundError:
         pass
-    finally:
-        os.close(directory)
-
-
-def _put_script(root: bytes, script: bytes) -> None:
-    """Put a script where the entrypoint looks for it. A link of the image is not followed."""
-    tree = os.open(root, _DIRECTORY)
-    try:
-        with suppress(FileExistsError):
-            os.mkdir(OWN, 0o755, dir_fd=tree)
-        try:
-            directory = os.open(OWN, _DIRECTORY | os.O_NOFOLLOW, dir_fd=tree)
-        except NotADirectoryError:
-            raise NoMountPoint(f"/{OWN.decode()} is no directory in the image, and build containers mount over it") from None
-    finally:
-        os.close(tree)
-    try:
-        with suppress(FileNotFoundError):
-            os.unlink(b"script", dir_fd=directory)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        with open(b"script", "wb", opener=lambda path, _: os.open(path, flags, 0o600, dir_fd=directory)) as file:
-            file.write(script)
     finally:
         os.close(directory)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from stapel.oci.layer import LayerResult
 
 EMPTY = b"0"  # a snapshot without files
+POINT = b"../mnt"  # where trees are mounted
 LIST = b"/entries"  # beside `fs`: the list of the layer of a whole tree
 VOLUME = b"/volume"  # beside `fs`: a subvolume of btrfs
 AUTO = ("overlay", "btrfs", "copy")  # the first that works is used
@@ -57,7 +58,7 @@ class Driver(Protocol):
         """Take away what `read` or `enter` shows, with all that is mounted on it."""
 
     def tidy(self) -> None:
-        """Do what nobody has to wait for: between an answer and the next request."""
+        """Do what nobody has to wait for, while commands run."""
 
     def write(self, filling: bytes, lowers: Sequence[bytes]) -> LayerResult:
         """The layer that was made, once nothing writes to it any more. `LayerError`."""

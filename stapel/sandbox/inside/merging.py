@@ -11,20 +11,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO
 
-from stapel.sandbox.inside.drivers import EMPTY
+from stapel.sandbox.inside.drivers import EMPTY, POINT
 from stapel.sandbox.inside.syscalls import MNT_DETACH, mount, unmount
 
 if TYPE_CHECKING:
     from stapel.oci.layer import Entry, LayerResult
 
 _OPTIONS_BYTES = 4095
-_POINT = b"../mnt"  # where we mount, as a lower layer
 
 
 class Overlays:
     """A `Driver`. `point` is an empty directory; the kernel's work directories are `spare` with a number.
 
-    They are made, and removed, between two requests: each of both takes longer than the mount.
+    They are made, and removed, while commands run: each of both takes longer than the mount.
     """
 
     name = "overlay"
@@ -34,7 +33,7 @@ class Overlays:
         self._spare = spare
         self._mounts = 0
         self._work_count = 0
-        self._next_work = b""
+        self._next_work = self._work = b""
         self._used_works: list[bytes] = []
 
     def read(self, lowers: Sequence[bytes]) -> int:
@@ -81,10 +80,9 @@ class Overlays:
 
     def enter(self, filling: bytes, lowers: Sequence[bytes], stub: bytes) -> bytes:
         """See `Driver`. What is written goes to `fs` of `filling`."""
-        work, self._next_work = self._next_work or self._make_work(), b""
-        self._used_works.append(work)
+        self._work, self._next_work = self._next_work or self._make_work(), b""
         # Volatile: what is not complete is thrown away after a crash, so nothing is forced to the disk when it is unmounted.
-        self._mount([*lowers, stub], b",upperdir=%b/fs,workdir=%b,volatile" % (filling, work))
+        self._mount([*lowers, stub], b",upperdir=%b/fs,workdir=%b,volatile" % (filling, self._work))
         return self._point
 
     def leave(self) -> None:
@@ -92,6 +90,9 @@ class Overlays:
         while self._mounts:
             unmount(self._point, MNT_DETACH)
             self._mounts -= 1
+        if self._work:
+            self._used_works.append(self._work)
+            self._work = b""
 
     def tidy(self) -> None:
         """See `Driver`. What cannot be removed is left for the next run."""
@@ -137,7 +138,7 @@ class Overlays:
         (The lowest: what they remove needs no mark any more. The kernel stacks two overlays, not three.)
         """
         options = upper + b",userxattr"
-        room = _OPTIONS_BYTES - len(options) - len(b"lowerdir=") - len(_POINT)
+        room = _OPTIONS_BYTES - len(options) - len(b"lowerdir=") - len(POINT)
         used = fitting = 0
         while fitting < len(lowers) and used + len(lowers[fitting]) < room:
             used += len(lowers[fitting]) + 1
@@ -148,7 +149,7 @@ class Overlays:
                 if is_below:
                     raise OSError(0, "the image has too many layers for overlays; `--sandbox-store copy` takes any number")
                 self._mount(lowers[fitting:], is_below=True)
-                here = [*lowers[:fitting], _POINT]
+                here = [*lowers[:fitting], POINT]
             mount(b"overlay", self._point, b"overlay", 0, b"lowerdir=" + b":".join(here) + options)
         except BaseException:
             self.leave()

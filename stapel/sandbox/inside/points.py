@@ -28,7 +28,6 @@ from stapel.sandbox.inside.syscalls import (
 _LINKS_FOLLOWED = 40
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _ROOM_BYTES = 1 << 24  # for what commands write to texts
-_COVERED = b"proc"  # a directory in every tree, that a runner mounts over: what stands there meanwhile is never seen
 
 
 class NoMountPoint(Exception):
@@ -42,13 +41,41 @@ class _Made(NamedTuple):
     after_ns: int  # the parent's time once it was made
 
 
+class Texts:
+    """Files in memory, by the places where they are to be mounted. Nobody but their container can write to them."""
+
+    def __init__(self, texts: Mapping[bytes, bytes], directory: bytes) -> None:
+        """`directory`: any, over which they are mounted for a moment."""
+        self._files: dict[bytes, int] = {}
+        size = b"size=%d" % (_ROOM_BYTES + sum(map(len, texts.values())))
+        mount(b"tmpfs", directory, b"tmpfs", MS_NOSUID | MS_NODEV, b"mode=755," + size)
+        place = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            for number, (target, text) in enumerate(texts.items()):
+                name = b"%d" % number
+                with open(os.open(name, _NEW_FILE, 0o644, dir_fd=place), "wb") as out:
+                    out.write(text)
+                self._files[target] = clone_tree(name, directory_fd=place)
+        finally:
+            unmount(directory, MNT_DETACH)
+            os.close(place)
+
+    def __getitem__(self, target: bytes) -> int:
+        """The one of a place."""
+        return self._files[target]
+
+    def close(self) -> None:
+        """Those that nobody has mounted go."""
+        for file in self._files.values():
+            os.close(file)
+
+
 class Points:
     """The mounts of one build container over the tree at `root`."""
 
     def __init__(self, root: bytes) -> None:
         self._root_fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._made: list[_Made] = []
-        self._texts: dict[bytes, int] = {}
 
     def mount(self, source: bytes, target: bytes, *, read_only: bool) -> None:
         """Mount what stands at `source`; links in the target are followed inside the tree. `NoMountPoint`."""
@@ -58,30 +85,11 @@ class Points:
         finally:
             os.close(point)
 
-    def write_texts(self, texts: Mapping[bytes, bytes]) -> None:
-        """Have files in memory with these texts, which the container may write to and nobody else has, for `mount_text`."""
-        place = open_inside(self._root_fd, _COVERED, os.O_PATH)
-        try:
-            size = b"size=%d" % (_ROOM_BYTES + sum(map(len, texts.values())))
-            mount(b"tmpfs", b"/proc/self/fd/%d" % place, b"tmpfs", MS_NOSUID | MS_NODEV, b"mode=755," + size)
-        finally:
-            os.close(place)
-        directory = open_inside(self._root_fd, _COVERED, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            for number, (target, text) in enumerate(texts.items()):
-                name = b"%d" % number
-                with open(os.open(name, _NEW_FILE, 0o644, dir_fd=directory), "wb") as out:
-                    out.write(text)
-                self._texts[target] = clone_tree(name, directory_fd=directory)
-        finally:
-            unmount(b"/proc/self/fd/%d" % directory, MNT_DETACH)
-            os.close(directory)
-
-    def mount_text(self, target: bytes) -> None:
-        """Mount the text of a target; likewise."""
+    def mount_text(self, text: int, target: bytes) -> None:
+        """Mount a file of `Texts`; likewise."""
         point = self._point(target, False)
         try:
-            attach_tree(self._texts[target], point, target)
+            attach_tree(text, point, target)
         finally:
             os.close(point)
 
@@ -139,8 +147,6 @@ class Points:
 
     def close(self) -> None:
         """Forget the tree."""
-        for text in self._texts.values():
-            os.close(text)
         os.close(self._root_fd)
 
     def _point(self, target: bytes, is_directory: bool) -> int:

@@ -1,170 +1,110 @@
-"""Running commands in a merged tree: what is mounted over it, the runner, its end."""
+"""Running commands in a merged tree: the tree, what is mounted over it, the runner, what is left."""
 
 from __future__ import annotations
 
 import _socket
-import fcntl
 import os
-import select
-import signal
 import stat
-import termios
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 from stapel.containers import SECRETS_DIR
-from stapel.sandbox.bubblewrap import options
-from stapel.sandbox.inside.network import Uplink, enter_network
-from stapel.sandbox.inside.points import Points
-from stapel.sandbox.wire import Gone, receive
+from stapel.sandbox.inside.building import remove, told
+from stapel.sandbox.inside.drivers import POINT, Driver
+from stapel.sandbox.inside.points import NoMountPoint, Points, Texts
+from stapel.sandbox.inside.process import OnNext, Process
 
-_CANCELLED = -1
+_OWN = b".conveyor"  # the place of our own mount points
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
-def run_commands(root: bytes, control: _socket.socket, files: Sequence[int], run: Mapping[str, Any]) -> dict[str, Any]:
-    """Run `run` in the tree at `root`. `files`: stdin, stdout, stderr, the compiled seccomp rules.
+class Commands:
+    """The commands of `run`, which fill `fs` of `filling`. `files`: stdin, stdout, stderr, the compiled seccomp rules.
 
-    The status is that of the commands, 128 + n where signal n killed them, -1 where they were cancelled.
+    `launch`, `enter`, `set_up`, `finish`; then, however far it came, `end`. Those that are `held` begin when `go` is called.
     """
-    points = Points(root)
-    try:
+
+    def __init__(
+        self,
+        driver: Driver,
+        filling: bytes,
+        run: Mapping[str, Any],
+        files: Sequence[int],
+        *,
+        held: bool = False,
+    ) -> None:
+        self._driver, self._filling, self._run = driver, filling, run
+        self._lowers: Sequence[bytes] = ()
+        self._process = Process(run, files, held=held)
+        self._root: bytes | None = None
+        self._points: Points | None = None
+        self._texts: Texts | None = None
+        self._is_ours = False  # whether nothing of the image stands in our own place
+
+    def launch(self) -> None:
+        """Do what needs nothing of the tree yet."""
+        self._process.launch()
+        self._texts = Texts(self._run["texts"], POINT)
+
+    def enter(self, lowers: Sequence[bytes]) -> None:
+        """Have the tree, of what was begun on these layers. `OSError`, `NoMountPoint`."""
+        self._lowers = lowers
+        self._is_ours = not self._driver.holds(self._filling, lowers, _OWN)
+        script = self._run["script"]
+        if script is not None:
+            _put_script(self._filling + b"/fs", script)
+        self._root = self._driver.enter(self._filling, lowers, self._run["stub"])
+
+    def set_up(self) -> None:
+        """Mount what commands alone have, and let the runner go on. `NoMountPoint`."""
+        assert self._root is not None, "there is no tree"
+        assert self._texts is not None, "it was not launched"
+        run = self._run
+        points = self._points = Points(self._root)
         for name in (b"proc", b"dev", b"sys"):
             points.check_directory(name)
-        points.write_texts(run["texts"])
         for source, target, read_only in run["mounts"]:
             if source:
                 points.mount(source, target, read_only=read_only)
             else:
-                points.mount_text(target)
+                points.mount_text(self._texts[target], target)
         if run["secrets"]:
             points.mount_files(os.fsencode(SECRETS_DIR.strip("/")), run["secrets"])
         if run["network"] == "host" and run["rules"] is not None:  # bubblewrap does it at its end
             points.mount(b"/sys", b"sys", read_only=True)
-        return {"status": _run(root, control, files, run, _home(points))}
-    finally:
-        points.take_back()
-        points.close()
+        self._process.begin(self._root, {b"HOME": _home(points), **run["env"]})
 
+    def go(self) -> None:
+        """Let held commands begin."""
+        self._process.go()
 
-def _run(root: bytes, control: _socket.socket, files: Sequence[int], run: Mapping[str, Any], home: bytes) -> int:
-    run = {**run, "env": {b"HOME": home, **run["env"]}}
-    uplink = Uplink() if run["network"] == "isolated" else None
-    masked = os.umask(0o022)
-    try:
-        pid = _start_bubblewrap(run, files, root, uplink) if run["rules"] is None else _fork(run, None, files, root, uplink)
-        if uplink is not None:
-            try:
-                uplink.connect(pid, run["uplink"])
-            except OSError:
-                os.kill(pid, signal.SIGKILL)
-                os.waitpid(pid, 0)
-                raise
-        return _wait(pid, control, uplink)
-    finally:
-        os.umask(masked)
-        if uplink is not None:
-            uplink.close()
+    def finish(self, control: _socket.socket, on_next: OnNext) -> dict[str, Any]:
+        """Their status (see `Process.wait`), once they have ended, and the layer that they leave, where that is wanted."""
+        self._driver.tidy()
+        status = self._process.wait(control, on_next)
+        self.end()
+        if self._is_ours:  # nothing of ours is left in the image
+            remove(self._filling + b"/fs/" + _OWN)
+        if status or not self._run["wants_layer"]:
+            return {"status": status}
+        return {"status": status, **told(self._driver.write(self._filling, self._lowers))}
 
-
-def _start_bubblewrap(run: Mapping[str, Any], files: Sequence[int], root: bytes, uplink: Uplink | None) -> int:
-    fixed = (root, files[3], run["hostname"], run["directory"], run["env"], run["capabilities"])
-    arguments = options(*fixed, outer_proc=run["outer_proc"], outer_sys=run["network"] == "host")
-    if not run["has_terminal"]:
-        arguments.append(b"--new-session")
-    listed = os.memfd_create("arguments")
-    try:
-        os.write(listed, b"".join(argument + b"\0" for argument in arguments))
-        os.lseek(listed, 0, os.SEEK_SET)
-        os.set_inheritable(listed, True)
-        os.set_inheritable(files[3], True)
-        argv = [b"bwrap", b"--args", b"%d" % listed, b"--", *run["argv"]]
-        if run["network"] == "host" and not run["has_terminal"]:
-            actions = [(os.POSIX_SPAWN_DUP2, file, number) for number, file in enumerate(files[:3])]
-            return os.posix_spawn(run["runner"], argv, {}, file_actions=actions)
-        return _fork(run, argv, files, root, uplink)
-    finally:
-        os.close(listed)
-
-
-def _fork(
-    run: Mapping[str, Any], argv: Sequence[bytes] | None, files: Sequence[int], root: bytes, uplink: Uplink | None
-) -> int:
-    """The runner with a terminal, or in a network namespace of its own, whose devices are seen in /sys.
-
-    Without arguments it is a runtime.
-    """
-    pid = os.fork()
-    if pid == 0:
+    def end(self) -> None:
+        """End what runs, and leave the tree."""
         try:
-            for number, file in enumerate(files[:3]):
-                os.dup2(file, number)
-            if run["has_terminal"]:
-                os.setsid()
-                fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-            if run["network"] != "host":
-                enter_network(root + b"/sys")
-            if uplink is not None:
-                uplink.wait()
-            if argv is None:
-                from stapel.sandbox.inside.runtime import run_runtime
-
-                os._exit(run_runtime(run, root))
-            os.execve(run["runner"], list(argv), {})
-        except BaseException as error:
-            with suppress(OSError):
-                os.write(2, f"conveyor: {error}\n".encode())
+            self._process.end()
         finally:
-            os._exit(125)
-    return pid
-
-
-def _wait(pid: int, control: _socket.socket, uplink: Uplink | None) -> int:
-    """The end of a process and of all its descendants. It is killed when somebody asks for it or the engine is gone."""
-    watched = os.pidfd_open(pid)
-    poll = select.poll()
-    poll.register(watched, select.POLLIN)
-    poll.register(control.fileno(), select.POLLIN)
-    gone: Gone | None = None
-    cancelled = False
-    while True:
-        ready = {file for file, _ in poll.poll()}
-        if watched in ready:
-            break
-        cancelled = True
-        poll.unregister(control.fileno())
-        try:
-            receive(control)
-        except Gone as error:
-            gone = error
-        os.kill(pid, signal.SIGKILL)
-    os.close(watched)
-    _, raw = os.waitpid(pid, 0)
-    if uplink is not None:
-        uplink.close()
-    if cancelled:
-        # A first process that has become another user does not end with the runner: the kernel forgets it was asked to.
-        for child in _children():
-            os.kill(child, signal.SIGKILL)
-    with suppress(ChildProcessError):
-        while True:
-            os.waitpid(-1, 0)
-    if gone is not None:
-        raise gone
-    if cancelled:
-        return _CANCELLED
-    return os.waitstatus_to_exitcode(raw) if os.WIFEXITED(raw) else 128 + os.WTERMSIG(raw)
-
-
-def _children() -> list[int]:
-    """The processes whose parent this one is, or has become."""
-    found = []
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            with suppress(OSError), open(f"/proc/{name}/stat", "rb") as file:
-                if int(file.read().rpartition(b")")[2].split()[1]) == os.getpid():
-                    found.append(int(name))
-    return found
+            points, self._points = self._points, None
+            if points is not None:
+                points.take_back()
+                points.close()
+            texts, self._texts = self._texts, None
+            if texts is not None:
+                texts.close()
+            if self._root is not None:
+                self._root = None
+                self._driver.leave()
 
 
 def _home(points: Points) -> bytes:
@@ -183,3 +123,26 @@ def _home(points: Points) -> bytes:
     finally:
         os.close(file)
     return b"/"
+
+
+def _put_script(root: bytes, script: bytes) -> None:
+    """Put a script where the entrypoint looks for it. A link of the image is not followed."""
+    tree = os.open(root, _DIRECTORY)
+    try:
+        with suppress(FileExistsError):
+            os.mkdir(_OWN, 0o755, dir_fd=tree)
+        try:
+            directory = os.open(_OWN, _DIRECTORY | os.O_NOFOLLOW, dir_fd=tree)
+        except NotADirectoryError:
+            why = f"/{_OWN.decode()} is no directory in the image, and build containers mount over it"
+            raise NoMountPoint(why) from None
+    finally:
+        os.close(tree)
+    try:
+        with suppress(FileNotFoundError):
+            os.unlink(b"script", dir_fd=directory)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        with open(b"script", "wb", opener=lambda path, _: os.open(path, flags, 0o600, dir_fd=directory)) as file:
+            file.write(script)
+    finally:
+        os.close(directory)

@@ -8,12 +8,15 @@ from __future__ import annotations
 import _socket
 import os
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stapel.sandbox.inside.drivers import Driver, choose_driver, try_out
 from stapel.sandbox.inside.syscalls import CLONE_NEWNS, CLONE_NEWUSER, adopt_orphans, make_private, unshare
 from stapel.sandbox.inside.trees import ReadTree, Row
 from stapel.sandbox.wire import Gone, receive, send
+
+if TYPE_CHECKING:
+    from stapel.sandbox.inside.following import Following
 
 _ROWS_AT_ONCE = 500
 
@@ -27,6 +30,7 @@ def main(control_fd: int, store_dir: str) -> None:
     os.closerange(control_fd + 1, os.sysconf("SC_OPEN_MAX"))
     control = _socket.socket(fileno=control_fd)
     driver: Driver | None = None
+    worker: _Worker | None = None
     try:
         # What a request would wait for: the first worker has time, for the engine's own modules take longer.
         import stapel.oci.diff
@@ -47,10 +51,12 @@ def main(control_fd: int, store_dir: str) -> None:
         driver = choose_driver(asked, os.fsencode(store_dir) + b"/mnt", b"../filling/" + name, b"../work/" + name)
         worker = _Worker(control, driver)
         send(control, ("ready", driver.name))
+        driver.tidy()
         while True:
-            driver.tidy()
             worker.serve()
     except Gone:
+        if worker is not None:
+            worker.close()
         if driver is not None:
             driver.close()
         os._exit(0)  # nothing is left to be done, and somebody waits for it
@@ -66,6 +72,7 @@ class _Worker:
         self._tree: ReadTree | None = None
         self._walks: dict[int, Iterator[Row]] = {}
         self._walk_count = 0
+        self._following: Following | None = None
         self._calls: dict[str, Callable[..., Answer]] = {
             "open_tree": self._open_tree,
             "close_tree": self._close_tree,
@@ -74,6 +81,7 @@ class _Worker:
             "more": self._more,
             "open": self._open,
             "build": self._build,
+            "go": self._go,
             "read_layer": self._read_layer,
             "send_layer": self._send_layer,
             "find_unlisted": self._find_unlisted,
@@ -84,10 +92,12 @@ class _Worker:
     def serve(self) -> None:
         """One request and its answer."""
         (name, arguments), files = receive(self._control)
-        if name not in self._calls:
-            return  # a word for a call that has ended already
         given: list[int] = []
         try:
+            if name not in self._calls:
+                return  # a word for a call that has ended already
+            if name != "go":
+                self._drop_following()
             value, given = self._calls[name](files, **arguments)
             send(self._control, ("ok", value), given)
         except Gone:
@@ -97,6 +107,12 @@ class _Worker:
         finally:
             for file in (*files, *given):
                 os.close(file)
+        if self._following is not None:
+            self._following.set_up()
+
+    def close(self) -> None:
+        """End what runs."""
+        self._drop_following()
 
     def _open_tree(self, files: list[int], lowers: list[bytes]) -> Answer:
         del files
@@ -140,7 +156,34 @@ class _Worker:
     def _build(self, files: list[int], **arguments: Any) -> Answer:  # noqa: ANN401 -- those of the function
         from stapel.sandbox.inside.building import build
 
-        return build(self._driver, self._control, files, **arguments), []
+        return self._run(lambda: build(self._driver, self._control, files, on_next=self._launch_following, **arguments))
+
+    def _go(self, files: list[int]) -> Answer:
+        del files
+        following, self._following = self._following, None
+        assert following is not None, "nothing is made ready"
+        return self._run(lambda: following.finish(self._control, self._launch_following))
+
+    def _run(self, work: Callable[[], dict[str, Any]]) -> Answer:
+        try:
+            answer = work()
+        except BaseException:
+            self._drop_following()
+            raise
+        if answer["status"]:
+            self._drop_following()
+        return {**answer, "is_followed": self._following is not None}, []
+
+    def _launch_following(self, files: list[int], **arguments: Any) -> bool:  # noqa: ANN401 -- those of what is built
+        from stapel.sandbox.inside.following import launch
+
+        self._following = launch(self._driver, files, **arguments)
+        return self._following is not None
+
+    def _drop_following(self) -> None:
+        following, self._following = self._following, None
+        if following is not None:
+            following.drop()
 
     def _read_layer(self, files: list[int], snapshot: bytes, below: bytes) -> Answer:
         from stapel.sandbox.inside.building import read_layer

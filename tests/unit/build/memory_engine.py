@@ -174,6 +174,8 @@ class MemoryEngine:
     failing: set[str] = field(default_factory=set)
     trace: Trace = no_trace
     ran: list[str] = field(default_factory=list)
+    keys: dict[str, str] = field(default_factory=dict)  # of builds of commands, by what they run
+    readied: dict[str, str] = field(default_factory=dict)  # the keys that commands are made ready behind
     dockerfiles: list[DockerfileBuild] = field(default_factory=list)
     shells: list[Run] = field(default_factory=list)
     held: set[MemoryHeld] = field(default_factory=set)
@@ -227,6 +229,7 @@ class MemoryEngine:
                 if isinstance(step, Lay):
                     _lay(files, step)
                 else:
+                    self.keys[step.script.strip()] = key
                     self._run(files, step.script, log, cancel)
             cancel.check()
             self._check(on)
@@ -234,6 +237,11 @@ class MemoryEngine:
         finally:
             with self._lock:
                 self.running -= 1
+
+    def make_ready(self, steps: Sequence[Lay | Run], after: str) -> None:
+        for step in steps:
+            if isinstance(step, Run):
+                self.readied[step.script.strip()] = after
 
     def build_dockerfile(self, build: DockerfileBuild, log: Log, cancel: Cancel) -> MemoryHeld:
         """The files of the context in an image. RUN lines of the Dockerfile are scripts as any."""

@@ -322,6 +322,13 @@ def test_the_next_stage_is_looked_for_while_one_runs(world, monkeypatch):
     assert stage_names(result) == ["from", "beforeInstall", "install"]
 
 
+def test_what_follows_is_made_ready_behind_what_runs(world):
+    app = image("app", "image:base", beforeInstall="d", setup="e")
+    world.build(image("base", beforeInstall="a", install="b", setup="c"), app)
+    behind = {"b": "a", "c": "b", "d": "c", "e": "d"}
+    assert world.engine.readied == {script: world.engine.keys[below] for script, below in behind.items()}
+
+
 def test_two_stages_wait_to_be_stored_and_no_more(world):
     world.build(image("any"))
     ran = []
