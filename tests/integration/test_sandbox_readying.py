@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from stapel.api import Cancel, Mount, Run
 from stapel.errors import Cancelled, CommandFailed
@@ -173,6 +174,27 @@ def test_an_error_of_what_is_made_ready_is_told_by_who_builds_it(sandbox, shared
         sandbox.build(on, following)
     with pytest.raises(type(caught.value), match="link"):
         sandbox.build(on, following)
+    assert sandbox.left() == []
+
+
+def test_what_cannot_be_launched_does_not_disturb_those_that_run(sandbox, shared, monkeypatch):
+    key, made, following = secrets.token_hex(28), [], run("echo again", shared)
+    sandbox.build(sandbox.base(), Run("true"))
+    runs = sandbox.engine._builds_made._runs
+    steps = [run(WAIT + "echo one >/one", shared)]
+    arguments = (sandbox.base(), steps, Said(), Cancel(), key)
+    thread = threading.Thread(target=lambda: made.append(sandbox.engine.build(*arguments)))
+    thread.start()
+    wait_for(lambda: len(runners()) == 1)
+    with monkeypatch.context() as patched:
+        patched.setattr(runs, "_runner", replace(runs._runner, path=b"/nowhere"))
+        sandbox.engine.make_ready([following], key)
+    (shared / "go").touch()
+    thread.join()
+    on, log = sandbox.keep(made[0]), Said()
+    assert on.readied is None
+    sandbox.build(on, following, log=log)
+    assert log.text() == "again\n"
     assert sandbox.left() == []
 
 

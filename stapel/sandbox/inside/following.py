@@ -30,7 +30,7 @@ def launch(
         following = Following(driver, files, lowers, filling, run)
         following.launch()
     except OSError:
-        following.drop() if following is not None else _close(files)
+        following.drop(beside=True) if following is not None else _close(files)
         return None
     return following
 
@@ -73,9 +73,9 @@ class Following:
             self._commands.end()
             _close(self._files)
 
-    def drop(self) -> None:
-        """Nobody wants it."""
-        self._commands.end()
+    def drop(self, *, beside: bool = False) -> None:
+        """Nobody wants it. `beside`: those before it run still."""
+        self._commands.end(beside=beside)
         _close(self._files)
         with suppress(OSError):  # who removes what is left of killed runs finds it
             remove(self._filling)

@@ -94,20 +94,23 @@ class Process:
         self._has_orphans = os.WIFSIGNALED(raw)
         return 128 + os.WTERMSIG(raw) if self._has_orphans else os.WEXITSTATUS(raw)
 
-    def end(self) -> None:
-        """End all that runs, and take away what was mounted for it. Where commands follow, orphans are theirs to end."""
-        if self._uplink is not None:
-            self._uplink.close()
-        if self._pid:
-            os.kill(self._pid, signal.SIGKILL)
-            os.waitpid(self._pid, 0)
-        if self._pid or self._has_orphans:
+    def end(self, *, beside: bool = False) -> None:
+        """End all that runs. `beside`: other commands run. Where commands follow, orphans are theirs to end."""
+        uplink, self._uplink = self._uplink, None
+        if uplink is not None:
+            uplink.close()
+        pid, self._pid = self._pid, 0
+        if pid:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        if self._bubblewrap is not None:  # not before: it goes on where nobody can tell it anything any more
+            self._bubblewrap.close()
+        if beside:
+            return
+        if pid or self._has_orphans:
             # A first process that has become another user does not end with the runner: the kernel forgets it was asked to.
             for child in _children():
                 os.kill(child, signal.SIGKILL)
-            self._pid = 0
-        if self._bubblewrap is not None:  # not before: it goes on where nobody can tell it anything any more
-            self._bubblewrap.close()
         if not self._is_followed:
             with suppress(ChildProcessError):
                 while True:

@@ -90,10 +90,10 @@ class Commands:
             return {"status": status}
         return {"status": status, **told(self._driver.write(self._filling, self._lowers))}
 
-    def end(self) -> None:
-        """End what runs, and leave the tree."""
+    def end(self, *, beside: bool = False) -> None:
+        """End what runs, and leave the tree. `beside`: others run."""
         try:
-            self._process.end()
+            self._process.end(beside=beside)
         finally:
             points, self._points = self._points, None
             if points is not None:
