@@ -291,9 +291,10 @@ class Engine(Protocol):
         A Lay comes before a Run. `CommandFailed`, `FileChanged`, `BadLay`, `Cancelled`; a failure leaves nothing.
         """
 
-    def make_ready(self, steps: Sequence[Lay | Run], after: str) -> None:
+    def make_ready(self, steps: Callable[[], Sequence[Lay | Run]], after: str) -> None:
         """These steps will be built, probably, on what the build of the key `after` makes, which may be running: what does
-        not depend on that may be done beside it. They may never be built, and nothing comes of it. Raises nothing.
+        not depend on that may be done beside it. They may never be built, and nothing comes of it. Raises what `steps` does,
+        which is called where there is a use for them.
         """
 
     def build_dockerfile(self, build: DockerfileBuild, log: Log, cancel: Cancel) -> Held:

@@ -83,7 +83,10 @@ def make_ready(rooms: Rooms, below: Ahead, ahead: Ahead) -> None:
     """Let the engine prepare for commands while those of the stage below run. It may be in vain; raises nothing."""
     if below.task.kind.name in USER_STAGES and ahead.task.kind.name in USER_STAGES:
         with suppress(ConveyorError, StapelError, OSError), ExitStack() as resources:
-            steps = ahead.looked.decision.steps(_workshop(rooms, ahead.task.image, resources, lambda stream, data: None))
+
+            def steps() -> Sequence[Lay | Run]:
+                return ahead.looked.decision.steps(_workshop(rooms, ahead.task.image, resources, lambda stream, data: None))
+
             rooms.engine.make_ready(steps, _content_digest(below.looked))
 
 

@@ -157,7 +157,7 @@ class DockerEngine:
             log("stderr", b"conveyor: the Docker Engine went away and is back; this stage is run again\n")
         return self._build(held, steps, log, cancel)
 
-    def make_ready(self, steps: Sequence[Lay | Run], after: str) -> None:
+    def make_ready(self, steps: Callable[[], Sequence[Lay | Run]], after: str) -> None:
         """See `Engine`: a container is made of what the one before it has left."""
         del steps, after
 

@@ -9,7 +9,7 @@ import fcntl
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -95,12 +95,15 @@ class Builds:
             step.done(layer)
             return layer, filled.readied
 
-    def make_ready(self, run: Run, after: str) -> None:
-        """Make commands ready behind those that run under a key, where there are some."""
-        if self._cells.driver == "overlay":
-            running = self._expected.note(run, after)
-            if running is not None:
-                running.make_ready(run, self._store, self._runs)
+    def make_ready(self, steps: Callable[[], Sequence[Lay | Run]], after: str) -> None:
+        """Make commands, which nothing is laid before, ready behind those that run under a key, or will run."""
+        if self._cells.driver != "overlay":
+            return
+        match steps():
+            case [Run() as run]:
+                running = self._expected.note(run, after)
+                if running is not None:
+                    running.make_ready(run, self._store, self._runs)
 
     def shell(self, on: SandboxHeld, run: Run, program: Program | None = None) -> int:
         """A shell, or a program, on the user's terminal; its exit status. What it changes is thrown away."""

@@ -173,11 +173,10 @@ class SandboxEngine:
             raise ValueError("a layer is made by one Run at most")
         return self._builds.build(held, lays, runs[0] if runs else None, log, cancel, key)
 
-    def make_ready(self, steps: Sequence[Lay | Run], after: str) -> None:
+    def make_ready(self, steps: Callable[[], Sequence[Lay | Run]], after: str) -> None:
         """See `Engine`: where commands follow commands, the runner and its mounts."""
-        if len(steps) == 1 and isinstance(steps[0], Run):
-            with suppress(StapelError, OSError):  # who builds is told
-                self._builds.make_ready(steps[0], after)
+        with suppress(StapelError, OSError):  # who builds is told
+            self._builds.make_ready(steps, after)
 
     def build_dockerfile(self, build: DockerfileBuild, log: Log, cancel: Cancel) -> SandboxHeld:
         """See `Engine`. It has no BuildKit."""

@@ -26,10 +26,10 @@ def fill(store: Store, cells: Cells, readied: Readied | None = None) -> Iterator
     filling = ""
     try:
         with cells.take(readied) as cell:
-            is_ready = readied is not None and cell.readied is readied
+            ready = readied if cell.readied is readied else None
             cell.readied = None
-            filling = readied.filling if readied is not None and is_ready else store.new_filling()
-            with readied.resources if readied is not None and is_ready else nullcontext():
+            filling = ready.filling if ready is not None else store.new_filling()
+            with ready.resources if ready is not None else nullcontext():
                 try:
                     yield cell, filling
                 finally:

@@ -53,7 +53,7 @@ class Prepared(Struct, frozen=True):
     @property
     def can_wait(self) -> bool:
         """Whether the runner can be told later what tree it is for."""
-        return self.request["rules"] is None and self.request["network"] == "host" and not self.request["has_terminal"]
+        return bool(self.request["can_wait"])
 
     def follow(self, cell: Cell, log: Log, cancel: Cancel) -> dict[str, Any]:
         """Pass the output on until the commands have ended; the worker's answer. `Cancelled`, `DiskFull`."""
@@ -154,6 +154,7 @@ class Runs:
             points.append((SECRETS_DIR, True))
         if shell is not None and shell.is_own:
             environment = {"TERM": "xterm", **environment}
+        has_terminal = shell is not None and shell.is_own
         call = entrypoint_arguments(run.script) if shell is None else ScriptCall(())
         argv = (ENTRYPOINT, *call.arguments) if program is None else program.arguments
         request = {
@@ -174,7 +175,8 @@ class Runs:
             "argv": [os.fsencode(text) for text in argv],
             "directory": os.fsencode(program.directory if program is not None else "/"),
             "script": call.archive,
-            "has_terminal": shell is not None and shell.is_own,
+            "has_terminal": has_terminal,
+            "can_wait": self._runner.name == "bubblewrap" and network == "host" and not has_terminal,
             "wants_layer": shell is None,
             "capabilities": [name.encode() for name in CAPABILITIES],
         }

@@ -44,7 +44,7 @@ def build_before(sandbox, shared, following, script="echo one >/one\n", cancel=N
             made.append(error)
 
     thread = threading.Thread(target=build)
-    sandbox.engine.make_ready([following], key)
+    sandbox.engine.make_ready(lambda: [following], key)
     thread.start()
     wait_for(lambda: len(runners()) == 2)
     (shared / "go").touch()
@@ -188,7 +188,7 @@ def test_what_cannot_be_launched_does_not_disturb_those_that_run(sandbox, shared
     wait_for(lambda: len(runners()) == 1)
     with monkeypatch.context() as patched:
         patched.setattr(runs, "_runner", replace(runs._runner, path=b"/nowhere"))
-        sandbox.engine.make_ready([following], key)
+        sandbox.engine.make_ready(lambda: [following], key)
     (shared / "go").touch()
     thread.join()
     on, log = sandbox.keep(made[0]), Said()
@@ -224,7 +224,7 @@ with open_run(home) as own:
     engine = SandboxEngine("killed", run_id=own.id, home_dir=home, tmp_dir=home)
     held = engine.base({sandbox.base_reference!r}, engine.platform(), print)
     mounts = [Mount(Path({str(shared)!r}), "/shared")]
-    engine.make_ready([Run("sleep 0.2; touch /shared/ran", mounts=mounts)], "k" * 56)
+    engine.make_ready(lambda: [Run("sleep 0.2; touch /shared/ran", mounts=mounts)], "k" * 56)
     script = {WAIT!r}
     made = engine.build(held, [Run(script, mounts=mounts)], lambda *said: None, Cancel(), "k" * 56)
     print("ready" if made.readied else "not", flush=True)

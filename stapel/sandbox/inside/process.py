@@ -41,7 +41,7 @@ class Process:
     def launch(self) -> None:
         """Start the runner, where it needs nothing of the tree yet: it takes as long to begin as the mounts do."""
         run = self._run
-        if self._bubblewrap is not None and run["network"] == "host" and not run["has_terminal"]:
+        if self._bubblewrap is not None and run["can_wait"]:
             actions = [(os.POSIX_SPAWN_DUP2, file, number) for number, file in enumerate(self._files[:3])]
             how: dict[str, Any] = {"file_actions": actions, "setsigdef": _SIGNALS, "setsigmask": ()}
             masked = os.umask(_UMASK)

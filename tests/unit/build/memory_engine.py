@@ -238,8 +238,8 @@ class MemoryEngine:
             with self._lock:
                 self.running -= 1
 
-    def make_ready(self, steps: Sequence[Lay | Run], after: str) -> None:
-        for step in steps:
+    def make_ready(self, steps: Callable[[], Sequence[Lay | Run]], after: str) -> None:
+        for step in steps():
             if isinstance(step, Run):
                 self.readied[step.script.strip()] = after
 
