@@ -282,11 +282,22 @@ class Engine(Protocol):
     def hold(self, image: ImageView | None) -> Held:
         """An image of any store, fetched where it is not here, pinned; None: scratch. `NotFound`, `Broken`."""
 
-    def build(self, on: Held, steps: Sequence[Lay | Run], log: Log, cancel: Cancel, key: str = "") -> Held:
+    def build(
+        self,
+        on: Held,
+        steps: Sequence[Lay | Run],
+        log: Log,
+        cancel: Cancel,
+        key: str = "",
+        into: ImageStore | None = None,
+    ) -> Held:
         """One layer on `on`, same configuration. No steps: `on` itself, held once more.
 
         `key` says what the steps are, for a name of a file: equal keys on one image are equal steps. An engine may keep the
         log under it, and may take the result of another process that runs the same steps at this moment.
+
+        `into` says where the result will be put, probably: an engine may begin to send what is large. That this fails is for
+        who puts it.
 
         A Lay comes before a Run. `CommandFailed`, `FileChanged`, `BadLay`, `Cancelled`; a failure leaves nothing.
         """

@@ -163,7 +163,7 @@ def _hold_base(rooms: Rooms, task: Task, log: Log) -> Held:
 
 def _build(rooms: Rooms, task: Task, looked: Looked, on: Held, steps: Sequence[Lay | Run], log: Log, cancel: Cancel) -> Held:
     try:
-        return rooms.engine.build(on, steps, log, cancel, _content_digest(looked))
+        return rooms.engine.build(on, steps, log, cancel, _content_digest(looked), rooms.primary.store)
     except CommandFailed as error:
         if rooms.introspection.when == "error":
             rooms.reporter(Warned(f"{_label(task)}: {error}; here is a shell in what they left, `exit` ends it"))

@@ -143,9 +143,17 @@ class DockerEngine:
 
         return DockerHeld(bring(self._clients, image, self._docker_config), image.config)
 
-    def build(self, on: Held, steps: Sequence[Lay | Run], log: Log, cancel: Cancel, key: str = "") -> DockerHeld:
+    def build(
+        self,
+        on: Held,
+        steps: Sequence[Lay | Run],
+        log: Log,
+        cancel: Cancel,
+        key: str = "",
+        into: ImageStore | None = None,
+    ) -> DockerHeld:
         """See `Engine`. What an engine that goes away has left half done is done once more when it is back."""
-        del key
+        del key, into
         held = _own(on)
         if not steps:
             return held.again()

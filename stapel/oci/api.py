@@ -160,6 +160,17 @@ class IndexStore(Protocol):
         """The digest that a name has, of an image or an index. `NotFound`."""
 
 
+@runtime_checkable
+class StreamStore(Protocol):
+    """An image store that takes a blob while it is written."""
+
+    def put_written(self, write: Callable[[BinaryIO], Descriptor]) -> None:
+        """Have the blob that `write` writes and tells, for an image that will be put. What it raises is passed on.
+
+        Where the blob is not taken so, that is no error: it is put with its image.
+        """
+
+
 def summarise(names: Iterable[str], limit: int = 3) -> str:
     """`a, b, c and 4 more`, for messages."""
     listed = list(names)

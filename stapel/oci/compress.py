@@ -66,12 +66,16 @@ def write_compressed(entries: Iterable[Entry], out: BinaryIO, compression: Compr
 
 
 def compress(
-    tar: Iterable[bytes], out: BinaryIO, compression: Compression = "gzip", *, written: LayerResult | None = None
+    tar: Iterable[bytes],
+    out: BinaryIO,
+    compression: Compression = "gzip",
+    *,
+    written: Callable[[], LayerResult] | None = None,
 ) -> CompressedLayer:
     """Write a tar, given in pieces, compressed into `out`. The caller's thread reads, others hash, compress and write.
 
-    `written`: what the same tar was when it was written just now. Then it is not hashed once more: where its length and its
-    CRC-32 are others, the diff id is "".
+    `written` tells what the same tar is that somebody else has written or writes now; it is asked at the end, and what it
+    raises is passed on. Then the tar is not hashed once more: where its length and its CRC-32 are others, the diff id is "".
     """
     tar_digest = hashlib.sha256() if written is None else _Recognition(written)
     digest = hashlib.sha256()
@@ -131,7 +135,7 @@ def decompressed(stream: Readable) -> Iterator[bytes]:
 class _Recognition:
     """Tells a tar that was written just now from another one, at a tenth of what its digest costs."""
 
-    def __init__(self, written: LayerResult) -> None:
+    def __init__(self, written: Callable[[], LayerResult]) -> None:
         from isal.isal_zlib import crc32
 
         self._written = written
@@ -143,8 +147,8 @@ class _Recognition:
         self._size += len(piece)
 
     def diff_id(self) -> str:
-        is_same = (self._checksum, self._size) == (self._written.crc32, self._written.size_bytes)
-        return self._written.diff_id if is_same else ""
+        written = self._written()
+        return written.diff_id if (self._checksum, self._size) == (written.crc32, written.size_bytes) else ""
 
 
 class _Stage:

@@ -34,7 +34,7 @@ from stapel.oci.transport import Transport
 from stapel.oci.views import describe_image
 
 if TYPE_CHECKING:
-    from stapel.oci.uploads import Upload
+    from stapel.oci.uploads import Unwritten, Upload
 
 # An empty tar, compressed: for registries that take no manifest without layers.
 _EMPTY_LAYER_CONFIG = (
@@ -252,9 +252,9 @@ class RegistryStore:
         """
         from stapel.oci.uploads import Unwritten, run_at_once, uploads_of
 
-        if isinstance(image, Unwritten) and (writes := image.unwritten()):
+        if isinstance(image, Unwritten) and image.has_unwritten():
             # The configuration is known already, and would be waited for afterwards.
-            run_at_once([partial(self._put_written, writes), partial(self._put_config, image)], _UPLOADS_AT_ONCE)
+            run_at_once([partial(self._put_unwritten, image), partial(self._put_config, image)], _UPLOADS_AT_ONCE)
         with uploads_of(image) as (manifest, uploads):
             sources = self._sources(image)
 
@@ -265,12 +265,15 @@ class RegistryStore:
             self._put_complete(manifest, put_blobs)
         return manifest.descriptor
 
-    def _put_written(self, writes: Sequence[Callable[[BinaryIO], Descriptor]]) -> None:
-        """One after the other: each has threads of its own. One that is not taken so is left to be put as a blob."""
-        for write in writes:
-            blob = self._repo.upload_written(write)
-            if blob is not None:
-                self._blobs.add(blob.digest)
+    def put_written(self, write: Callable[[BinaryIO], Descriptor]) -> None:
+        """See `StreamStore`."""
+        blob = self._repo.upload_written(write)
+        if blob is not None:
+            self._blobs.add(blob.digest)
+
+    def _put_unwritten(self, image: Unwritten) -> None:
+        for write in image.unwritten():  # one after the other: each has threads of its own
+            self.put_written(write)
 
     def _put_config(self, image: ImageView) -> None:
         from stapel.oci.uploads import upload_bytes

@@ -36,10 +36,14 @@ class Upload(Struct, frozen=True):
 class Unwritten(Protocol):
     """A view of an image that can have layers which nobody has compressed yet."""
 
+    def has_unwritten(self) -> bool:
+        """Whether any of these is large."""
+
     def unwritten(self) -> Sequence[Callable[[BinaryIO], Descriptor]]:
         """Those that are large: what writes the blob of each and tells what it is, which `layers` tells too from then on.
 
-        Errors of what is written to are passed on, and leave nothing behind. `Broken`.
+        One that is on its way to a store is waited for. Errors of what is written to are passed on, and leave nothing
+        behind. `Broken`.
         """
 
 

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from msgspec import Struct
 
 from stapel.api import Cancel, Lay, Log, Run, Tree
-from stapel.errors import Cancelled, CommandFailed, StapelError
+from stapel.errors import Broken, Cancelled, CommandFailed, StapelError
 from stapel.lay import LayPlan, plan_lays
+from stapel.oci.api import ImageStore
 from stapel.oci.layer import Entry, LayerResult, write_layer
 from stapel.places import Places
 from stapel.sandbox.cell import Cell, CellError, Cells
@@ -27,6 +28,7 @@ from stapel.sandbox.held import SandboxHeld
 from stapel.sandbox.readying import Expected, Readied, Running
 from stapel.sandbox.records import Layer
 from stapel.sandbox.runs import Prepared, Runs
+from stapel.sandbox.sending import Sending, Sendings
 from stapel.sandbox.steps import Steps
 from stapel.sandbox.store import Store
 from stapel.sandbox.tree import SandboxTree
@@ -45,24 +47,41 @@ class Filled(Struct, frozen=True):
     readied: Readied | None = None
 
 
+class _How(Struct, frozen=True):
+    """What comes with the steps of a layer."""
+
+    log: Log
+    cancel: Cancel
+    key: str = ""
+    sending: Sending | None = None
+
+
 class Builds:
     """Builds layers over one store. Thread-safe."""
 
-    def __init__(self, store: Store, cells: Cells, runs: Runs) -> None:
+    def __init__(self, store: Store, cells: Cells, runs: Runs, sendings: Sendings) -> None:
         self._store = store
         self._cells = cells
         self._runs = runs
+        self._sendings = sendings
         self._steps = Steps(store)
         self._cleaner = Cleaner(cells)
         self._has_leftovers = True  # for all we know
         self._expected = Expected()
 
     def build(
-        self, on: SandboxHeld, lays: Sequence[Lay], run: Run | None, log: Log, cancel: Cancel, key: str = ""
+        self,
+        on: SandboxHeld,
+        lays: Sequence[Lay],
+        run: Run | None,
+        log: Log,
+        cancel: Cancel,
+        key: str = "",
+        into: ImageStore | None = None,
     ) -> SandboxHeld:
         """One layer of files, then commands. `CommandFailed`; a failure leaves nothing."""
         try:
-            layer, following = self._layer(on, lays, run, log, cancel, key)
+            layer, following = self._layer(on, lays, run, log, cancel, key, into)
         finally:
             self._expected.end(key)
         config = on.config.with_(rootfs={"type": "layers", "diff_ids": [*on.config.diff_ids, layer.diff_id]})
@@ -72,26 +91,36 @@ class Builds:
         return made
 
     def _layer(
-        self, on: SandboxHeld, lays: Sequence[Lay], run: Run | None, log: Log, cancel: Cancel, key: str
+        self,
+        on: SandboxHeld,
+        lays: Sequence[Lay],
+        run: Run | None,
+        log: Log,
+        cancel: Cancel,
+        key: str,
+        into: ImageStore | None,
     ) -> tuple[Layer, Readied | None]:
         """The layer, and the commands that are ready to follow it."""
         with self._steps.take(key if run is not None else "", self._cells.driver, on.layers, log, cancel) as step:
             if step.layer is not None:
                 return step.layer, None
             readied = on.readied if on.readied is not None and on.readied.run == run and not lays else None
-            with fill(self._store, self._cells, readied) as (cell, filling):
+            with fill(self._store, self._cells, readied) as (cell, filling), self._sendings.expect(into) as sending:
                 with _masked(step.log, run) as step_log:
+                    how = _How(step_log, cancel, key, sending)
                     if readied is not None and readied.filling == filling:
                         cell.begin("go")
-                        filled = self._follow(readied.prepared, cell, on, filling, step_log, cancel, key)
+                        filled = self._follow(readied.prepared, cell, on, filling, how)
                     else:
-                        filled = self._fill(cell, filling, on, lays, run, step_log, cancel, key)
+                        filled = self._fill(cell, filling, on, lays, run, how)
                 if filled.status:
                     step.failed(filled.status)
                     raise CommandFailed(filled.status)
                 written = filled.layer
                 layer = self._store.publish(filling, on.layers, written.diff_id, written.size_bytes, driver=cell.driver)
                 self._store.note_written(written)
+                if sending is not None:
+                    sending.settle(written)
             step.done(layer)
             return layer, filled.readied
 
@@ -142,7 +171,7 @@ class Builds:
     def shell_failed(self, on: SandboxHeld, lays: Sequence[Lay], run: Run) -> int:
         """Likewise in what the files and commands leave, whatever their status."""
         with fill(self._store, self._cells) as (cell, filling):
-            self._fill(cell, filling, on, lays, run, lambda stream, data: None, Cancel())
+            self._fill(cell, filling, on, lays, run, _How(lambda stream, data: None, Cancel()))
             left = SandboxHeld(on.config, (*on.layers, Layer(filling, "", 0)))
             return self.shell(left, run)
 
@@ -155,6 +184,22 @@ class Builds:
     @contextmanager
     def reading(self, layer: Layer, below: Layer | None) -> Iterator[BinaryIO]:
         """The tar of a layer, while it is written. Who does not read it to its end closes it, and nothing is wrong."""
+        snapshot = self._open_directory(layer.snapshot)
+        try:
+            with self._reading(snapshot, below) as stream:
+                yield stream
+        finally:
+            os.close(snapshot)
+
+    def _open_directory(self, snapshot: str) -> int:
+        try:
+            return os.open(self._store.absolute(snapshot), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise Broken(f"snapshot {snapshot} is gone from {self._store.dir}") from None
+
+    @contextmanager
+    def _reading(self, snapshot: int, below: Layer | None) -> Iterator[BinaryIO]:
+        """That of an open directory, which may get another name meanwhile."""
         under = path_of(below) if below is not None else b""
         with self._cells.take() as cell:
             reading, writing = os.pipe2(os.O_CLOEXEC)
@@ -162,7 +207,7 @@ class Builds:
                 with suppress(PermissionError):  # this user has many pipes
                     fcntl.fcntl(reading, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
                 try:
-                    cell.begin("send_layer", [writing], snapshot=path_of(layer), below=under)
+                    cell.begin("send_layer", [writing, snapshot], below=under)
                 finally:
                     os.close(writing)
                 try:
@@ -188,6 +233,7 @@ class Builds:
 
     def close(self) -> None:
         """Wait until all is removed."""
+        self._sendings.close()
         self._remove_leftovers()
         self._cleaner.close()
 
@@ -204,15 +250,13 @@ class Builds:
         on: SandboxHeld,
         lays: Sequence[Lay],
         run: Run | None,
-        log: Log,
-        cancel: Cancel,
-        key: str = "",
+        how: _How,
     ) -> Filled:
         plan = None
         if lays:
             with _open_tree(cell, on.layers) as tree:
                 plan = plan_lays(lays, tree, now_s=int(time.time()))
-        cancel.check()
+        how.cancel.check()
         with ExitStack() as resources:
             prepared = self._runs.prepare(on, run, self._store.absolute(filling), resources) if run is not None else None
             files: list[int] = []
@@ -229,23 +273,29 @@ class Builds:
             self._begin(cell, files, on, filling, request, has_layer=plan is not None)
             if plan is not None and stream is not None and theirs is not None:
                 theirs.close()  # the worker's alone: where it takes no more, we are told
-                written = _stream(cell, plan, stream, cancel)
+                written = _stream(cell, plan, stream, how.cancel)
             if prepared is None:
                 answer, _ = cell.finish()
                 return Filled(_layer_of(answer) or written, 0)
-            return self._follow(prepared, cell, on, filling, log, cancel, key)
+            return self._follow(prepared, cell, on, filling, how)
 
-    def _follow(
-        self, prepared: Prepared, cell: Cell, on: SandboxHeld, filling: str, log: Log, cancel: Cancel, key: str
-    ) -> Filled:
+    def _follow(self, prepared: Prepared, cell: Cell, on: SandboxHeld, filling: str, how: _How) -> Filled:
         self._remove_leftovers()  # now: the worker is busy, and we wait
+        if how.sending is not None:
+            self._cells.start_early(2)
         running = Running(cell, on, filling)
-        following = self._expected.begin(running, key)
+        following = self._expected.begin(running, how.key)
+
+        def send() -> None:
+            if how.sending is not None:
+                below = on.layers[-1] if on.layers else None
+                how.sending.begin(self._open_directory(filling), lambda snapshot: self._reading(snapshot, below))
+
         answer: dict[str, Any] = {}
         try:
             if following is not None:
                 running.make_ready(following, self._store, self._runs)
-            answer = prepared.follow(cell, log, cancel)
+            answer = prepared.follow(cell, how.log, how.cancel, send)
         finally:
             cell.readied = running.end(answer)
         if answer["status"] < 0:

@@ -86,10 +86,10 @@ class Cell:
             except Gone as error:
                 raise self._ended() from error
 
-    def finish(self) -> tuple[Any, list[int]]:
-        """Wait for the answer. `CellError`."""
+    def finish(self, on_large: Callable[[], None] = lambda: None) -> tuple[Any, list[int]]:
+        """Wait for the answer. `CellError`. `on_large` is called where the layer that is made turns out to be large."""
         try:
-            answer = self._answer()
+            answer = self._answer(on_large)
         except CellError:
             self._end_call()
             raise
@@ -134,9 +134,12 @@ class Cell:
         """Let it end; `close` waits for it."""
         self._socket.close()
 
-    def _answer(self) -> tuple[Any, list[int]]:
+    def _answer(self, on_large: Callable[[], None] = lambda: None) -> tuple[Any, list[int]]:
         try:
             (state, value), files = receive(self._socket)
+            if state == "large":
+                on_large()
+                (state, value), files = receive(self._socket)
         except Gone as error:
             raise self._ended() from error
         if state == "failed":
@@ -174,19 +177,22 @@ class Cells:
         self._busy: set[Cell] = set()
         self._ending: list[Cell] = []
         self._closed = False
-        self._first: threading.Thread | None = None
+        self._early: threading.Thread | None = None
 
-    def start_early(self) -> None:
-        """Start the first cell beside what the caller does."""
+    def start_early(self, wanted: int = 1) -> None:
+        """Start a cell beside what the caller does, where there are not so many of them."""
 
         def start() -> None:
-            with suppress(StapelError, OSError), self.take():
-                pass
+            with suppress(StapelError, OSError, Cancelled):
+                cell = self._start()
+                with self._lock:
+                    self._idle.append(cell)
 
         with self._lock:
-            if self._first is None and not self._idle:
-                self._first = threading.Thread(target=start, name="sandbox-cell", daemon=True)
-                self._first.start()
+            is_starting = self._early is not None and self._early.is_alive()
+            if not is_starting and len(self._idle) + len(self._busy) < wanted:
+                self._early = threading.Thread(target=start, name="sandbox-cell", daemon=True)
+                self._early.start()
 
     @property
     def driver(self) -> str:
@@ -221,9 +227,9 @@ class Cells:
 
     def close(self) -> None:
         """End them all."""
-        first = self._first
-        if first is not None:
-            first.join()
+        early = self._early
+        if early is not None:
+            early.join()
         with self._lock:
             self._closed = True
         self.rest()
@@ -231,12 +237,10 @@ class Cells:
             cell.close()
 
     def _take(self, readied: Readied | None) -> Cell:
-        first = self._first
-        if first is not None and first is not threading.current_thread():
-            first.join()
-        with self._lock:
-            if self._closed:
-                raise Cancelled
+        cell = self._choose(readied)
+        early = self._early
+        if cell is None and early is not None:
+            early.join()
             cell = self._choose(readied)
         if cell is None:
             cell = self._start()
@@ -248,12 +252,15 @@ class Cells:
 
     def _choose(self, readied: Readied | None) -> Cell | None:
         """The idle cell that has what was made ready; else one that has nothing of the kind, rather than one that has."""
-        wanted = [cell for cell in self._idle if readied is not None and cell.readied is readied]
-        free = wanted or [cell for cell in self._idle if cell.readied is None] or self._idle
-        cell = free[-1] if free else None
-        if cell is not None:
-            self._idle.remove(cell)
-        return cell
+        with self._lock:
+            if self._closed:
+                raise Cancelled
+            wanted = [cell for cell in self._idle if readied is not None and cell.readied is readied]
+            free = wanted or [cell for cell in self._idle if cell.readied is None] or self._idle
+            cell = free[-1] if free else None
+            if cell is not None:
+                self._idle.remove(cell)
+            return cell
 
     def _start(self) -> Cell:
         if self._asked != "auto":

@@ -23,6 +23,7 @@ from stapel.sandbox.identity import find_identity
 from stapel.sandbox.image import IMAGE_MEDIA_TYPE, SandboxImage, parse_config
 from stapel.sandbox.images import SandboxImages
 from stapel.sandbox.records import Layer, PushCompression, StoredImage
+from stapel.sandbox.sending import Sendings
 from stapel.sandbox.store import Store
 
 if TYPE_CHECKING:
@@ -69,7 +70,9 @@ class SandboxEngine:
         self._converting = threading.Lock()
         self._cells_made: Cells | None = None
         self._builds_made: Builds | None = None
-        self._images = SandboxImages(project, self._store, self._read_layer, self._bring, self._collect, compression)
+        self._sendings = Sendings(self._store, compression)
+        bring, collect = self._bring, self._collect
+        self._images = SandboxImages(project, self._store, self._read_layer, bring, collect, self._sendings, compression)
 
     @property
     def name(self) -> str:
@@ -161,7 +164,15 @@ class SandboxEngine:
             return self._held(image.image)
         return self._held(self._store.image(self._bring(image)))
 
-    def build(self, on: Held, steps: Sequence[Lay | Run], log: Log, cancel: Cancel, key: str = "") -> SandboxHeld:
+    def build(
+        self,
+        on: Held,
+        steps: Sequence[Lay | Run],
+        log: Log,
+        cancel: Cancel,
+        key: str = "",
+        into: ImageStore | None = None,
+    ) -> SandboxHeld:
         """See `Engine`. Another process that runs commands of this key on the same layers is followed."""
         held = _own(on)
         if not steps:
@@ -171,7 +182,7 @@ class SandboxEngine:
         runs = [step for step in steps if isinstance(step, Run)]
         if len(runs) > 1:
             raise ValueError("a layer is made by one Run at most")
-        return self._builds.build(held, lays, runs[0] if runs else None, log, cancel, key)
+        return self._builds.build(held, lays, runs[0] if runs else None, log, cancel, key, into)
 
     def make_ready(self, steps: Callable[[], Sequence[Lay | Run]], after: str) -> None:
         """See `Engine`: where commands follow commands, the runner and its mounts."""
@@ -287,7 +298,7 @@ class SandboxEngine:
                     outer_proc=outer_proc,
                     min_free_bytes=self._min_free_bytes,
                 )
-                self._builds_made = Builds(self._store, cells, runs)
+                self._builds_made = Builds(self._store, cells, runs, self._sendings)
             return self._builds_made
 
     def _chosen(self, driver: str) -> None:

@@ -14,12 +14,13 @@ from typing import BinaryIO, cast
 
 from stapel.errors import Broken
 from stapel.oci.api import Descriptor, ImageConfig
+from stapel.sandbox.inside.drivers import LARGE_BYTES
 from stapel.sandbox.records import Layer, PushCompression, StoredImage
+from stapel.sandbox.sending import Sendings
 from stapel.sandbox.store import Store
 
 IMAGE_MEDIA_TYPE = "application/vnd.oci.image.config.v1+json"
 _PIECE_BYTES = 1 << 20
-_LARGE_BYTES = 8 << 20  # below it a further request costs more than it saves
 
 ReadLayer = Callable[[Layer, Layer | None], AbstractContextManager[BinaryIO]]  # the tar of a layer that was made on another
 
@@ -38,12 +39,18 @@ class SandboxImage:
     """An `ImageView` of the store."""
 
     def __init__(
-        self, store: Store, image: StoredImage, read_layer: ReadLayer, compression: PushCompression = "gzip"
+        self,
+        store: Store,
+        image: StoredImage,
+        read_layer: ReadLayer,
+        sendings: Sendings,
+        compression: PushCompression = "gzip",
     ) -> None:
         self.image = image
         self._compression = compression
         self._store = store
         self._read_layer = read_layer
+        self._sendings = sendings
         self._config: StoredConfig | None = None
         self._blobs: tuple[Descriptor, ...] | None = None
         self._made: dict[str, BinaryIO] = {}  # by diff id
@@ -95,16 +102,21 @@ class SandboxImage:
         layer = self.image.layers[number]
         return layer.blob or self._store.compressed(layer.diff_id, self._compression) or self._compress(number)
 
+    def has_unwritten(self) -> bool:
+        """See `stapel.oci.uploads.Unwritten`."""
+        return any(map(self._is_unwritten, self.image.layers))
+
     def unwritten(self) -> Sequence[Callable[[BinaryIO], Descriptor]]:
         """See `stapel.oci.uploads.Unwritten`."""
         self._keep()
-        return [
-            partial(self._write, number)
-            for number, layer in enumerate(self.image.layers)
-            if layer.blob is None
-            and layer.size_bytes >= _LARGE_BYTES
-            and self._store.compressed(layer.diff_id, self._compression) is None
-        ]
+        for layer in self.image.layers:
+            self._sendings.wait(layer.diff_id)
+        return [partial(self._write, number) for number, layer in enumerate(self.image.layers) if self._is_unwritten(layer)]
+
+    def _is_unwritten(self, layer: Layer) -> bool:
+        if layer.blob is not None or layer.size_bytes < LARGE_BYTES:
+            return False
+        return self._store.compressed(layer.diff_id, self._compression) is None
 
     def _compress(self, number: int) -> Descriptor:
         file = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 -- it goes with the view
@@ -117,7 +129,9 @@ class SandboxImage:
         from stapel.oci.compress import compress
 
         layer, below = self.image.layers[number], self.image.layers[number - 1] if number else None
-        made = compress(self._tar(layer, below), out, self._compression, written=self._store.written(layer.diff_id))
+        known = self._store.written(layer.diff_id)
+        written = (lambda: known) if known is not None else None
+        made = compress(self._tar(layer, below), out, self._compression, written=written)
         if made.diff_id != layer.diff_id:
             now = made.diff_id or "another"
             raise Broken(f"layer {layer.diff_id} of image {self.image.id} has changed: it is {now} now")

@@ -9,6 +9,7 @@ from stapel.oci.api import Description, Descriptor, ImageConfig, ImageView
 from stapel.oci.reference import parse_reference
 from stapel.sandbox.image import IMAGE_MEDIA_TYPE, ReadLayer, SandboxImage, parse_config
 from stapel.sandbox.records import Layer, PushCompression, StoredImage
+from stapel.sandbox.sending import Sendings
 from stapel.sandbox.store import Store
 
 RECORD_LABEL = "dev.conveyor.record"
@@ -24,6 +25,7 @@ class SandboxImages:
         read_layer: ReadLayer,
         bring: Callable[[ImageView], str],
         collect: Callable[[tuple[Layer, ...]], None],
+        sendings: Sendings,
         compression: PushCompression = "gzip",
     ) -> None:
         self._project = project
@@ -31,6 +33,7 @@ class SandboxImages:
         self._read_layer = read_layer
         self._bring = bring
         self._collect = collect
+        self._sendings = sendings
         self._compression = compression
 
     @property
@@ -77,7 +80,7 @@ class SandboxImages:
         """The image of a name or of an image id."""
         self._store.open()
         image = self._store.image(reference) if reference.startswith("sha256:") else self._named(reference)
-        return SandboxImage(self._store, image, self._read_layer, self._compression)
+        return SandboxImage(self._store, image, self._read_layer, self._sendings, self._compression)
 
     def put(self, image: ImageView) -> Descriptor:
         """Take over an image; one that is here already costs nothing."""

@@ -55,8 +55,11 @@ class Prepared(Struct, frozen=True):
         """Whether the runner can be told later what tree it is for."""
         return bool(self.request["can_wait"])
 
-    def follow(self, cell: Cell, log: Log, cancel: Cancel) -> dict[str, Any]:
-        """Pass the output on until the commands have ended; the worker's answer. `Cancelled`, `DiskFull`."""
+    def follow(self, cell: Cell, log: Log, cancel: Cancel, on_large: Callable[[], None]) -> dict[str, Any]:
+        """Pass the output on until the commands have ended; the worker's answer. `Cancelled`, `DiskFull`.
+
+        `on_large`: see `Cell.finish`.
+        """
         self.sources.close()
         forget = cancel.on_cancel(cell.cancel)
         too_full = False
@@ -69,7 +72,7 @@ class Prepared(Struct, frozen=True):
 
         try:
             _pass_on(self.outputs, cell.fileno(), log, look)
-            answer, _ = cell.finish()
+            answer, _ = cell.finish(on_large)
         finally:
             forget()
         _pass_on(self.outputs, None, log)

@@ -52,6 +52,9 @@ class Unwritten(Image):
         self.opened.append(len(self.content))
         return io.BytesIO(self.content)
 
+    def has_unwritten(self):
+        return True
+
     def unwritten(self):
         return [self._write]
 

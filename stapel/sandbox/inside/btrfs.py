@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from stapel.oci.layer import LayerResult
 from stapel.sandbox.inside.drivers import EMPTY, VOLUME
@@ -44,11 +44,11 @@ class Subvolumes(Wholes):
         os.chown(filling + b"/fs", status.st_uid, status.st_gid)
         os.chmod(filling + b"/fs", status.st_mode & 0o7777)
 
-    def write(self, filling: bytes, lowers: Sequence[bytes]) -> LayerResult:
+    def write(self, filling: bytes, lowers: Sequence[bytes], on_large: Callable[[], None] = lambda: None) -> LayerResult:
         """See `Driver`."""
         if _has_subvolumes(filling + VOLUME):
             raise OSError(0, "the commands have made a btrfs subvolume, which no image holds: make a directory instead")
-        return super().write(filling, lowers)
+        return super().write(filling, lowers, on_large)
 
     def _snapshot(self, source: bytes, place: int) -> None:
         volume = os.open(source, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -8,7 +8,7 @@ by the driver that has made it.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
@@ -19,6 +19,7 @@ EMPTY = b"0"  # a snapshot without files
 POINT = b"../mnt"  # where trees are mounted
 LIST = b"/entries"  # beside `fs`: the list of the layer of a whole tree
 VOLUME = b"/volume"  # beside `fs`: a subvolume of btrfs
+LARGE_BYTES = 8 << 20  # of a layer: one that is smaller is read again before others have begun to send it
 AUTO = ("overlay", "btrfs", "copy")  # the first that works is used
 
 
@@ -60,8 +61,11 @@ class Driver(Protocol):
     def tidy(self) -> None:
         """Do what nobody has to wait for, while commands run."""
 
-    def write(self, filling: bytes, lowers: Sequence[bytes]) -> LayerResult:
-        """The layer that was made, once nothing writes to it any more. `LayerError`."""
+    def write(self, filling: bytes, lowers: Sequence[bytes], on_large: Callable[[], None] = lambda: None) -> LayerResult:
+        """The layer that was made, once nothing writes to it any more. `LayerError`.
+
+        `on_large` is called on the way where it is large, and another worker can read it (`building.send_layer`) already.
+        """
 
     def close(self) -> None:
         """Remove what it has of its own on the disk."""

@@ -7,11 +7,11 @@ paths in them need no quoting then.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 
-from stapel.sandbox.inside.drivers import EMPTY, POINT
+from stapel.sandbox.inside.drivers import EMPTY, LARGE_BYTES, POINT
 from stapel.sandbox.inside.syscalls import MNT_DETACH, mount, unmount
 
 if TYPE_CHECKING:
@@ -125,12 +125,11 @@ class Overlays:
             with suppress(OSError):
                 remove(self._used_works.pop())
 
-    def write(self, filling: bytes, lowers: Sequence[bytes]) -> LayerResult:
+    def write(self, filling: bytes, lowers: Sequence[bytes], on_large: Callable[[], None] = lambda: None) -> LayerResult:
         """See `Driver`."""
         from stapel.oci.layer import write_layer
 
-        with open(os.devnull, "wb") as nowhere:
-            return write_layer(upper_layer(filling + b"/fs", _below(lowers)), nowhere)
+        return write_layer(upper_layer(filling + b"/fs", _below(lowers)), cast(BinaryIO, _Nowhere(on_large)))
 
     def _mount(self, lowers: Sequence[bytes], upper: bytes = b"", *, is_below: bool = False) -> None:
         """Mount, in one overlay; the lowest layers, where the options do not take all, in another one below it.
@@ -155,6 +154,21 @@ class Overlays:
             self.leave()
             raise
         self._mounts += 1
+
+
+class _Nowhere:
+    """Takes a layer of which only the digest is wanted."""
+
+    def __init__(self, on_large: Callable[[], None]) -> None:
+        self._on_large = on_large
+        self._left = LARGE_BYTES
+
+    def write(self, data: bytes) -> int:
+        was_small = self._left > 0
+        self._left -= len(data)
+        if was_small and self._left <= 0:
+            self._on_large()
+        return len(data)
 
 
 def upper_layer(upper: bytes, below: bytes) -> Iterator[Entry]:

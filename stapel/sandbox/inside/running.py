@@ -14,6 +14,7 @@ from stapel.sandbox.inside.building import remove, told
 from stapel.sandbox.inside.drivers import POINT, Driver
 from stapel.sandbox.inside.points import NoMountPoint, Points, Texts
 from stapel.sandbox.inside.process import OnNext, Process
+from stapel.sandbox.wire import send
 
 _OWN = b".conveyor"  # the place of our own mount points
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -80,7 +81,10 @@ class Commands:
         self._process.go()
 
     def finish(self, control: _socket.socket, on_next: OnNext) -> dict[str, Any]:
-        """Their status (see `Process.wait`), once they have ended, and the layer that they leave, where that is wanted."""
+        """Their status (see `Process.wait`), once they have ended, and the layer that they leave, where that is wanted.
+
+        That it is large is told before that.
+        """
         self._driver.tidy()
         status = self._process.wait(control, on_next)
         self.end()
@@ -88,7 +92,8 @@ class Commands:
             remove(self._filling + b"/fs/" + _OWN)
         if status or not self._run["wants_layer"]:
             return {"status": status}
-        return {"status": status, **told(self._driver.write(self._filling, self._lowers))}
+        layer = self._driver.write(self._filling, self._lowers, lambda: send(control, ("large", None)))
+        return {"status": status, **told(layer)}
 
     def end(self, *, beside: bool = False) -> None:
         """End what runs, and leave the tree. `beside`: others run."""

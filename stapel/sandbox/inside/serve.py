@@ -190,10 +190,11 @@ class _Worker:
 
         return read_layer(snapshot, below, files[0]), []
 
-    def _send_layer(self, files: list[int], snapshot: bytes, below: bytes) -> Answer:
+    def _send_layer(self, files: list[int], below: bytes) -> Answer:
         from stapel.sandbox.inside.building import send_layer
 
-        send_layer(snapshot, below, files[0])
+        pipe, snapshot = files
+        send_layer(b"/proc/self/fd/%d/fs" % snapshot, below, pipe)
         return None, []
 
     def _find_unlisted(self, files: list[int], snapshot: bytes, below: bytes) -> Answer:

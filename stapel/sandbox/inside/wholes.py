@@ -7,7 +7,7 @@ its bytes are made again; a tree without a list is one layer with all that is in
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import BinaryIO
 
@@ -76,8 +76,9 @@ class Wholes:
     def close(self) -> None:
         """See `Driver`."""
 
-    def write(self, filling: bytes, lowers: Sequence[bytes]) -> LayerResult:
-        """See `Driver`."""
+    def write(self, filling: bytes, lowers: Sequence[bytes], on_large: Callable[[], None] = lambda: None) -> LayerResult:
+        """See `Driver`. Nobody can read it before its list is complete."""
+        del on_large
         old, new = os.open(lowers[0] if lowers else EMPTY, _DIRECTORY), os.open(filling + b"/fs", _DIRECTORY)
         try:
             with open(os.devnull, "wb") as nowhere, open(filling + LIST, "wb") as out:

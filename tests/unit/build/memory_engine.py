@@ -25,7 +25,7 @@ from stapel.api import Cancel, Lay, Log, Run
 from stapel.dockerfile import DockerfileBuild
 from stapel.errors import CommandFailed, FileChanged, NotFound
 from stapel.image_config import child
-from stapel.oci.api import Description, Descriptor, ImageConfig, ImageView
+from stapel.oci.api import Description, Descriptor, ImageConfig, ImageStore, ImageView
 from tests.unit.stapel.trees import MemoryTree, Node, file, tree_of
 
 GATE_TIMEOUT_S = 30.0
@@ -215,7 +215,16 @@ class MemoryEngine:
     def rest(self) -> None:
         pass
 
-    def build(self, on: MemoryHeld, steps: Sequence[Lay | Run], log: Log, cancel: Cancel, key: str = "") -> MemoryHeld:
+    def build(
+        self,
+        on: MemoryHeld,
+        steps: Sequence[Lay | Run],
+        log: Log,
+        cancel: Cancel,
+        key: str = "",
+        into: ImageStore | None = None,
+    ) -> MemoryHeld:
+        del into
         with self._lock:
             self.running += 1
             self.most_running = max(self.most_running, self.running)

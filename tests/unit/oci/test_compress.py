@@ -73,12 +73,12 @@ def test_a_tar_that_was_written_just_now_is_recognised_and_another_one_is_not(co
     tar = io.BytesIO()
     written = write_layer(entries, tar)
     out, again = io.BytesIO(), io.BytesIO()
-    known = compress([tar.getvalue()], again, compression, written=written)
+    known = compress([tar.getvalue()], again, compression, written=lambda: written)
     assert (known, again.getvalue()) == (compress([tar.getvalue()], out, compression), out.getvalue())
     changed = bytearray(tar.getvalue())
     changed[700] ^= 1
     for other in (bytes(changed), tar.getvalue()[:-1], tar.getvalue() + bytes(1)):
-        assert compress([other], io.BytesIO(), compression, written=written).diff_id == ""
+        assert compress([other], io.BytesIO(), compression, written=lambda: written).diff_id == ""
 
 
 def test_gzip_reads_it():
