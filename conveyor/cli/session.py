@@ -47,7 +47,7 @@ def open_places(options: ProjectOptions) -> Iterator[Places]:
 
     home_dir = options.home_dir.resolve()
     try:
-        home_dir.mkdir(parents=True, exist_ok=True)
+        _make_home(home_dir)
         if options.tmp_dir is not None:
             options.tmp_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -55,6 +55,14 @@ def open_places(options: ProjectOptions) -> Iterator[Places]:
     parent = options.tmp_dir or Path(tempfile.gettempdir())
     with open_run(home_dir) as run, open_run_directory(home_dir, run, parent) as tmp_dir:
         yield Places(home_dir, tmp_dir, run)
+
+
+def _make_home(home_dir: Path) -> None:
+    if not home_dir.is_dir():
+        from stapel.scattering import scatter
+
+        home_dir.mkdir(parents=True, exist_ok=True)
+        scatter(str(home_dir))
 
 
 def make_engine(
@@ -181,7 +189,7 @@ def open_upkeep(home_dir: Path, warn: Callable[[str], None]) -> Iterator[OpenUpk
     from stapel.sandbox.engine import SandboxEngine
 
     try:
-        home_dir.mkdir(parents=True, exist_ok=True)
+        _make_home(home_dir)
     except OSError as error:
         raise UsageError(f"cannot make {error.filename}: {error.strerror}", hint="--home-dir") from error
     with open_run(home_dir) as run:

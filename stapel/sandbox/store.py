@@ -18,7 +18,7 @@
     pins/<run>                   the snapshots that a run uses or has made, a line each
     driver                       which driver `auto` has chosen, and where that was
     lock                         held by all who pin, and by one who removes
-    mnt                          where each worker mounts, in a namespace of its own
+    mnt, aside                   where each worker mounts, in a namespace of its own
 
 Everything is made at a temporary place and published by one step (rename, or a link), so whoever reads sees all or
 nothing. A snapshot never changes once it is published. It is removed when no image has it and no living run has pinned it:
@@ -62,14 +62,16 @@ if TYPE_CHECKING:
     from stapel.oci.layer import LayerResult
 
 EMPTY = "0"
-FORMAT = "2"
+FORMAT = "3"
 _ID_BYTES = 5
 _TOUCH_S = 3600.0
 _NAMED_LATER = ("", "images", "compressed", "blobs/sha256")  # where files are made aside; and beside names
 _DIRECTORIES = (
-    *("chains", "images", "names", "blobs/sha256", "compressed", "filling", "work", "stubs", "pins", "steps", "logs", "mnt"),
+    *("chains", "images", "names", "blobs/sha256", "compressed", "filling", "work", "stubs", "pins", "steps", "logs"),
+    *("mnt", "aside"),
     f"snapshots/{EMPTY}",
 )
+_SCATTERED = ("filling", "work")  # directories in these have nothing to do with one another
 
 
 class Store:
@@ -93,9 +95,14 @@ class Store:
         if self._ready:
             return
         if self._format() != FORMAT:
+            from stapel.scattering import scatter
+
             self.dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            scatter(self._place)
             for name in _DIRECTORIES:
                 (self.dir / name).mkdir(parents=True, exist_ok=True)
+            for name in _SCATTERED:
+                scatter(f"{self._place}/{name}")
             (self.dir / "format").write_text(FORMAT)
         self._ready = True
 

@@ -1,6 +1,8 @@
 """Commands that are made ready behind others: what they see and leave is the same, and what is not wanted leaves nothing."""
 
+import contextlib
 import os
+import re
 import secrets
 import signal
 import subprocess
@@ -240,3 +242,25 @@ with open_run(home) as own:
     wait_for(lambda: not Path(f"/proc/{runner}").exists())
     time.sleep(0.5)
     assert not (shared / "ran").exists()
+
+
+def test_nothing_is_mounted_over_a_tree_in_which_a_runner_may_still_begin(sandbox, shared):
+    point = re.compile(rf" {sandbox.home_dir}/sandbox/mnt [^\n]* - (\S+)")
+    kinds, has_ended = set(), threading.Event()
+
+    def watch():
+        while not has_ended.is_set():
+            for worker in children(os.getpid(), "python"):
+                with contextlib.suppress(OSError):
+                    kinds.update(point.findall(Path(f"/proc/{worker}/mountinfo").read_text()))
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        on = None
+        for number in range(8):
+            on = build_before(sandbox, shared, run(f"{WAIT}echo {number}\n", shared), on=on)
+    finally:
+        has_ended.set()
+        watching.join()
+    assert kinds == {"overlay"}

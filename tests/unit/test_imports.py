@@ -63,6 +63,7 @@ RULES = (
             "stapel.errors",
             "stapel.oci",
             "stapel.runs",
+            "stapel.scattering",
             "stapel.ssh_agent",
             "stapel.docker.engine",
             "stapel.sandbox.engine",

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from stapel.oci.layer import LayerResult
 
 EMPTY = b"0"  # a snapshot without files
-POINT = b"../mnt"  # where trees are mounted
+POINT = b"../mnt"  # where trees are mounted; nothing else is, for a runner may still be about to begin there
+ASIDE = b"../aside"  # where something is mounted for a moment
 LIST = b"/entries"  # beside `fs`: the list of the layer of a whole tree
 VOLUME = b"/volume"  # beside `fs`: a subvolume of btrfs
 LARGE_BYTES = 8 << 20  # of a layer: one that is smaller is read again before others have begun to send it

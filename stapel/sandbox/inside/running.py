@@ -11,7 +11,7 @@ from typing import Any
 
 from stapel.containers import SECRETS_DIR
 from stapel.sandbox.inside.building import remove, told
-from stapel.sandbox.inside.drivers import POINT, Driver
+from stapel.sandbox.inside.drivers import ASIDE, Driver
 from stapel.sandbox.inside.points import NoMountPoint, Points, Texts
 from stapel.sandbox.inside.process import OnNext, Process
 from stapel.sandbox.wire import send
@@ -46,7 +46,7 @@ class Commands:
     def launch(self) -> None:
         """Do what needs nothing of the tree yet."""
         self._process.launch()
-        self._texts = Texts(self._run["texts"], POINT)
+        self._texts = Texts(self._run["texts"], ASIDE)
 
     def enter(self, lowers: Sequence[bytes]) -> None:
         """Have the tree, of what was begun on these layers. `OSError`, `NoMountPoint`."""
