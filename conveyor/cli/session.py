@@ -22,7 +22,7 @@ from conveyor.storage.storage import Role, Storage
 from locking.api import Locks
 from stapel.api import Cancel, Engine, Upkeep
 from stapel.oci.api import ImageStore, ImageView
-from stapel.runs import Run, open_run, open_run_directory
+from stapel.runs import Run, find_temporary, open_run, open_run_directory
 
 if TYPE_CHECKING:
     from conveyor.build.secret_values import SecretValues
@@ -43,8 +43,6 @@ class Places(Struct, frozen=True):
 @contextmanager
 def open_places(options: ProjectOptions) -> Iterator[Places]:
     """The home directory, and a directory of this run that goes with it."""
-    import tempfile
-
     home_dir = options.home_dir.resolve()
     try:
         _make_home(home_dir)
@@ -52,7 +50,7 @@ def open_places(options: ProjectOptions) -> Iterator[Places]:
             options.tmp_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"cannot make {error.filename}: {error.strerror}", hint="--home-dir and --tmp-dir") from error
-    parent = options.tmp_dir or Path(tempfile.gettempdir())
+    parent = options.tmp_dir or find_temporary()
     with open_run(home_dir) as run, open_run_directory(home_dir, run, parent) as tmp_dir:
         yield Places(home_dir, tmp_dir, run)
 
@@ -183,8 +181,6 @@ class OpenUpkeep(Struct, frozen=True):
 @contextmanager
 def open_upkeep(home_dir: Path, warn: Callable[[str], None]) -> Iterator[OpenUpkeep]:
     """The store of a home, for who keeps it in bounds."""
-    import tempfile
-
     from stapel.runs import living_runs
     from stapel.sandbox.engine import SandboxEngine
 
@@ -194,7 +190,7 @@ def open_upkeep(home_dir: Path, warn: Callable[[str], None]) -> Iterator[OpenUpk
         raise UsageError(f"cannot make {error.filename}: {error.strerror}", hint="--home-dir") from error
     with open_run(home_dir) as run:
         others = tuple(living_runs(home_dir, run.id))
-        tmp_dir = Path(tempfile.gettempdir())
+        tmp_dir = find_temporary()
         engine = SandboxEngine("conveyor", run_id=run.id, home_dir=home_dir, tmp_dir=tmp_dir, on_warning=warn)
         try:
             yield OpenUpkeep(engine.upkeep, others)

@@ -7,24 +7,24 @@ directory says nothing of the files in it.
 from __future__ import annotations
 
 import re
-import string
 from functools import lru_cache
 
 from conveyor.wildcards import DEEP, STAR, join_pieces
 
+_PRINTED = "".join(map(chr, range(32, 127)))
 _CLASSES = {
-    b"alnum": string.ascii_letters + string.digits,
-    b"alpha": string.ascii_letters,
+    b"alnum": "".join(filter(str.isalnum, _PRINTED)),
+    b"alpha": "".join(filter(str.isalpha, _PRINTED)),
     b"blank": " \t",
     b"cntrl": "".join(map(chr, range(32))) + "\x7f",
-    b"digit": string.digits,
-    b"graph": "".join(map(chr, range(33, 127))),
-    b"lower": string.ascii_lowercase,
-    b"print": "".join(map(chr, range(32, 127))),
-    b"punct": string.punctuation,
+    b"digit": "0123456789",
+    b"graph": _PRINTED[1:],
+    b"lower": "".join(filter(str.islower, _PRINTED)),
+    b"print": _PRINTED,
+    b"punct": "".join(one for one in _PRINTED[1:] if not one.isalnum()),
     b"space": " \t\n\v\f\r",
-    b"upper": string.ascii_uppercase,
-    b"xdigit": string.hexdigits,
+    b"upper": "".join(filter(str.isupper, _PRINTED)),
+    b"xdigit": "0123456789abcdefABCDEF",
 }
 _SPECIAL = re.compile(rb"[*?\[\\]")
 _NEVER = re.compile(rb"(?!)")

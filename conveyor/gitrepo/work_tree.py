@@ -10,9 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import shutil
 import subprocess
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from sys import audit as trace
@@ -65,11 +63,15 @@ def commit_work_tree(found: Found, head: Commit, area: DevArea) -> str:
     A work tree that has not changed gives the same commit again. One that has changed gives a child of the commit before, as
     long as HEAD stays: stages made of an earlier state are then stages of an ancestor, and used.
     """
+    import tempfile
+
     with tempfile.TemporaryDirectory(dir=area.place) as scratch:
         index = Path(scratch) / "index"
         with contextlib.suppress(FileNotFoundError):
             # With its time: by that git knows which files may have changed unseen since it was written.
-            shutil.copy2(os.path.join(found.git_dir, b"index"), os.fsencode(index))
+            from shutil import copy2
+
+            copy2(os.path.join(found.git_dir, b"index"), os.fsencode(index))
         environment = git_environment({"GIT_INDEX_FILE": str(index), **area.writing(found, head.time_s)})
         _run(found, environment, "-c", "advice.addEmbeddedRepo=false", "add", "--all", "--", ":/")
         tree = _run(found, environment, "write-tree")

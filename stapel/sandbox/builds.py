@@ -16,10 +16,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from msgspec import Struct
 
 from stapel.api import Cancel, Lay, Log, Run, Tree
-from stapel.errors import Broken, Cancelled, CommandFailed, StapelError
-from stapel.lay import LayPlan, plan_lays
+from stapel.errors import Broken, Cancelled, CommandFailed
 from stapel.oci.api import ImageStore
-from stapel.oci.layer import Entry, LayerResult, write_layer
 from stapel.places import Places
 from stapel.sandbox.cell import Cell, CellError, Cells
 from stapel.sandbox.cleaner import Cleaner
@@ -34,6 +32,7 @@ from stapel.sandbox.store import Store
 from stapel.sandbox.tree import SandboxTree
 
 if TYPE_CHECKING:
+    from stapel.oci.layer import LayerResult
     from stapel.sandbox.program import Program
 
 _PIPE_BYTES = 1 << 20
@@ -42,7 +41,7 @@ _PIPE_BYTES = 1 << 20
 class Filled(Struct, frozen=True):
     """What a worker has filled and nobody has published; `readied`: commands that wait in it to go on there."""
 
-    layer: LayerResult
+    layer: LayerResult | None
     status: int
     readied: Readied | None = None
 
@@ -117,6 +116,7 @@ class Builds:
                     step.failed(filled.status)
                     raise CommandFailed(filled.status)
                 written = filled.layer
+                assert written is not None, "a worker tells what it has made"
                 layer = self._store.publish(filling, on.layers, written.diff_id, written.size_bytes, driver=cell.driver)
                 self._store.note_written(written)
                 if sending is not None:
@@ -255,6 +255,8 @@ class Builds:
         plan = None
         if lays:
             with _open_tree(cell, on.layers) as tree:
+                from stapel.lay import plan_lays
+
                 plan = plan_lays(lays, tree, now_s=int(time.time()))
         how.cancel.check()
         with ExitStack() as resources:
@@ -272,8 +274,10 @@ class Builds:
             request = prepared.request if prepared is not None else None
             self._begin(cell, files, on, filling, request, has_layer=plan is not None)
             if plan is not None and stream is not None and theirs is not None:
+                from stapel.sandbox.laying import stream_layer
+
                 theirs.close()  # the worker's alone: where it takes no more, we are told
-                written = _stream(cell, plan, stream, how.cancel)
+                written = stream_layer(cell, plan, stream, how.cancel)
             if prepared is None:
                 answer, _ = cell.finish()
                 return Filled(_layer_of(answer) or written, 0)
@@ -300,7 +304,7 @@ class Builds:
             cell.readied = running.end(answer)
         if answer["status"] < 0:
             raise Cancelled
-        return Filled(_layer_of(answer) or LayerResult("", 0, 0), answer["status"], cell.readied)
+        return Filled(_layer_of(answer), answer["status"], cell.readied)
 
     def _begin(
         self,
@@ -319,7 +323,11 @@ class Builds:
 
 def _layer_of(answer: Mapping[str, Any]) -> LayerResult | None:
     """The layer that a worker tells, where it does."""
-    return LayerResult(answer["diff_id"], answer["size_bytes"], answer["crc32"]) if "diff_id" in answer else None
+    if "diff_id" not in answer:
+        return None
+    from stapel.oci.layer import LayerResult
+
+    return LayerResult(answer["diff_id"], answer["size_bytes"], answer["crc32"])
 
 
 @contextmanager
@@ -342,29 +350,3 @@ def _open_tree(cell: Cell, layers: Sequence[Layer]) -> Iterator[Tree]:
     finally:
         if cell.is_usable:
             cell.ask("close_tree")
-
-
-def _stream(cell: Cell, plan: LayPlan, stream: BinaryIO, cancel: Cancel) -> LayerResult:
-    """Write the planned files to a worker that takes them, and tell it whether these were all."""
-    try:
-        try:
-            written = write_layer(_until(cancel, plan.entries()), stream)
-        finally:
-            with suppress(BrokenPipeError):
-                stream.close()
-        cell.tell("complete")
-    except BrokenPipeError:
-        cell.finish()  # says why
-        raise StapelError("a worker of the sandbox did not take all of a layer") from None
-    except BaseException:
-        with suppress(CellError):
-            cell.tell("abandoned")
-            cell.finish()
-        raise
-    return written
-
-
-def _until(cancel: Cancel, entries: Iterator[Entry]) -> Iterator[Entry]:
-    for entry in entries:
-        cancel.check()
-        yield entry

@@ -8,7 +8,6 @@ equal maps of ids; each serves one request at a time.
 from __future__ import annotations
 
 import os
-import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from stapel.errors import Cancelled, StapelError
+from stapel.programs import find_program
 from stapel.sandbox.identity import Identity
 from stapel.sandbox.spawning import spawn, take_early
 from stapel.sandbox.wire import Gone, receive, send
@@ -291,7 +291,7 @@ def _map_ids(pid: int, identity: Identity) -> None:
 
 
 def _call(program: str, *arguments: str) -> None:
-    path = shutil.which(program) or shutil.which(program, path="/usr/bin:/bin")
+    path = find_program(program, f"{os.environ.get('PATH', '')}:/usr/bin:/bin")
     if path is None:
         raise CellError(f"{program} is not found", hint="install the package uidmap")
     reading, writing = os.pipe2(os.O_CLOEXEC)

@@ -6,7 +6,6 @@ even read. The bytes are kept no longer than the view: they can be made again, a
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
@@ -119,6 +118,8 @@ class SandboxImage:
         return self._store.compressed(layer.diff_id, self._compression) is None
 
     def _compress(self, number: int) -> Descriptor:
+        import tempfile
+
         file = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 -- it goes with the view
         blob = self._write(number, file)
         file.flush()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 from typing import Literal, TypeAlias
 
 from msgspec import Struct
 
 from stapel.errors import StapelError
+from stapel.programs import find_program
 
 RunnerName: TypeAlias = Literal["bubblewrap", "runc", "crun"]
 
@@ -26,7 +27,7 @@ class Runner(Struct, frozen=True):
 def find_runner(name: RunnerName) -> Runner:
     """Where a runner is. `StapelError`."""
     program = _PROGRAMS[name]
-    found = shutil.which(program) or shutil.which(program, path=_ELSEWHERE)
+    found = find_program(program, f"{os.environ.get('PATH', '')}:{_ELSEWHERE}")
     if found is None:
         raise StapelError(f"{name} is not found (the program {program})", hint=f"install the package {name}")
     return Runner(name, found)

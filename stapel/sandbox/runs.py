@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import secrets
 import select
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -17,6 +15,7 @@ from msgspec import Struct
 from stapel.api import Cancel, Log, Run
 from stapel.containers import AGENT_SOCKET, DEFAULT_PATH, SECRETS_DIR, proxies
 from stapel.errors import Cancelled, DiskFull, StapelError
+from stapel.programs import find_program
 from stapel.sandbox.capabilities import CAPABILITIES
 from stapel.sandbox.cell import Cell
 from stapel.sandbox.held import SandboxHeld
@@ -66,7 +65,7 @@ class Prepared(Struct, frozen=True):
 
         def look() -> None:
             nonlocal too_full
-            if not too_full and shutil.disk_usage(self.volume).free < self.min_free_bytes:
+            if not too_full and _free_bytes(self.volume) < self.min_free_bytes:
                 too_full = True
                 cell.cancel()
 
@@ -134,7 +133,7 @@ class Runs:
             check_collections(run.collections)
         if run.needs_ansible not in self._toolchains:
             self._toolchains[run.needs_ansible] = make_tools(self._home_dir, ansible=run.needs_ansible)
-        hostname = secrets.token_hex(6)
+        hostname = os.urandom(6).hex()
         texts = self._name_files(hostname, network)
         mounts = [("", target, False) for target in texts]
         points = [("proc", True), ("dev", True), ("sys", True), *((target, False) for target in texts)]
@@ -250,8 +249,13 @@ def _environment(on: SandboxHeld, run: Run, hostname: str) -> dict[str, str]:
     return environment | {"SSH_AUTH_SOCK": AGENT_SOCKET} if run.ssh_socket is not None else environment
 
 
+def _free_bytes(volume: Path) -> int:
+    status = os.statvfs(volume)
+    return status.f_bavail * status.f_frsize
+
+
 def _find_uplink() -> bytes:
-    found = shutil.which(_UPLINK) or shutil.which(_UPLINK, path="/usr/local/bin:/usr/bin:/bin")
+    found = find_program(_UPLINK, f"{os.environ.get('PATH', '')}:/usr/local/bin:/usr/bin:/bin")
     if found is None:
         message = f"{_UPLINK} is not found, by which a network that is `isolated` has a way out"
         raise StapelError(message, hint=f"install the package {_UPLINK}")

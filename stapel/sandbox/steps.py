@@ -14,7 +14,6 @@ import fcntl
 import hashlib
 import json
 import os
-import secrets
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -56,7 +55,7 @@ class Step:
     def _record(self, result: dict[str, Any]) -> None:
         if self._lock is not None:
             trace("step-result.before-write")
-            _write(self._lock, json.dumps({"id": secrets.token_hex(8), **result}).encode())
+            _write(self._lock, json.dumps({"id": os.urandom(8).hex(), **result}).encode())
             trace("step-result.after-write")
 
 

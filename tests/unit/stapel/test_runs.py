@@ -1,9 +1,11 @@
 """Whether a run is alive, as other processes see it."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from stapel.runs import home_label, is_alive, open_run, open_run_directory
+from stapel.runs import find_temporary, home_label, is_alive, open_run, open_run_directory
 
 ROOT = Path(__file__).parents[3]
 PARENT = """
@@ -139,6 +141,7 @@ def test_a_killed_run_leaves_nothing_that_the_next_one_does_not_remove(tmp_path)
     home = tmp_path / "home"
     program = """
 import sys
+import tempfile
 from pathlib import Path
 from stapel.runs import open_run, open_run_directory
 with open_run(Path(sys.argv[1])) as run, open_run_directory(Path(sys.argv[1]), run, Path(sys.argv[2])) as directory:
@@ -168,3 +171,32 @@ def test_a_directory_of_another_home_stays(tmp_path):
         with open_run(tmp_path / "two") as other, open_run_directory(tmp_path / "two", other, parent):
             assert directory.is_dir()
         assert directory.is_dir()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_directory_of_a_run_goes_with_all_that_is_in_it(tmp_path, fails):
+    (tmp_path / "home").mkdir()
+    (tmp_path / "tmp").mkdir()
+    home, parent = tmp_path / "home", tmp_path / "tmp"
+    with (
+        contextlib.suppress(KeyError),
+        open_run(home) as run,
+        open_run_directory(home, run, parent) as directory,
+    ):
+        assert directory.stat().st_mode & 0o777 == 0o700
+        (directory / "a").mkdir()
+        (directory / "a/b").write_text("")
+        if fails:
+            raise KeyError
+    assert list(parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("variable", ["TMPDIR", "TEMP", "TMP"])
+def test_temporary_files_have_the_place_that_python_gives_them(tmp_path, monkeypatch, variable):
+    for name in ("TMPDIR", "TEMP", "TMP"):
+        monkeypatch.delenv(name, raising=False)
+    assert str(find_temporary()) == tempfile._get_default_tempdir()
+    for place in (tmp_path, tmp_path / "absent"):
+        monkeypatch.setenv(variable, str(place))
+        monkeypatch.setattr(tempfile, "tempdir", None)
+        assert str(find_temporary()) == tempfile._get_default_tempdir()

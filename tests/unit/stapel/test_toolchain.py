@@ -168,7 +168,7 @@ def test_a_host_without_a_tool_is_told_so(tmp_path, monkeypatch):
 
 def test_a_host_without_patchelf_is_told_so(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
-    monkeypatch.setattr(module, "_scripts_directory", lambda: str(tmp_path))
+    monkeypatch.setattr("stapel.toolchain_making._scripts_directory", lambda: str(tmp_path))
     with pytest.raises(StapelError, match="patchelf is not found") as caught:
         make_toolchain(tmp_path)
     assert "patchelf" in caught.value.hint
