@@ -135,7 +135,7 @@ def _ansible_of_this_host() -> list[str]:
 def _remove_left(parent: Path) -> None:
     """Remove what killed processes have left half filled. Whoever fills a directory holds the kernel's lock on it."""
     for left in parent.glob(".filling-*"):
-        from shutil import rmtree
+        from shutil import rmtree  # mostly there is nothing to remove
 
         with suppress(OSError):
             handle = os.open(left, os.O_RDONLY | os.O_CLOEXEC)
