@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from stapel.oci.layer import LayerResult
 
 _PIECE_BYTES = 1 << 20
+_AT_ONCE = 4  # each has a worker, three threads and a connection; what comes in between is sent when it is put
 
 Read = Callable[[int], AbstractContextManager[BinaryIO]]  # the tar of the layer in an open directory
 
@@ -33,7 +34,7 @@ class Sendings:
         self._store = store
         self._compression = compression
         self._lock = threading.Lock()
-        self._begun: list[Sending] = []
+        self._running: set[Sending] = set()
         self._by_diff_id: dict[str, Sending] = {}
 
     @contextmanager
@@ -47,10 +48,18 @@ class Sendings:
                 sending.drop()
             raise
 
-    def note_begun(self, sending: Sending) -> None:
-        """One has begun."""
+    def may_begin(self, sending: Sending) -> bool:
+        """Whether there are not too many. One that may runs until `note_ended`."""
         with self._lock:
-            self._begun.append(sending)
+            if len(self._running) >= _AT_ONCE:
+                return False
+            self._running.add(sending)
+            return True
+
+    def note_ended(self, sending: Sending) -> None:
+        """It is not on its way any more."""
+        with self._lock:
+            self._running.discard(sending)
 
     def note_settled(self, sending: Sending, diff_id: str) -> None:
         """It is known what it sends."""
@@ -67,8 +76,8 @@ class Sendings:
     def close(self) -> None:
         """End what nobody has waited for."""
         with self._lock:
-            begun, self._begun = self._begun, []
-        for sending in begun:
+            running = list(self._running)
+        for sending in running:
             sending.drop()
             sending.wait()
 
@@ -87,10 +96,12 @@ class Sending:
         self._thread: threading.Thread | None = None
 
     def begin(self, snapshot: int, read: Read) -> None:
-        """Send what is in an open directory, by a thread of its own, which closes it."""
+        """Send what is in an open directory, by a thread of its own; the directory is closed."""
+        if not self._sendings.may_begin(self):
+            os.close(snapshot)
+            return
         self._thread = threading.Thread(target=self._send, args=(snapshot, read), name="sandbox-sending", daemon=True)
         self._thread.start()
-        self._sendings.note_begun(self)
 
     def settle(self, layer: LayerResult) -> None:
         """This is what it has to be."""
@@ -119,6 +130,7 @@ class Sending:
                 self._into.put_written(lambda out: self._write(read(snapshot), out))
         finally:
             os.close(snapshot)
+            self._sendings.note_ended(self)
 
     def _write(self, reading: AbstractContextManager[BinaryIO], out: BinaryIO) -> Descriptor:
         from stapel.oci.compress import compress

@@ -116,6 +116,22 @@ def test_the_end_of_a_run_ends_it(store):
     assert (taking.blobs, taking.errors) == ([], [Cancelled])
 
 
+def test_four_are_on_their_way_at_once(store):
+    sendings, takings = Sendings(store, "gzip"), [Taking() for _ in range(6)]
+    with contextlib.ExitStack() as resources:
+        begun = [resources.enter_context(sendings.expect(taking)) for taking in takings]
+        for sending in begun[:5]:
+            begin(sending)
+        begun[0].settle(LAYER)
+        begun[0].wait()
+        begin(begun[5])
+        for sending in begun[1:]:
+            sending.settle(OTHER)
+        for sending in begun:
+            sending.wait()
+    assert [len(taking.blobs) + len(taking.errors) for taking in takings] == [1, 1, 1, 1, 0, 1]
+
+
 def test_nothing_is_expected_by_a_store_that_does_not_take_it(store):
     with Sendings(store, "gzip").expect(NotTaking()) as sending:
         assert sending is None
