@@ -63,9 +63,10 @@ def open_run_directory(home_dir: Path, run: Run, parent: Path) -> Iterator[Path]
 
 def find_temporary() -> Path:
     """The place of temporary files, as `tempfile` finds it, whose import takes longer than the rest of a run's beginning."""
-    named = next((place for name in ("TMPDIR", "TEMP", "TMP") if (place := os.environ.get(name))), "/tmp")  # noqa: S108
-    if os.access(named, os.W_OK | os.X_OK):
-        return Path(named).absolute()
+    named = next((value for name in ("TMPDIR", "TEMP", "TMP") if (value := os.environ.get(name))), "/tmp")  # noqa: S108
+    place = Path(named).absolute()
+    if place.is_dir() and os.access(place, os.W_OK | os.X_OK):
+        return place
     import tempfile
 
     return Path(tempfile.gettempdir())

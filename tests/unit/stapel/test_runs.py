@@ -196,7 +196,9 @@ def test_temporary_files_have_the_place_that_python_gives_them(tmp_path, monkeyp
     for name in ("TMPDIR", "TEMP", "TMP"):
         monkeypatch.delenv(name, raising=False)
     assert str(find_temporary()) == tempfile._get_default_tempdir()
-    for place in (tmp_path, tmp_path / "absent"):
+    (tmp_path / "program").write_text("")
+    (tmp_path / "program").chmod(0o755)
+    for place in (tmp_path, tmp_path / "absent", tmp_path / "program"):
         monkeypatch.setenv(variable, str(place))
         monkeypatch.setattr(tempfile, "tempdir", None)
         assert str(find_temporary()) == tempfile._get_default_tempdir()
