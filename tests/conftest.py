@@ -20,7 +20,7 @@ import pytest
 if TYPE_CHECKING:
     import docker
 
-    from tests.servers import Registry
+    from tests.servers import Front, Registry
 
 REQUIRE = os.environ.get("CONVEYOR_TEST_REQUIRE_SERVERS", "") not in ("", "0")
 BUSYBOX = "conveyor-test/busybox:1"
@@ -103,6 +103,15 @@ def registry_with_auth(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reg
     if shutil.which("htpasswd") is None:
         absent("htpasswd is not on this machine (apt-get install apache2-utils)")
     yield from _registry(tmp_path_factory.mktemp("registry-with-auth"), {"ci": PASSWORD})
+
+
+@pytest.fixture
+def front(registry: Registry) -> Iterator[Front]:
+    """A server before the registry of a test: it keeps what was asked, and answers by rules."""
+    from tests.servers import front_server
+
+    with front_server(registry.host) as server:
+        yield server
 
 
 def _registry(directory: Path, accounts: dict[str, str] | None) -> Iterator[Registry]:

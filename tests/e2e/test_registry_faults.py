@@ -22,12 +22,6 @@ shell: {install: cat /proc/sys/kernel/random/uuid > /first, setup: cat /proc/sys
 
 
 @pytest.fixture
-def front(registry):
-    with front_server(registry.host) as front:
-        yield front
-
-
-@pytest.fixture
 def path():
     return f"{secrets.token_hex(4)}/app"
 

@@ -73,12 +73,6 @@ def registry(tmp_path_factory):
 
 
 @pytest.fixture
-def front(registry):
-    with front_server(registry.host) as front:
-        yield front
-
-
-@pytest.fixture
 def path(request):
     """A repository of its own for each test."""
     return "t/" + hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:12]

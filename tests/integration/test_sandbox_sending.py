@@ -15,25 +15,11 @@ from stapel.oci.registry import RegistryStore
 from stapel.oci.retries import Retries
 from tests.conformance.engines import Said, file, lay
 from tests.fault_proxy import cut_head, failing, incomplete_names
-from tests.servers import Reply, Reset, front_server, registry_server
-
-pytestmark = pytest.mark.registry
+from tests.servers import Reply, Reset
 
 QUICK = Retries(attempts=4, first_s=0.001, longest_s=0.01, longest_asked_s=0.01)
 LARGE = Run("head -c 12000000 /dev/urandom >/much; echo x >/little\n")
 SMALL = Run("head -c 8000000 /dev/urandom >/much; echo x >/little\n")
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory):
-    with registry_server(tmp_path_factory.mktemp("registry")) as server:
-        yield server
-
-
-@pytest.fixture
-def front(registry):
-    with front_server(registry.host) as front:
-        yield front
 
 
 class Taking:
