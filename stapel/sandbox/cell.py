@@ -291,7 +291,7 @@ def _map_ids(pid: int, identity: Identity) -> None:
 
 
 def _call(program: str, *arguments: str) -> None:
-    path = find_program(program, f"{os.environ.get('PATH', '')}:/usr/bin:/bin")
+    path = find_program(program, "/usr/bin:/bin")
     if path is None:
         raise CellError(f"{program} is not found", hint="install the package uidmap")
     reading, writing = os.pipe2(os.O_CLOEXEC)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Literal, TypeAlias
 
 from msgspec import Struct
@@ -27,7 +26,7 @@ class Runner(Struct, frozen=True):
 def find_runner(name: RunnerName) -> Runner:
     """Where a runner is. `StapelError`."""
     program = _PROGRAMS[name]
-    found = find_program(program, f"{os.environ.get('PATH', '')}:{_ELSEWHERE}")
+    found = find_program(program, _ELSEWHERE)
     if found is None:
         raise StapelError(f"{name} is not found (the program {program})", hint=f"install the package {name}")
     return Runner(name, found)

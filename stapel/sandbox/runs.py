@@ -255,7 +255,7 @@ def _free_bytes(volume: Path) -> int:
 
 
 def _find_uplink() -> bytes:
-    found = find_program(_UPLINK, f"{os.environ.get('PATH', '')}:/usr/local/bin:/usr/bin:/bin")
+    found = find_program(_UPLINK, "/usr/local/bin:/usr/bin:/bin")
     if found is None:
         message = f"{_UPLINK} is not found, by which a network that is `isolated` has a way out"
         raise StapelError(message, hint=f"install the package {_UPLINK}")

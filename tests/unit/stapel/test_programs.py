@@ -12,7 +12,11 @@ def test_the_first_directory_that_has_a_program_is_the_one(tmp_path, monkeypatch
         (tmp_path / name / "tool").write_text("")
         (tmp_path / name / "tool").chmod(0o755)
     directories = ":".join(["", str(tmp_path / "absent"), *(str(tmp_path / name) for name in "abcd")])
+    monkeypatch.setenv("PATH", "")
     assert find_program("tool", directories) == str(tmp_path / "c/tool")
+    monkeypatch.setenv("PATH", f"{tmp_path}/a:{tmp_path}/d")
+    assert find_program("tool", directories) == find_program("tool") == str(tmp_path / "d/tool")
+    monkeypatch.delenv("PATH")
     monkeypatch.chdir(tmp_path / "c")
     assert find_program("tool", "") is None
     assert find_program("tool", f"{tmp_path}/a:{tmp_path}/b") is None
