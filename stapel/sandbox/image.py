@@ -15,7 +15,7 @@ from stapel.errors import Broken
 from stapel.oci.api import Descriptor, ImageConfig
 from stapel.sandbox.inside.drivers import LARGE_BYTES
 from stapel.sandbox.records import Layer, PushCompression, StoredImage
-from stapel.sandbox.sending import Sendings
+from stapel.sandbox.sending import Sendings, remember_blob
 from stapel.sandbox.store import Store
 
 IMAGE_MEDIA_TYPE = "application/vnd.oci.image.config.v1+json"
@@ -133,12 +133,7 @@ class SandboxImage:
         known = self._store.written(layer.diff_id)
         written = (lambda: known) if known is not None else None
         made = compress(self._tar(layer, below), out, self._compression, written=written)
-        if made.diff_id != layer.diff_id:
-            now = made.diff_id or "another"
-            raise Broken(f"layer {layer.diff_id} of image {self.image.id} has changed: it is {now} now")
-        blob = Descriptor(made.media_type, made.digest, made.size_bytes)
-        self._store.remember_compressed(layer.diff_id, self._compression, blob)
-        return blob
+        return remember_blob(self._store, made, layer.diff_id, self._compression, f" of image {self.image.id}")
 
     def _tar(self, layer: Layer, below: Layer | None) -> Iterator[bytes]:
         with self._read_layer(layer, below) as stream:

@@ -19,12 +19,24 @@ from stapel.sandbox.records import PushCompression
 from stapel.sandbox.store import Store
 
 if TYPE_CHECKING:
+    from stapel.oci.compress import CompressedLayer
     from stapel.oci.layer import LayerResult
 
 _PIECE_BYTES = 1 << 20
 _AT_ONCE = 4  # each has a worker, three threads and a connection; what comes in between is sent when it is put
 
 Read = Callable[[int], AbstractContextManager[BinaryIO]]  # the tar of the layer in an open directory
+
+
+def remember_blob(
+    store: Store, made: CompressedLayer, diff_id: str, compression: PushCompression, where: str = ""
+) -> Descriptor:
+    """What a layer of ours was compressed to, remembered. `Broken` where its tar was not what its diff id says."""
+    if made.diff_id != diff_id:
+        raise Broken(f"layer {diff_id}{where} has changed: it is {made.diff_id or 'another'} now")
+    blob = Descriptor(made.media_type, made.digest, made.size_bytes)
+    store.remember_compressed(diff_id, compression, blob)
+    return blob
 
 
 class Sendings:
@@ -137,12 +149,7 @@ class Sending:
 
         with reading as stream:
             made = compress(self._pieces(stream), out, self._compression, written=self._settled)
-        layer = self._settled()
-        if made.diff_id != layer.diff_id:
-            raise Broken(f"layer {layer.diff_id} was another one when it was read beside that")
-        blob = Descriptor(made.media_type, made.digest, made.size_bytes)
-        self._store.remember_compressed(layer.diff_id, self._compression, blob)
-        return blob
+        return remember_blob(self._store, made, self._settled().diff_id, self._compression)
 
     def _pieces(self, stream: BinaryIO) -> Iterator[bytes]:
         while piece := stream.read(_PIECE_BYTES):
