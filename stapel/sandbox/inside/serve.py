@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from stapel.sandbox.inside.drivers import Driver, choose_driver, try_out
 from stapel.sandbox.inside.syscalls import CLONE_NEWNS, CLONE_NEWUSER, adopt_orphans, make_private, unshare
 from stapel.sandbox.inside.trees import ReadTree, Row
+from stapel.sandbox.inside.views import drop_views
 from stapel.sandbox.wire import Gone, receive, send
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def main(control_fd: int, store_dir: str) -> None:
         import stapel.sandbox.inside.merging
         import stapel.sandbox.inside.running  # noqa: F401
 
+        drop_views()
         unshare(CLONE_NEWUSER | CLONE_NEWNS)
         send(control, ("unshared", None))
         (asked, name), _ = receive(control)  # the ids are mapped
