@@ -16,8 +16,8 @@ from typing import Literal, TypeAlias
 from conveyor.keys.key import hash_value
 from conveyor.storage.descriptions import Descriptions
 from conveyor.storage.facts import Facts, parse_facts
+from conveyor.storage.known import KnownNames
 from conveyor.storage.lists import list_caught_up
-from conveyor.storage.marks import Marks
 from conveyor.storage.names import (
     Mark,
     StageName,
@@ -25,10 +25,6 @@ from conveyor.storage.names import (
     import_record_name,
     is_index_name,
     is_own_name,
-    is_record_of_build,
-    parse_copy_record,
-    parse_import_record,
-    parse_mark,
     parse_stage_name,
 )
 from conveyor.storage.notes import Predecessors, Seen
@@ -61,8 +57,8 @@ class Storage:
         self._describes_at_once = describes_at_once
         self._warn = warn
         self._lock = threading.Lock()
-        self._stages: dict[str, set[StageName]] | None = None
-        self._marks = Marks()
+        self._known = KnownNames()
+        self._is_listed = False
         self._refused: set[str] = set()  # broken, and rejected for this run alone as long as no mark says so
         self._broken: dict[StageName, Broken] = {}
         self._suspected: set[str] = set()
@@ -70,13 +66,8 @@ class Storage:
         self._is_lost = False
         self._told_of_skew = False
         self._no_list: Unreachable | None = None
-        self._imports: dict[str, str] = {}
-        self._beside: set[str] = set()  # names that are not of stages, as they are
-        self._copies: dict[str, set[str]] = {}
-        self._records: set[str] = set()
         self._described: dict[StageName, StoredStage | None] = {}
         self._gone: set[StageName] = set()
-        self._own: set[StageName] = set()
 
     @property
     def address(self) -> str:
@@ -90,7 +81,7 @@ class Storage:
     def load(self) -> None:
         """Read the list of names where this run has not; everything else asks for it by itself."""
         with self._lock:
-            if self._stages is not None:
+            if self._is_listed:
                 return
             if self._no_list is not None:
                 raise self._no_list
@@ -100,8 +91,8 @@ class Storage:
                 # A secondary is asked once a run: those who wait here must not each wait for it anew.
                 self._no_list = error if self.role == "secondary" else None
                 raise
-            self._stages = {}
-            self._add(names)
+            self._known.add(names)
+            self._is_listed = True
 
     @property
     def is_lost(self) -> bool:
@@ -123,15 +114,18 @@ class Storage:
             self.lose(error)
         return not self._is_lost
 
-    def reload(self) -> None:
-        """Read the list of names again, and again where it lags behind what this run has named."""
+    def reload(self) -> bool:
+        """Read the list of names again, and again where it lags behind what this run has named.
+
+        Whether something else may be selected by it than was selected before (`KnownNames.replace`).
+        """
         with self._lock:
-            own = {str(name): name for name in self._own}
+            own = {str(name): name for name in self._known.own}
         names, gone = list_caught_up(self.store, own, self._warn)
         with self._lock:
-            self._own.difference_update(own[text] for text in gone)
-            self._stages = {}
-            self._add(names)
+            self._known.own.difference_update(own[text] for text in gone)
+            self._is_listed = True
+            return self._known.replace(names)
 
     def candidates(self, digest: str, *, fresh: bool = False) -> tuple[StoredStage, ...]:
         """The stored stages of a digest, in no order, those that cannot be believed left out.
@@ -142,17 +136,15 @@ class Storage:
         if fresh:
             self.refresh(digest)
         with self._lock:
-            found = [name for name in self._found(digest) if name not in self._gone]
+            found = [name for name in self._known.of(digest) if name not in self._gone]
         return tuple(stage for stage in self.describe(found) if stage is not None)
 
     def refresh(self, digest: str) -> None:
         """Read the names that begin with a digest again, by a list that is asked for after this call."""
         self.load()
-        names = list(self.store.names(fresh=True, prefix=digest))
+        names = frozenset(self.store.names(fresh=True, prefix=digest))
         with self._lock:
-            # A list may lag behind writes: what this run has named itself is there whatever the list says.
-            self._found(digest).intersection_update(self._own)
-            self._add(names)
+            self._known.replace_of(digest, names)
 
     def describe(self, names: Sequence[StageName]) -> list[StoredStage | None]:
         """Each stage with its description, None where it is gone or not to be believed."""
@@ -172,7 +164,7 @@ class Storage:
         """The names of all stages, newest first."""
         self.load()
         with self._lock:
-            return tuple(sorted((name for found in (self._stages or {}).values() for name in found), reverse=True))
+            return tuple(sorted(self._known.stages(), reverse=True))
 
     def was_stored(self, digest: str) -> bool:
         """Whether a stage of this digest, gone from the list now, was once read or named from this home."""
@@ -181,7 +173,7 @@ class Storage:
     def newest_ms(self, digest: str) -> int:
         """The latest timestamp among all names of a digest, 0 where there is none."""
         with self._lock:
-            return max((name.timestamp_ms for name in self._found(digest)), default=0)
+            return max((name.timestamp_ms for name in self._known.of(digest)), default=0)
 
     def predecessors(self, project: str, image: str, stage: str) -> Iterator[StoredStage]:
         """The latest stored stages of this stage of an image, newest first, as far as this home knows them.
@@ -191,7 +183,7 @@ class Storage:
         self.load()
         noted = self._predecessors.names(project, image, stage)
         with self._lock:
-            there = [name for name in noted if name in self._found(name.digest)]
+            there = [name for name in noted if name in self._known.of(name.digest)]
         if not there and self._describes_at_once:
             there = list(self.all_stages())
         of = (project, image, stage)
@@ -207,23 +199,24 @@ class Storage:
         tells them.
         """
         with self._lock:
-            found = [name for digest in digests for name in self._found(digest)]
+            found = [name for digest in digests for name in self._known.of(digest)]
             stages = [self._described.get(name) for name in found]
             if self._gone.intersection(found) or self._refused or None in stages:
                 return None
             images = {str(stage.name): stage.description.image_id for stage in stages if stage is not None}
-            return dict.fromkeys(self._beside, "") | (images if self._describes_at_once else dict.fromkeys(images, ""))
+            return dict.fromkeys(self._known.beside, "") | (images if self._describes_at_once else dict.fromkeys(images, ""))
 
     def rejected(self) -> frozenset[str]:
         """Names of the stages that are marked as broken, here or in this run alone."""
         self.load()
         with self._lock:
-            return self._marks.rejected() | self._refused
+            return self._known.marks.rejected() | self._refused
 
     def refuse(self, name: StageName) -> None:
         """Count a stage as rejected for the rest of this run, whatever the marks say."""
         with self._lock:
             self._refused.add(str(name))
+            self._known.unsettle()
 
     def suspect(self, blob: str) -> None:
         """Note a blob that was found broken in this run: who puts it here again should look at it."""
@@ -238,13 +231,13 @@ class Storage:
     def mark_rejected(self, name: StageName) -> None:
         """Mark a stage as broken, for everybody; call it under the lock of its digest, after a fresh list of that."""
         with self._lock:
-            mark = self._marks.rejection(str(name))
+            mark = self._known.marks.rejection(str(name))
         self._put_mark(mark)
 
     def mark_lifted(self, name: StageName) -> bool:
         """Take back that a stage is broken, as `mark_rejected`; False where nobody says that it is."""
         with self._lock:
-            mark = self._marks.lift(str(name))
+            mark = self._known.marks.lift(str(name))
         self._put_mark(mark)
         return mark is not None
 
@@ -272,12 +265,14 @@ class Storage:
         """Leave a stage out for the rest of this run: what its label says cannot be of the digest that it names."""
         with self._lock:
             self._gone.add(name)
+            self._known.unsettle()
         self._warn(f"stage {name} in {self.address} is ignored: its label does not agree with its key")
 
     def forget(self, name: StageName) -> None:
         """Leave a stage out for the rest of this run: its image was found to be gone."""
         with self._lock:
             self._gone.add(name)
+            self._known.unsettle()
 
     def add(self, name: StageName, image: Descriptor, renew: Callable[[], StageName] | None = None) -> None:
         """Give an image that is here by digest the name of a stage, or one of `renew` (see `ImageStore.name`).
@@ -288,7 +283,7 @@ class Storage:
             record = copy_record_name(name, image.digest)
             self.store.put_record(record)
             with self._lock:
-                self._add([record])
+                self._known.add([record])
 
         def again() -> str:
             nonlocal name
@@ -298,8 +293,7 @@ class Storage:
         self.store.name(str(name), image, renew=again)
         with self._lock:
             self._gone.discard(name)
-            self._own.add(name)
-            self._found(name.digest).add(name)
+            self._known.name(name)
         if self._describes_at_once:
             stored = self.describe([name])[0]
             if stored is not None:
@@ -310,20 +304,20 @@ class Storage:
         """The recorded digest of imported files, None where nobody has recorded it."""
         self.load()
         with self._lock:
-            return self._imports.get(source)
+            return self._known.imports.get(source)
 
     def record_import(self, source: str, digest: str) -> None:
         """Record the digest of imported files. A storage that refuses to be written to costs the next run work only."""
         self._put_record(import_record_name(source, digest), "the digest of an import")
         with self._lock:
-            self._add([import_record_name(source, digest)])
+            self._known.add([import_record_name(source, digest)])
 
     def record(self, name: str, what: str) -> None:
         """Write a record of a build where it is not there yet; that it cannot be written is a warning."""
         self.load()
         with self._lock:
-            known = name in self._records
-            self._add([name])
+            known = name in self._known.records
+            self._known.add([name])
         if not known:
             self._put_record(name, what)
 
@@ -364,29 +358,8 @@ class Storage:
             self.store.put_record(str(mark))
             trace("mark.after-put")
             with self._lock:
-                self._add([str(mark)])
-
-    def _found(self, digest: str) -> set[StageName]:
-        if self._stages is None:
-            self._stages = {}
-        return self._stages.setdefault(digest, set())
-
-    def _add(self, names: Iterable[str]) -> None:
-        for text in names:
-            if (name := parse_stage_name(text)) is not None:
-                self._found(name.digest).add(name)
-                continue
-            self._beside.add(text)
-            if (mark := parse_mark(text)) is not None:
-                self._marks.add(mark)
-            elif (record := parse_import_record(text)) is not None:
-                # Two records of one source can only come from a store that lies: the lesser is everybody's choice.
-                source, digest = record
-                self._imports[source] = min(digest, self._imports.get(source, digest))
-            elif (copy := parse_copy_record(text)) is not None:
-                self._copies.setdefault(copy[0], set()).add(copy[1])
-            elif is_record_of_build(text):
-                self._records.add(text)
+                self._known.add([str(mark)])
+                self._known.unsettle()
 
     def _describe(self, name: StageName) -> StoredStage | None:
         description = self._descriptions.recall(name) if not self._describes_at_once else None
@@ -403,7 +376,7 @@ class Storage:
             if is_new:
                 self._descriptions.keep(name, description)
         facts: Facts | None = parse_facts(description.labels)
-        if facts is None or not believe(name, description, facts, self._copies.get(str(name), ())):
+        if facts is None or not believe(name, description, facts, self._known.copies.get(str(name), ())):
             self._warn(f"stage {name} in {self.address} is ignored: its label does not agree with its name")
             return None
         stored = StoredStage(name, description, facts)

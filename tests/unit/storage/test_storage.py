@@ -170,3 +170,24 @@ def test_what_this_run_named_and_somebody_removed_is_not_waited_for(store, tmp_p
     storage.reload()
     assert storage.candidates(D) == storage.candidates(D, fresh=True) == ()
     assert clock.now_s == 0
+
+
+def test_who_was_alone_with_a_store_need_not_look_again(store, tmp_path):
+    put(store, D, 1)
+    storage = open_storage(store, tmp_path)
+    storage.candidates(D)
+    image = store.add_image(facts(E))
+    storage.add(stage_name(E, 1, image.digest), image)
+    storage.candidates(E, fresh=True)
+    assert not storage.reload()
+    put(store, D, 2)
+    assert storage.reload()
+
+
+@pytest.mark.parametrize("say", [Storage.refuse, Storage.forget, Storage.distrust, Storage.mark_rejected])
+def test_who_has_left_a_stage_out_looks_again(store, tmp_path, say):
+    name = put(store, D, 1)
+    storage = open_storage(store, tmp_path)
+    storage.candidates(D)
+    say(storage, name)
+    assert storage.reload()
