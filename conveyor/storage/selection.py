@@ -24,8 +24,9 @@ Invariants.
     selection at one commit gives one answer.
  7. After it has named its stage, a writer lists once more and goes on with what selection says, be it its own stage or
     another's. What two writers without a common lock (or with clocks that disagree) both named is thus settled before
-    either stores the next stage on it; what still appears after that moment is met before the report, when everything is
-    selected once more from a fresh list, and costs work, never correctness: a stage is what its own key and label say.
+    either stores the next stage on it; what still appears after that moment is met before the report, by a fresh list:
+    where it differs from what the writer knew, everything is selected once more. It costs work, never correctness: a
+    stage is what its own key and label say.
     A writer that was held up between its list and the name lists once more first, for its time would be older than what
     others are done with. What is left is a request on its way: no list shows it, and who has ended before it arrives has
     reported what was selected then.
