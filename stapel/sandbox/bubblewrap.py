@@ -8,10 +8,10 @@ from functools import cache
 
 # What Docker makes read-only in /proc, and what it hides there. Where root runs conveyor, root of the container is root:
 # what keeps it from the kernel's switches is that they cannot be written to.
-_READ_ONLY = ("dynamic_debug", "fs", "sys")
+_READ_ONLY = ("dynamic_debug", "fs")
 # Over a /proc of its own bubblewrap does this by itself where it may write to the directory. It may not as root of a group
 # that is not 0, and the files in there are root's own all the same.
-_COVERED = ("bus", "irq", "sysrq-trigger")
+_COVERED = ("bus", "irq", "sys", "sysrq-trigger")
 _MASKED_FILES = ("interrupts", "kcore", "keys", "latency_stats", "sched_debug", "timer_list", "timer_stats")
 _MASKED_DIRECTORIES = ("acpi", "asound", "scsi")
 
