@@ -32,7 +32,7 @@ def bring(store: Store, cells: Cells, image: ImageView) -> str:
     for number, blob in enumerate(blobs):
         found = store.find_chain(diff_ids[: number + 1], driver)
         layers.append(found if found is not None else _bring_layer(store, cells, image, blob, diff_ids[number], layers))
-    return store.put_image(config, layers)
+    return store.images.put(config, layers)
 
 
 def _raw_config(image: ImageView) -> bytes:

@@ -221,7 +221,9 @@ class Builds:
 
     def collect(self, snapshots: Sequence[str]) -> None:
         """Remove the snapshots, of these, that nobody needs: nobody finds them from now on, their files go later."""
-        taken = self._store.take_out(snapshots)
+        from stapel.sandbox.taking_out import take_out
+
+        taken = take_out(self._store, snapshots)
         if taken:
             self._cleaner.remove_later(lambda: taken)
 
@@ -229,7 +231,9 @@ class Builds:
         """Remove what killed runs left, once, beside what comes next."""
         is_first, self._has_leftovers = self._has_leftovers, False
         if is_first:
-            self._cleaner.remove_later(self._store.take_out_leftovers)
+            from stapel.sandbox.taking_out import take_out_leftovers
+
+            self._cleaner.remove_later(lambda: take_out_leftovers(self._store))
 
     def close(self) -> None:
         """Wait until all is removed."""
@@ -239,7 +243,7 @@ class Builds:
 
     def _let_go(self, on: SandboxHeld, layer: Layer) -> None:
         """End of what was built on `on`: its files stay where an image has them."""
-        if not self._store.is_stored(layer):
+        if not self._store.images.has_put(layer):
             self.collect([layer.snapshot])
         on.close()
 

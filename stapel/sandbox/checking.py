@@ -20,6 +20,7 @@ from stapel.sandbox.cell import Cells
 from stapel.sandbox.image import parse_config
 from stapel.sandbox.records import Layer, StoredImage
 from stapel.sandbox.store import Store
+from stapel.sandbox.taking_out import take_out, take_out_leftovers
 
 
 def check_store(store: Store, cells: Cells, remove: Callable[[Sequence[str]], None], *, mend: bool) -> Iterator[Fault]:
@@ -38,7 +39,7 @@ def check_store(store: Store, cells: Cells, remove: Callable[[Sequence[str]], No
 
 def _remove_leftovers(store: Store, remove: Callable[[Sequence[str]], None]) -> Iterator[Fault]:
     try:
-        remove(store.take_out_leftovers())
+        remove(take_out_leftovers(store))
     except Broken:
         pass  # who cannot read all records does not know what is left over
     except StapelError as error:
@@ -46,17 +47,17 @@ def _remove_leftovers(store: Store, remove: Callable[[Sequence[str]], None]) -> 
 
 
 def _check_records(store: Store, *, mend: bool) -> Iterator[Fault]:
-    for image_id in store.image_ids():
+    for image_id in store.images.ids():
         why = _find_lie(store, image_id)
         if why:
             if mend:
-                store.forget_unreadable(image_id)
+                store.images.forget(image_id)
             yield Fault(f"image {image_id}: {why}", mend)
 
 
 def _find_lie(store: Store, image_id: str) -> str:
     try:
-        image = store.image(image_id)
+        image = store.images.get(image_id)
         config = parse_config(image.config, image_id)
     except NotFound:
         return ""  # somebody has removed it
@@ -71,19 +72,19 @@ def _find_lie(store: Store, image_id: str) -> str:
 
 
 def _check_names(store: Store, *, mend: bool) -> Iterator[Fault]:
-    there = set(store.image_ids())
+    there = set(store.images.ids())
     for image_id, names in store.names.of_images().items():
         if image_id in there or _is_there(store, image_id):
             continue
         if mend:
-            store.forget_unreadable(image_id)
+            store.images.forget(image_id)
         for name in names:
             yield Fault(f"name {name}: there is no image {image_id}", mend)
 
 
 def _is_there(store: Store, image_id: str) -> bool:
     try:
-        store.image(image_id)
+        store.images.get(image_id)
     except NotFound:
         return False
     except Broken:
@@ -113,7 +114,7 @@ def _check_layers(
     """Each snapshot once. A broken one goes with every image that has it."""
     results: dict[str, str] = {}
     users: dict[str, list[StoredImage]] = {}
-    for image in store.images(readable=True):
+    for image in store.images.all(readable=True):
         if not store.pin(image.layers) and not _is_there(store, image.id):
             continue
         for number, layer in enumerate(image.layers):
@@ -127,9 +128,9 @@ def _check_layers(
         if mend:
             for image in images:
                 with suppress(NotFound):
-                    store.remove_image(image.id)
+                    store.images.remove(image.id)
             store.forget_chains(snapshot)
-            remove(store.take_out({layer.snapshot for image in images for layer in image.layers}))
+            remove(take_out(store, {layer.snapshot for image in images for layer in image.layers}))
         yield Fault(f"snapshot {snapshot}, of {len(images)} {'image' if len(images) == 1 else 'images'}: {why}", mend)
 
 

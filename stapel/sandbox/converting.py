@@ -30,7 +30,7 @@ def convert(store: Store, cells: Cells, image: StoredImage, read_layer: ReadLaye
             with _open(store, image, number, read_layer) as content:
                 found = apply_again(store, cells, content, layers, layer.diff_id, layer.blob)
         layers.append(found)
-    store.put_image(image.config, layers)
+    store.images.put(image.config, layers)
     return StoredImage(image.id, image.config, tuple(layers))
 
 

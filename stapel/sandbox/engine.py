@@ -151,7 +151,7 @@ class SandboxEngine:
         layer = import_layer(self._store, self._cells, archive)
         config = empty_config(platform or self.platform()).with_(run=run)
         final = child(config, diff_ids=(layer.diff_id,), created_ms=time.time_ns() // 1_000_000)
-        image_id = self._store.put_image(final.to_bytes(), (layer,))
+        image_id = self._store.images.put(final.to_bytes(), (layer,))
         self._store.names.set(parsed.repository_text, parsed.tag or DEFAULT_TAG, image_id)
         return image_id
 
@@ -162,7 +162,7 @@ class SandboxEngine:
             return SandboxHeld(empty_config(self.platform()), ())
         if isinstance(image, SandboxImage):
             return self._held(image.image)
-        return self._held(self._store.image(self._bring(image)))
+        return self._held(self._store.images.get(self._bring(image)))
 
     def build(
         self,
@@ -207,7 +207,7 @@ class SandboxEngine:
         else:
             final = child(config, diff_ids=held.config.diff_ids, created_ms=time.time_ns() // 1_000_000)
             raw = final.to_bytes()
-            image_id = self._store.put_image(raw, held.layers)
+            image_id = self._store.images.put(raw, held.layers)
             if into is self._images:
                 return Descriptor(IMAGE_MEDIA_TYPE, image_id, len(raw))
         stored = self._images.get(image_id)
@@ -220,7 +220,7 @@ class SandboxEngine:
     def note_used(self, image_ids: Iterable[str]) -> None:
         """See `Engine`."""
         for image_id in image_ids:
-            self._store.touch(image_id)
+            self._store.images.touch(image_id)
 
     @property
     def upkeep(self) -> SandboxUpkeep:
@@ -241,14 +241,16 @@ class SandboxEngine:
 
     def close(self) -> None:
         """See `Engine`."""
-        if self._builds_made is None and self._store.has_leftovers():
+        from stapel.sandbox.taking_out import has_leftovers
+
+        if self._builds_made is None and has_leftovers(self._store):
             with suppress(StapelError, OSError):  # what is left now is left for the next run
                 self._make_builds()
         if self._builds_made is not None:
             self._builds_made.close()
         if self._cells_made is not None:
             self._cells_made.close()
-            self._store.unpin()
+            self._store.pins.end()
 
     def _check(self) -> None:
         why = self.obstacle()
@@ -311,10 +313,11 @@ class SandboxEngine:
 
     def _held(self, image: StoredImage) -> SandboxHeld:
         if not self._store.pin(image.layers):
-            image = self._store.image(image.id)  # `NotFound` where it was removed as a whole; or it was converted meanwhile
+            # `NotFound` where it was removed as a whole; or it was converted meanwhile
+            image = self._store.images.get(image.id)
             if not self._store.pin(image.layers):
                 raise Broken(f"image {image.id} is not complete: a snapshot of it is gone from {self._store.dir}")
-        self._store.touch(image.id)
+        self._store.images.touch(image.id)
         driver = self._cells.driver
         if any(layer.driver != driver for layer in image.layers):
             image = self._convert(image)
@@ -324,7 +327,7 @@ class SandboxEngine:
         from stapel.sandbox.converting import convert
 
         with self._converting:  # of several threads that hold it the first does it
-            before = self._store.image(image.id)
+            before = self._store.images.get(image.id)
             if not self._store.pin(before.layers):
                 raise Broken(f"image {image.id} is not complete: a snapshot of it is gone from {self._store.dir}")
             after = convert(self._store, self._cells, before, self._read_layer)
@@ -336,7 +339,7 @@ class SandboxEngine:
         if image_id is None:
             return None
         try:
-            return self._store.image(image_id)
+            return self._store.images.get(image_id)
         except NotFound:
             return None
 
@@ -346,7 +349,7 @@ class SandboxEngine:
             if view is None or not fits_platform(view.config.platform, platform):
                 return None
             log("stderr", f"taking {reference} from the Docker Engine\n".encode())
-            return self._store.image(self._bring(view))
+            return self._store.images.get(self._bring(view))
 
     def _pull(self, reference: str, repository: str, name: str, platform: str) -> StoredImage:
         try:
@@ -362,7 +365,7 @@ class SandboxEngine:
             )
         image_id = self._bring(view)
         self._store.names.set(repository, name, image_id)
-        return self._store.image(image_id)
+        return self._store.images.get(image_id)
 
     def _bring(self, image: ImageView) -> str:
         from stapel.sandbox.bringing import bring

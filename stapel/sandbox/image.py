@@ -93,7 +93,7 @@ class SandboxImage:
         """Let nobody remove what is to be read: whoever has a view has not held the image. `NotFound`, `Broken`."""
         if self._store.pin(self.image.layers):
             return
-        self.image = self._store.image(self.image.id)  # it may have other snapshots by now
+        self.image = self._store.images.get(self.image.id)  # it may have other snapshots by now
         if not self._store.pin(self.image.layers):
             raise Broken(f"image {self.image.id} is not complete: a snapshot of it is gone from {self._store.dir}")
 

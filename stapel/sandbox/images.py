@@ -79,7 +79,7 @@ class SandboxImages:
     def get(self, reference: str) -> SandboxImage:
         """The image of a name or of an image id."""
         self._store.open()
-        image = self._store.image(reference) if reference.startswith("sha256:") else self._named(reference)
+        image = self._store.images.get(reference) if reference.startswith("sha256:") else self._named(reference)
         return SandboxImage(self._store, image, self._read_layer, self._sendings, self._compression)
 
     def put(self, image: ImageView) -> Descriptor:
@@ -92,20 +92,20 @@ class SandboxImages:
         """Name the record image, made where it is not here."""
         config = ImageConfig({"architecture": "amd64", "os": "linux", "config": {"Labels": {RECORD_LABEL: "1"}}})
         self._store.open()
-        image_id = self._store.put_image(config.with_(rootfs={"type": "layers", "diff_ids": []}).to_bytes(), ())
+        image_id = self._store.images.put(config.with_(rootfs={"type": "layers", "diff_ids": []}).to_bytes(), ())
         self._store.names.set(self.repository, name, image_id)
 
     def name(self, name: str, image: Descriptor, *, renew: Callable[[], str] | None = None) -> None:
         """Name an image."""
         del renew  # nothing is sent
         self._store.open()
-        self._store.check_image(image.digest)
+        self._store.images.check(image.digest)
         self._store.names.set(self.repository, name, image.digest)
 
     def delete(self, image: Descriptor) -> None:
         """Remove an image, its names, and what nothing else needs of it."""
         self._store.open()
-        self._collect(self._store.remove_image(image.digest))
+        self._collect(self._store.images.remove(image.digest))
 
     def unname(self, name: str) -> None:
         """Remove one name."""
@@ -117,4 +117,4 @@ class SandboxImages:
         image_id = self._store.names.get(self.repository, name)
         if image_id is None:
             raise NotFound(f"there is no image {self.reference(name)}")
-        return self._store.image(image_id)
+        return self._store.images.get(image_id)

@@ -21,6 +21,7 @@ from stapel.sandbox.image import parse_config
 from stapel.sandbox.images import RECORD_LABEL
 from stapel.sandbox.records import StoredImage
 from stapel.sandbox.store import Store
+from stapel.sandbox.taking_out import find_leftovers, find_unused, take_out, take_out_images, take_out_leftovers
 from stapel.toolchain import other_tools, remove_other_tools
 
 _PURGED = "purged-"
@@ -39,25 +40,25 @@ class SandboxUpkeep:
         """See `Upkeep`."""
         self._store.open()
         names = self._store.names.of_images()
-        pinned = self._store.pins()
+        pinned = self._store.pins.of_others()
         found = []
-        for image in self._store.images(readable=True):
+        for image in self._store.images.all(readable=True):
             with suppress(FileNotFoundError, Broken):
                 found.append(self._describe(image, names.get(image.id, ()), pinned))
         return tuple(found)
 
     def remove_images(self, unused_since: Mapping[str, float]) -> tuple[str, ...]:
         """See `Upkeep`."""
-        removed, rubbish = self._store.take_out_images(unused_since)
+        removed, rubbish = take_out_images(self._store, unused_since)
         self.remove(rubbish)
         return removed
 
     def unneeded(self, younger_s: float) -> tuple[str, ...]:
         """See `Upkeep`."""
         self._store.open()
-        found = [f"snapshot {name}" for name in self._store.unused_snapshots()]
+        found = [f"snapshot {name}" for name in find_unused(self._store)]
         found += [f"blob sha256:{path.name}" for path in self._unused_blobs(time.time() - younger_s)]
-        found += [f"half a snapshot {path.name}" for path in self._store.leftovers()]
+        found += [f"half a snapshot {path.name}" for path in find_leftovers(self._store)]
         found += [f"purged store {path.name}" for path in self._purged_before()]
         if not living_runs(self._home_dir, self._run_id):
             found += [f"toolchain {path.name}" for path in other_tools(self._home_dir)]
@@ -67,8 +68,8 @@ class SandboxUpkeep:
         """See `Upkeep`."""
         self._store.open()
         self._remove_purged()
-        rubbish = self._store.take_out_leftovers()
-        rubbish += self._store.take_out(self._store.snapshots())
+        rubbish = take_out_leftovers(self._store)
+        rubbish += take_out(self._store, self._store.snapshots())
         blobs = self._take_out_blobs(time.time() - younger_s)
         self._forget_traces(time.time() - younger_s)
         if not living_runs(self._home_dir, self._run_id):
@@ -130,7 +131,7 @@ class SandboxUpkeep:
             for place in places:  # root can where no worker runs
                 remove(place)
 
-    def _describe(self, image: StoredImage, names: Sequence[str], pinned: frozenset[str]) -> KeptImage:
+    def _describe(self, image: StoredImage, names: Sequence[str], pinned: set[str]) -> KeptImage:
         parts = {layer.snapshot: layer.size_bytes for layer in image.layers}
         parts |= {layer.blob.digest: layer.blob.size_bytes for layer in image.layers if layer.blob is not None}
         return KeptImage(
@@ -138,7 +139,7 @@ class SandboxUpkeep:
             names=tuple(names),
             chain=tuple(layer.snapshot for layer in image.layers),
             parts=parts,
-            used_s=self._store.used_s(image.id),
+            used_s=self._store.images.used_s(image.id),
             is_pinned=not pinned.isdisjoint(layer.snapshot for layer in image.layers),
             is_record=RECORD_LABEL in parse_config(image.config, image.id).labels,
             is_fetched=bool(image.layers) and all(layer.blob is not None for layer in image.layers),
@@ -169,7 +170,8 @@ class SandboxUpkeep:
             with suppress(OSError):
                 if str(path.readlink()) not in snapshots:
                     path.unlink()
-        diff_ids = {layer.diff_id.partition(":")[2] for image in self._store.images(readable=True) for layer in image.layers}
+        images = self._store.images.all(readable=True)
+        diff_ids = {layer.diff_id.partition(":")[2] for image in images for layer in image.layers}
         for path in (self._store.dir / "compressed").iterdir():
             if path.stem not in diff_ids and _is_older(path, before_s):
                 path.unlink(missing_ok=True)

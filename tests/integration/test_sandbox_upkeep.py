@@ -12,6 +12,7 @@ from stapel.api import Cancel, Run
 from stapel.errors import Broken, NotFound
 from stapel.runs import open_run
 from stapel.sandbox.engine import SandboxEngine
+from stapel.sandbox.taking_out import take_out_images
 from tests.conformance.engines import Said, busybox_of
 from tests.unit.oci.images import Image, layer
 
@@ -154,7 +155,7 @@ def test_a_removal_that_was_killed_is_ended_by_the_next(home):
         engine = SandboxEngine("shop", run_id=run.id, home_dir=home, tmp_dir=home)
         engine.images.get("two")
         store = engine._store
-        removed, rubbish = store.take_out_images({image_id(engine, "two"): time.time()})
+        removed, rubbish = take_out_images(store, {image_id(engine, "two"): time.time()})
         assert len(removed) == len(rubbish) == 1
     assert len(list((home / "sandbox/filling").iterdir())) == 1
     with opened(home) as engine:
