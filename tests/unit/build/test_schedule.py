@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 from msgspec.structs import replace
 
-import conveyor.build.schedule as schedule
+from conveyor.build import line_walkers, work
 from conveyor.build.rooms import Introspection
 from conveyor.build.walkers import Job
 from conveyor.config.models import DockerInstructions, MountPoint
@@ -202,7 +202,7 @@ def test_the_longest_remaining_path_goes_first_then_the_order_of_configuration(w
                 world.engine.gates["all wait"].set()
         return Job(pool, call, **fields)
 
-    monkeypatch.setattr(schedule, "Job", record)
+    monkeypatch.setattr(line_walkers, "Job", record)
     world.engine.trace = lambda verb, what: world.engine.pass_gate("all wait") if verb == "run" else None
     world.build(*images, builds_at_once=1)
     started = [event.image for event in world.seen(StageStarted) if event.stage == "beforeInstall"]
@@ -308,7 +308,7 @@ def test_a_stage_runs_while_the_one_below_is_stored(world):
 
 
 def test_the_next_stage_is_looked_for_while_one_runs(world, monkeypatch):
-    look = schedule.look
+    look = work.look
 
     def note(rooms, task):
         looked = look(rooms, task)
@@ -316,7 +316,7 @@ def test_the_next_stage_is_looked_for_while_one_runs(world, monkeypatch):
             world.engine.gates["looked"].set()
         return looked
 
-    monkeypatch.setattr(schedule, "look", note)
+    monkeypatch.setattr(work, "look", note)
     world.engine.trace = lambda verb, what: world.engine.pass_gate("looked") if (verb, what) == ("run", "a") else None
     result = world.build(image("app", beforeInstall="a", install="b"))["app"]
     assert stage_names(result) == ["from", "beforeInstall", "install"]
