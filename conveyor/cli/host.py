@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from conveyor.cli.command import Command, Group
-from conveyor.cli.options import PREFIX, home_option
+from conveyor.cli.flags import PREFIX
+from conveyor.cli.options import home_option
 
 if TYPE_CHECKING:
     from conveyor.cleanup.choosing import Verdict

@@ -9,14 +9,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from conveyor.cli.command import Command, Group
-from conveyor.cli.options import (
-    PREFIX,
-    ProjectOptions,
-    StorageOptions,
-    project_options,
-    storage_options,
-    values_of_environment,
-)
+from conveyor.cli.flags import PREFIX, values_of_environment
+from conveyor.cli.options import ProjectOptions, StorageOptions, project_options, storage_options
 
 if TYPE_CHECKING:
     from stapel.image_config import Instructions

@@ -1,19 +1,11 @@
 """The flags that commands share, in four groups: each hands its command one value.
 
-Every flag has a twin in the environment, `CONVEYOR_<FLAG>`; the flag wins over the twin, the twin over the default, and an
-empty twin is an absent one. A list flag reads every variable `CONVEYOR_<FLAG>` and `CONVEYOR_<FLAG>_<ANYTHING>`, sorted by
-name, and puts their values before those of the command line. A boolean flag has a `--no-` form, so that a command line can
-take back what the environment says; `--flag=true` and `--flag=false` are understood too. Where no twin is set, that of werf
-(`WERF_<FLAG>`) is read.
-
-This module is on the path of a build where nothing is to do: it imports click and nothing heavy.
+What a flag is, and its twin in the environment, stands in `conveyor.cli.flags`.
 """
 
 from __future__ import annotations
 
-import functools
 import os
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,12 +13,10 @@ import click
 from click.core import ParameterSource
 from msgspec import Struct
 
-PREFIX = "CONVEYOR_"
+from conveyor.cli.flags import PREFIX, Decorator, Joined, flag_group, list_flag, switch, value_flag
+
 DEFAULT_HOME = "~/.conveyor"
 DEFAULT_REPORT = ".conveyor-build-report.json"
-
-AnyCommand = Callable[..., Any]
-Decorator = Callable[[AnyCommand], AnyCommand]
 
 
 class ProjectOptions(Struct, frozen=True):
@@ -102,16 +92,6 @@ class LogOptions(Struct, frozen=True):
     format: Literal["auto", "plain", "json"]
 
 
-class _Flag(click.Option):
-    """A boolean; its `--no-` form is not listed in the help, it would double it."""
-
-    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
-        record = super().get_help_record(ctx)
-        if record is None or (self.default is True):
-            return record
-        return ", ".join(sorted(self.opts, key=len)), record[1]
-
-
 def _seconds(text: str | float) -> float:
     try:
         seconds = float(str(text).strip().removesuffix("s"))
@@ -130,53 +110,6 @@ def _synchronization(text: str) -> str:
     raise click.BadParameter(f"{shown!r} is not `:local`, `none`, `redis://...` or `rediss://...`.")
 
 
-def _twin(flag: str) -> str:
-    return PREFIX + flag.removeprefix("--").replace("-", "_").upper()
-
-
-def _value(flag: str, help: str, *, short: str = "", twins: tuple[str, ...] = (), **attributes: Any) -> Decorator:  # noqa: ANN401 - whatever click.option takes
-    names = [short, flag] if short else [flag]
-    attributes.setdefault("default", "")
-    attributes.setdefault("show_default", bool(attributes["default"]))
-    return click.option(*names, help=help, envvar=[_twin(flag), *twins], show_envvar=True, **attributes)
-
-
-class _Joined(click.Option):
-    """A text that may be given in pieces, by a flag that is repeated."""
-
-    def add_to_parser(self, parser: Any, ctx: click.Context) -> None:  # noqa: ANN401 - click's parser has no public name
-        """Keep every piece."""
-        del ctx
-        parser.add_option(obj=self, opts=self.opts, dest=self.name, action="append", nargs=1)
-
-    def type_cast_value(self, ctx: click.Context, value: Any) -> Any:  # noqa: ANN401 - as click has it
-        """One text, with commas between."""
-        return super().type_cast_value(ctx, ",".join(value) if isinstance(value, list) else value)
-
-
-def _flag(flag: str, help: str, *, short: str = "", default: bool = False) -> Decorator:
-    names = [short] if short else []
-    shown = "on" if default else False
-    both = f"{flag}/--no-{flag.removeprefix('--')}"
-    return click.option(
-        *names, both, help=help, cls=_Flag, default=default, envvar=_twin(flag), show_envvar=True, show_default=shown
-    )
-
-
-def _list(flag: str, help: str, *, metavar: str, into: str) -> Decorator:
-    def with_environment(ctx: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
-        return values_of_environment(os.environ, _twin(flag)) + tuple(value)
-
-    help = f"{help} May be repeated.  [env var: {_twin(flag)}_*]"
-    return click.option(flag, into, multiple=True, metavar=metavar, help=help, callback=with_environment)
-
-
-def values_of_environment(env: Mapping[str, str], name: str) -> tuple[str, ...]:
-    """The non-empty values of `name` and of all variables `<name>_<anything>`, in the order of the variables' names."""
-    names = sorted(key for key in env if key == name or key.startswith(name + "_"))
-    return tuple(env[key] for key in names if env[key])
-
-
 def parse_introspection(text: str) -> Introspection:
     """Read `IMAGE/STAGE`, `~/STAGE`, `*/STAGE` or `STAGE`; the name of an image may hold slashes itself.
 
@@ -188,29 +121,6 @@ def parse_introspection(text: str) -> Introspection:
     if image in ("", "*"):
         return Introspection(None, stage)
     return Introspection("" if image == "~" else image, stage)
-
-
-def _group(name: str, options: list[Decorator], make: Callable[[dict[str, Any]], Any]) -> Decorator:
-    keys = [parameter.name for parameter in _parameters(options)]
-
-    def decorate(command: AnyCommand) -> AnyCommand:
-        @functools.wraps(command)
-        def call(*args: object, **kwargs: object) -> object:
-            return command(*args, **{name: make({key: kwargs.pop(key) for key in keys})}, **kwargs)
-
-        for option in reversed(options):
-            option(call)
-        return call
-
-    return decorate
-
-
-def _parameters(options: list[Decorator]) -> list[click.Parameter]:
-    def nothing() -> None: ...
-
-    for option in options:
-        option(nothing)
-    return list(getattr(nothing, "__click_params__", []))
 
 
 def _path(text: str) -> Path:
@@ -316,7 +226,7 @@ def _log(values: dict[str, Any]) -> LogOptions:
 
 
 def _home(**attributes: Any) -> Decorator:  # noqa: ANN401 - whatever click.option takes
-    return _value(
+    return value_flag(
         "--home-dir",
         "Directory for caches, locks and the local store's records.",
         default=DEFAULT_HOME,
@@ -329,74 +239,82 @@ def _home(**attributes: Any) -> Decorator:  # noqa: ANN401 - whatever click.opti
 home_option = _home(callback=lambda ctx, parameter, value: _path(value).resolve())
 """Hands `home_dir: Path` to a command that is about no project."""
 
-project_options = _group(
+project_options = flag_group(
     "project",
     [
-        _value("--dir", "Directory of the project, in a git work tree.", default=".", metavar="DIR"),
-        _value("--config", "The configuration, below the project's directory.", default="werf.yaml", metavar="FILE"),
-        _value(
+        value_flag("--dir", "Directory of the project, in a git work tree.", default=".", metavar="DIR"),
+        value_flag("--config", "The configuration, below the project's directory.", default="werf.yaml", metavar="FILE"),
+        value_flag(
             "--config-templates-dir",
             "Directory of the configuration's templates (`*.tmpl`), below the project's directory.",
             default=".werf",
             metavar="DIR",
         ),
-        _value(
+        value_flag(
             "--giterminism-config",
             "What may come from outside of the commit; default: `werf-giterminism.yaml`, where it is there.",
             metavar="FILE",
         ),
-        _value("--git-work-tree", "The git work tree; default: the one that the project's directory is in.", metavar="DIR"),
-        _flag("--debug-templates", "Tell what templates say by `printf_debug`, `dump_debug`, `tpl_debug`, `include_debug`."),
-        _flag("--allow-includes-update", "Take included files at the newest commits, not at those of `werf-includes.lock`."),
-        _value("--env", "Name of the environment, `.Env` in the configuration.", metavar="NAME"),
-        _flag("--dev", "Build uncommitted and untracked changes too, from a commit made for them."),
-        _flag("--loose-giterminism", "Read the configuration from the disk and allow what giterminism forbids."),
-        _list("--ssh-key", "Private key for SSH, of git and of commands.", metavar="FILE", into="ssh_keys"),
+        value_flag(
+            "--git-work-tree", "The git work tree; default: the one that the project's directory is in.", metavar="DIR"
+        ),
+        switch(
+            "--debug-templates", "Tell what templates say by `printf_debug`, `dump_debug`, `tpl_debug`, `include_debug`."
+        ),
+        switch(
+            "--allow-includes-update", "Take included files at the newest commits, not at those of `werf-includes.lock`."
+        ),
+        value_flag("--env", "Name of the environment, `.Env` in the configuration.", metavar="NAME"),
+        switch("--dev", "Build uncommitted and untracked changes too, from a commit made for them."),
+        switch("--loose-giterminism", "Read the configuration from the disk and allow what giterminism forbids."),
+        list_flag("--ssh-key", "Private key for SSH, of git and of commands.", metavar="FILE", into="ssh_keys"),
         _home(),
-        _value("--tmp-dir", "Directory for what lives as long as one run; default: the system's.", metavar="DIR"),
+        value_flag("--tmp-dir", "Directory for what lives as long as one run; default: the system's.", metavar="DIR"),
     ],
     _project,
 )
 """Hands `project: ProjectOptions` to a command."""
 
-storage_options = _group(
+storage_options = flag_group(
     "storage",
     [
-        _value(
+        value_flag(
             "--engine",
             "What builds: `sandbox` needs no daemon, `docker` is the Docker Engine; auto: the sandbox where it can run.",
             default="auto",
             type=click.Choice(["auto", "sandbox", "docker"], case_sensitive=False),
         ),
-        _value(
+        value_flag(
             "--sandbox-runner",
             "What starts commands in the sandbox.",
             default="bubblewrap",
             type=click.Choice(["bubblewrap", "runc", "crun"], case_sensitive=False),
         ),
-        _value(
+        value_flag(
             "--sandbox-store",
             "How the sandbox keeps files; auto: overlay, else btrfs, else copy, whichever works.",
             default="auto",
             type=click.Choice(["auto", "overlay", "btrfs", "copy"], case_sensitive=False),
         ),
-        _value(
+        value_flag(
             "--layer-compression",
             "How the sandbox compresses layers for a registry.",
             default="gzip",
             type=click.Choice(["gzip", "zstd"], case_sensitive=False),
         ),
-        _value(
+        value_flag(
             "--min-free",
             "Stop commands in the sandbox where less is free on the volume: 256MiB, or 5%.",
             default="256MiB",
             metavar="SIZE",
         ),
-        _value("--repo", "Repository that stores the stages; default: the engine's own store.", metavar="ADDRESS"),
-        _list("--secondary-repo", "Repository to take stages from.", metavar="ADDRESS", into="secondary_repos"),
-        _list("--cache-repo", "Repository near by that gives and is given bytes.", metavar="ADDRESS", into="cache_repos"),
-        _value("--final-repo", "Repository that gets the final images too.", metavar="ADDRESS"),
-        _value(
+        value_flag("--repo", "Repository that stores the stages; default: the engine's own store.", metavar="ADDRESS"),
+        list_flag("--secondary-repo", "Repository to take stages from.", metavar="ADDRESS", into="secondary_repos"),
+        list_flag(
+            "--cache-repo", "Repository near by that gives and is given bytes.", metavar="ADDRESS", into="cache_repos"
+        ),
+        value_flag("--final-repo", "Repository that gets the final images too.", metavar="ADDRESS"),
+        value_flag(
             "--synchronization",
             "Where locks are held: `:local` (files of this machine, the default), "
             "`redis://[USER:PASSWORD@]HOST[:PORT][/DB]`, `rediss://...` (TLS) or `none`.",
@@ -404,12 +322,12 @@ storage_options = _group(
             metavar="ADDRESS",
             type=_synchronization,
         ),
-        _value(
+        value_flag(
             "--lock-timeout", "Wait so long for a lock, then go on without.", default=60, type=_seconds, metavar="SECONDS"
         ),
-        _flag("--insecure-registry", "Speak plain HTTP to the registry."),
-        _flag("--skip-tls-verify-registry", "Do not verify the registry's certificate."),
-        _value(
+        switch("--insecure-registry", "Speak plain HTTP to the registry."),
+        switch("--skip-tls-verify-registry", "Do not verify the registry's certificate."),
+        value_flag(
             "--docker-config",
             "Directory of Docker's configuration with the credentials; default: `~/.docker`.",
             twins=("DOCKER_CONFIG",),
@@ -420,51 +338,55 @@ storage_options = _group(
 )
 """Hands `storage: StorageOptions` to a command."""
 
-build_options = _group(
+build_options = flag_group(
     "build",
     [
-        _flag("--parallel", "Build independent images at the same time.", short="-p", default=True),
-        _value("--parallel-tasks-limit", "So many at the same time; 0 or less: no limit.", default=5, type=int, metavar="N"),
-        _flag("--require-built-images", "Build nothing; exit 3 where a stage is missing."),
-        _value(
+        switch("--parallel", "Build independent images at the same time.", short="-p", default=True),
+        value_flag(
+            "--parallel-tasks-limit", "So many at the same time; 0 or less: no limit.", default=5, type=int, metavar="N"
+        ),
+        switch("--require-built-images", "Build nothing; exit 3 where a stage is missing."),
+        value_flag(
             "--platform",
             "Platforms of images that name none, OS/ARCH[/VARIANT]; default: the engine's. Commas between, or repeated.",
             twins=("DOCKER_DEFAULT_PLATFORM",),
             metavar="PLATFORM",
-            cls=_Joined,
+            cls=Joined,
         ),
-        _value(
+        value_flag(
             "--ancestry",
             "Which commits' stages may be used: ancestors only, or also those whose files are the same as an ancestor's.",
             default="strict",
             type=click.Choice(["strict", "same-tree"], case_sensitive=False),
         ),
-        _flag("--virtual-merge", "HEAD is a merge that a CI system made and that will not stay."),
-        _flag("--introspect-error", "Open a shell in the container of the stage that failed, after its commands."),
-        _flag("--introspect-before-error", "Open a shell in the container of the stage that failed, before its commands."),
-        _list("--introspect-stage", "Open a shell in this stage.", metavar="[IMAGE/]STAGE", into="introspect_stages"),
-        _flag("--fail-fast", "Cancel the stages that run when one fails."),
-        _flag("--save-build-report", "Write a report, of a failed build too."),
-        _value("--build-report-path", "Where the report goes: .json or .env.", default=DEFAULT_REPORT, metavar="FILE"),
-        _list("--add-custom-tag", "Tag the final images with this too; needs --repo.", metavar="TAG", into="custom_tags"),
+        switch("--virtual-merge", "HEAD is a merge that a CI system made and that will not stay."),
+        switch("--introspect-error", "Open a shell in the container of the stage that failed, after its commands."),
+        switch("--introspect-before-error", "Open a shell in the container of the stage that failed, before its commands."),
+        list_flag("--introspect-stage", "Open a shell in this stage.", metavar="[IMAGE/]STAGE", into="introspect_stages"),
+        switch("--fail-fast", "Cancel the stages that run when one fails."),
+        switch("--save-build-report", "Write a report, of a failed build too."),
+        value_flag("--build-report-path", "Where the report goes: .json or .env.", default=DEFAULT_REPORT, metavar="FILE"),
+        list_flag(
+            "--add-custom-tag", "Tag the final images with this too; needs --repo.", metavar="TAG", into="custom_tags"
+        ),
     ],
     _build,
 )
 """Hands `build: BuildOptions` to a command."""
 
-log_options = _group(
+log_options = flag_group(
     "log",
     [
-        _flag("--log-quiet", "Tell failures and warnings only."),
-        _flag("--log-verbose", "Tell more: reasons of decisions, waits, digests' names."),
-        _flag("--log-debug", "Tell everything."),
-        _value(
+        switch("--log-quiet", "Tell failures and warnings only."),
+        switch("--log-verbose", "Tell more: reasons of decisions, waits, digests' names."),
+        switch("--log-debug", "Tell everything."),
+        value_flag(
             "--log-color-mode",
             "Colours; auto: on a terminal, unless NO_COLOR is set.",
             default="auto",
             type=click.Choice(["auto", "on", "off"], case_sensitive=False),
         ),
-        _value(
+        value_flag(
             "--log-format",
             "auto: a live view on a terminal, plain lines elsewhere; json: an object an event, on stdout.",
             default="auto",

@@ -5,6 +5,7 @@ import pytest
 from click.testing import CliRunner
 
 from conveyor.cli.command import Command, Group
+from conveyor.cli.flags import values_of_environment
 from conveyor.cli.options import (
     BuildOptions,
     Introspection,
@@ -13,7 +14,6 @@ from conveyor.cli.options import (
     parse_introspection,
     project_options,
     storage_options,
-    values_of_environment,
 )
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import click
 import pytest
 
-from conveyor.cli.options import PREFIX, build_options, log_options, project_options, storage_options
+from conveyor.cli.flags import PREFIX
+from conveyor.cli.options import build_options, log_options, project_options, storage_options
 
 PAGE = Path(__file__).parents[3] / "docs" / "commands.md"
 SHARED = {
