@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from conveyor.build.results import ImageResult, StageResult
 from conveyor.build.rooms import Rooms
-from conveyor.cli.options import BuildOptions, ProjectOptions, StorageOptions
+from conveyor.cli.option_values import BuildOptions, ProjectOptions, StorageOptions
 from conveyor.cli.projects import OpenProject, open_project
 from conveyor.cli.session import open_places, open_rooms
 from conveyor.config.models import Project

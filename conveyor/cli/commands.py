@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import os
-import sys
 
 import click
 
 from conveyor import __version__
 from conveyor.cli.command import Group
+from conveyor.cli.ending import leave, run_told
 
 _COMMANDS = {
     "build": "conveyor.cli.build",
@@ -61,43 +60,16 @@ def conveyor() -> None:
 
 def run() -> None:
     """Run a command, show a user's error without a traceback, exit with its status."""
-    from conveyor.errors import ConveyorError
-    from stapel.errors import StapelError, Unreachable
+    leave(run_told(_run))
 
+
+def _run() -> int:
     try:
         # Without its standalone mode click gives the status of `Exit` as the result.
         result = conveyor.main(prog_name="conveyor", standalone_mode=False)
-        status = result if isinstance(result, int) else 0
     except click.ClickException as error:
         error.show()
-        status = error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
-        status = 130
-    except ConveyorError as error:
-        _show(error)
-        status = error.exit_status
-    except StapelError as error:
-        _show(error)
-        status = 4 if isinstance(error, Unreachable) else 1
-    except OSError as error:
-        # A full disk, a directory that may not be written to: what the system says names it.
-        click.echo(f"Error: {error}", err=True)
-        status = 1
-    _leave(status)
-
-
-def _show(error: Exception) -> None:
-    from conveyor.errors import printable
-
-    hint = getattr(error, "hint", "")
-    for line in (*f"Error: {error}".split("\n"), *(f"Hint: {hint}".split("\n") if hint else ())):
-        click.echo(printable(line), err=True)
-
-
-def _leave(status: int) -> None:
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(status)
+        return error.exit_code
+    except click.Abort:
+        raise KeyboardInterrupt from None
+    return result if isinstance(result, int) else 0

@@ -10,7 +10,8 @@ import click
 
 from conveyor.cli.command import Command, Group
 from conveyor.cli.completion import complete_fields, complete_images
-from conveyor.cli.options import ProjectOptions, project_options
+from conveyor.cli.option_values import ProjectOptions
+from conveyor.cli.options import project_options
 
 if TYPE_CHECKING:
     from conveyor.cli.projects import OpenProject

@@ -39,25 +39,35 @@ FORMAT = 2
 DETACHED = b"(detached)"
 _VARIABLES = ("CI", "HOME", "NO_COLOR", "TERM")
 _VARIABLES_LIKE = ("CONVEYOR_", "DOCKER_", "GIT_", "WERF_")
+_READ_BY = ("confirm.py", "flags.py", "options.py", "werf_names.py")  # what finds out what a command line asks
 _MOST_PATHS = 32  # git compares every file with each of them
 _SIGKILL = 9
 _NOTE_AGAIN_S = 3600
 _STAGE_CHARACTERS = 56 + 1 + 13 + 1 + 8
 
 
-def confirm(arguments: Sequence[str]) -> bool:
-    """Whether the command is a build that was confirmed: then all is told and written. Else nothing was done."""
+def recall(arguments: Sequence[str]) -> dict[str, Any] | None:
+    """What is remembered of the last build of a command, None where that is nothing, or no build."""
     if arguments[:1] != ["build"]:
-        return False
-    started_s = time.monotonic()
+        return None
     try:
         command = describe_command(arguments)
+        path = record_path(find_home(arguments), command)
+        with open(path, "rb") as file:
+            record: dict[str, Any] = json.load(file)
+        return record if record["command"] == command else None
+    except Exception:  # the usual way writes another one
+        return None
+
+
+def confirm(arguments: Sequence[str], record: Mapping[str, Any]) -> bool:
+    """Whether the build that is remembered was confirmed: then all is told and written. Else nothing was done."""
+    started_s = time.monotonic()
+    try:
         home_dir = find_home(arguments)
-        with open(record_path(home_dir, command), "rb") as file:
-            record = json.load(file)
-        if record["command"] != command or was_killed(home_dir) or not _is_confirmed(record):
+        if was_killed(home_dir) or not _is_confirmed(record):
             return False
-        _note_use(record_path(home_dir, command))
+        _note_use(record_path(home_dir, record["command"]))
         seconds = f"{time.monotonic() - started_s:.2f}"
         if record["report"] is not None:
             from conveyor.build.replacing import replace_file
@@ -79,7 +89,8 @@ def _note_use(path: str) -> None:
 def describe_command(arguments: Sequence[str]) -> str:
     """A digest of all that this process was asked, for variables and arguments may hold passwords."""
     variables = {name: value for name, value in os.environ.items() if name in _VARIABLES or name.startswith(_VARIABLES_LIKE)}
-    versions = [FORMAT, __version__, KEY_VERSION, describe_file(__file__)]
+    directory = os.path.dirname(__file__)
+    versions = [FORMAT, __version__, KEY_VERSION, *(describe_file(os.path.join(directory, name)) for name in _READ_BY)]
     asked = [versions, os.getcwd(), list(arguments), variables, sys.stderr.isatty(), sys.stderr.encoding]
     return blake2b(json.dumps(asked, sort_keys=True).encode(), digest_size=32).hexdigest()
 

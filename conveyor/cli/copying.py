@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import click
 from msgspec.structs import replace
 
-from conveyor.cli.options import BuildOptions, ProjectOptions, StorageOptions
+from conveyor.cli.option_values import BuildOptions, ProjectOptions, StorageOptions
 from conveyor.cli.projects import OpenProject, open_project
 from conveyor.cli.session import Places, find_dockerfile, make_engine, make_locks, make_storages, open_places, open_rooms
 from conveyor.errors import StagesRequired, UsageError

@@ -11,7 +11,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from conveyor.cli.command import Command
-from conveyor.cli.options import ProjectOptions, StorageOptions, project_options, storage_options
+from conveyor.cli.option_values import ProjectOptions, StorageOptions
+from conveyor.cli.options import project_options, storage_options
 
 ENGINES: tuple[Literal["sandbox", "docker"], ...] = ("sandbox", "docker")
 

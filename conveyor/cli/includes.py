@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from conveyor.cli.command import Command, Group
-from conveyor.cli.options import ProjectOptions, project_options
+from conveyor.cli.option_values import ProjectOptions
+from conveyor.cli.options import project_options
 
 if TYPE_CHECKING:
     from conveyor.cli.projects import OpenFiles

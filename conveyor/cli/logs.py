@@ -10,7 +10,8 @@ import click
 from msgspec import Struct
 
 from conveyor.cli.command import Command
-from conveyor.cli.options import ProjectOptions, StorageOptions, project_options, storage_options
+from conveyor.cli.option_values import ProjectOptions, StorageOptions
+from conveyor.cli.options import project_options, storage_options
 
 if TYPE_CHECKING:
     from conveyor.build.results import ImageResult

@@ -1,4 +1,7 @@
-"""The console script. What is confirmed as having nothing to do ends here; all else is `conveyor.cli.commands`."""
+"""The console script. What is confirmed as having nothing to do ends here; what is not, but remembered, is not read again.
+
+All else is `conveyor.cli.commands`.
+"""
 
 from __future__ import annotations
 
@@ -14,23 +17,27 @@ _OBJECTS_UNTIL_COLLECTION = 50_000
 def main() -> None:
     """Run a command, and exit with its status."""
     gc.set_threshold(_OBJECTS_UNTIL_COLLECTION)
-    from conveyor.cli.confirm import confirm
+    from conveyor.cli.confirm import confirm, recall
 
+    arguments = sys.argv[1:]
     try:
-        confirmed = confirm(sys.argv[1:])
+        record = recall(arguments)
+        if record is not None and confirm(arguments, record):
+            _leave(0)
+        if arguments[:1] == ["build"]:
+            from conveyor.cli.ahead import start_worker
+
+            start_worker(arguments)
+        if record is not None:
+            from conveyor.cli.build_again import build_again
+
+            build_again(record)
+        from conveyor.cli.commands import run
+
+        run()
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         sys.exit(130)
-    if confirmed:
-        _leave(0)
-    if sys.argv[1:2] == ["build"]:
-        from conveyor.cli.ahead import start_worker
-
-        start_worker(sys.argv[1:])
-    from conveyor.cli.commands import run
-
-    try:
-        run()
     except SystemExit as ended:
         if not isinstance(ended.code, int):
             raise

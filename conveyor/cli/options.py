@@ -7,89 +7,22 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import click
 from click.core import ParameterSource
-from msgspec import Struct
 
 from conveyor.cli.flags import PREFIX, Decorator, Joined, flag_group, list_flag, switch, value_flag
+from conveyor.cli.option_values import (
+    DEFAULT_REPORT,
+    BuildOptions,
+    Introspection,
+    LogOptions,
+    ProjectOptions,
+    StorageOptions,
+)
 
 DEFAULT_HOME = "~/.conveyor"
-DEFAULT_REPORT = ".conveyor-build-report.json"
-
-
-class ProjectOptions(Struct, frozen=True):
-    """Where the project is and how it is read. `tmp_dir` None: the system's."""
-
-    dir: Path
-    config: str  # relative to the project's directory
-    env: str
-    dev: bool
-    loose_giterminism: bool
-    home_dir: Path
-    tmp_dir: Path | None
-    config_templates_dir: str = ".werf"  # relative to the project's directory, as the next one
-    giterminism_config: str = ""  # "": werf-giterminism.yaml, where it is there
-    git_work_tree: Path | None = None  # None: that of `dir`
-    debug_templates: bool = False
-    allow_includes_update: bool = False
-    ssh_keys: tuple[str, ...] = ()
-
-
-class StorageOptions(Struct, frozen=True):
-    """What builds, and where stages are stored.
-
-    `repo` "": the engine's own store; `synchronization` "": files of this machine.
-    """
-
-    repo: str
-    secondary_repos: tuple[str, ...]
-    cache_repos: tuple[str, ...]
-    final_repo: str  # "": there is none
-    synchronization: str
-    lock_timeout_s: float
-    insecure_registry: bool
-    skip_tls_verify_registry: bool
-    docker_config: Path | None  # None: Docker's own default
-    engine: Literal["auto", "sandbox", "docker"] = "auto"
-    sandbox_runner: Literal["bubblewrap", "runc", "crun"] = "bubblewrap"
-    min_free: str = "256MiB"
-    sandbox_store: Literal["auto", "overlay", "btrfs", "copy"] = "auto"
-    layer_compression: Literal["gzip", "zstd"] = "gzip"
-
-
-class Introspection(Struct, frozen=True):
-    """A stage to open a shell in. `image` None: of every image; "": of the nameless one."""
-
-    image: str | None
-    stage: str
-
-
-class BuildOptions(Struct, frozen=True):
-    """How images are built; by default they are looked for. `limit` 0: none; `report_path` None: no report is saved."""
-
-    limit: int = 0
-    require_built_images: bool = True
-    platform: str = ""
-    ancestry: Literal["strict", "same-tree"] = "strict"
-    virtual_merge: bool = False
-    introspect_error: bool = False
-    introspect_before_error: bool = False
-    introspect_stages: tuple[Introspection, ...] = ()
-    fail_fast: bool = False
-    report_path: Path | None = None
-    custom_tags: tuple[str, ...] = ()
-
-
-class LogOptions(Struct, frozen=True):
-    """How much is told, and how. At most one of `quiet`, `verbose` and `debug` is set; `debug` includes `verbose`."""
-
-    quiet: bool
-    verbose: bool
-    debug: bool
-    color_mode: Literal["auto", "on", "off"]
-    format: Literal["auto", "plain", "json"]
 
 
 def _seconds(text: str | float) -> float:

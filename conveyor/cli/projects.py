@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
 from msgspec import Struct
 
-from conveyor.cli.options import ProjectOptions
+from conveyor.cli.option_values import ProjectOptions
 from conveyor.config.giterminism.api import ALLOW_ALL, DEFAULT_FILE, Permissions, Refusals
 from conveyor.config.giterminism.files import ConfigFiles
 from conveyor.config.models import Project
@@ -82,7 +82,7 @@ def open_files(options: ProjectOptions) -> Iterator[OpenFiles]:
         refusals = Refusals(ALLOW_ALL if options.loose_giterminism else Permissions(file))
         files = ConfigFiles(repo, prefix, directory, refusals, checks_work_tree=not options.loose_giterminism)
         for warning in _read_permissions(options, files, refusals, file):
-            click.echo(f"Warning: {warning}", err=True)
+            _tell(f"Warning: {warning}")
         remotes = _read_includes(options, files, refusals, clones, directory)
         if remotes is not None:
             resources.callback(remotes.close)
@@ -159,7 +159,7 @@ def open_project(
         if not builds:
             opened.refusals.raise_any()
             for warning in opened.warnings:
-                click.echo(f"Warning: {warning}", err=True)
+                _tell(f"Warning: {warning}")
         return opened
     except BaseException:
         repo.close()
@@ -206,7 +206,7 @@ def _read(
                 refusals,
                 templates_dir=options.config_templates_dir,
                 env=options.env,
-                log=_log_template if options.debug_templates else None,
+                log=_tell if options.debug_templates else None,
             )
             content = rendering.render()
             if not is_template:
@@ -253,8 +253,8 @@ def _parse(content: bytes, path: str, refusals: Refusals, rendering: Rendering |
 _RENDERED_HINT = "the lines are those of the text that the templates make: `conveyor config render` shows it"
 
 
-def _log_template(message: str) -> None:
-    click.echo(message, err=True)
+def _tell(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
 
 
 def _read_permissions(options: ProjectOptions, files: ConfigFiles, refusals: Refusals, file: str) -> Sequence[Problem]:

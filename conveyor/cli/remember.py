@@ -15,7 +15,6 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import click
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -24,9 +23,8 @@ from conveyor.build.replacing import replace_file
 from conveyor.build.results import BuildResult, ImageResult
 from conveyor.build.rooms import Rooms
 from conveyor.cli.confirm import choose_names, describe_command, describe_file, describe_variables, record_path
-from conveyor.cli.options import BuildOptions, LogOptions, ProjectOptions, StorageOptions
+from conveyor.cli.option_values import BuildCommand, StorageOptions, write_down
 from conveyor.cli.projects import OpenProject
-from conveyor.cli.werf_names import told
 from conveyor.config.models import Image
 from conveyor.events.api import Event, Finished, PlanMade, Reporter, StageUsed, Warned
 from conveyor.events.compose import make_reporter
@@ -64,11 +62,8 @@ class Watched:
 class Asked(Struct, frozen=True):
     """What a build was asked."""
 
+    command: BuildCommand
     images: Sequence[Image]  # those that are built, in order of configuration
-    project: ProjectOptions
-    storage: StorageOptions
-    build: BuildOptions
-    log: LogOptions
     written: Sequence[bytes]  # files of our own, which never count as changes
     warned: Watched
 
@@ -84,9 +79,9 @@ def remember(opened: OpenProject, rooms: Rooms, asked: Asked, result: BuildResul
         return
     command = describe_command(sys.argv[1:])
     shallow = os.fsdecode(opened.repo.git_dir + b"/shallow")
-    record = {
+    record: dict[str, object] = {
         "command": command,
-        "given": str(asked.project.dir.absolute()),
+        "given": str(asked.command.project.dir.absolute()),
         "directory": str(opened.directory),
         "root": os.fsdecode(opened.repo.root),
         "head": opened.repo.head,
@@ -98,12 +93,14 @@ def remember(opened: OpenProject, rooms: Rooms, asked: Asked, result: BuildResul
         "values": describe_variables(sorted(opened.variables)),
         "read_from_disk": {str(path): describe_file(str(path)) for path in sorted(opened.files.read_from_disk)},
         "written": [os.fsdecode(path) for path in asked.written],
-        "storage": _describe_storage(rooms, asked.storage),
+        "storage": _describe_storage(rooms, asked.command.storage),
         "digests": digests,
         "names": choose_names(names, set(digests)),
         "text": text,
         "report": _report(opened, asked, result),
     }
+    if "@" not in asked.command.storage.synchronization:  # before it there may be a password
+        record["asked"] = write_down(asked.command)
     path = Path(record_path(str(rooms.home_dir), command))
     with contextlib.suppress(OSError):
         replace_file(str(path), json.dumps(record).encode())
@@ -111,15 +108,15 @@ def remember(opened: OpenProject, rooms: Rooms, asked: Asked, result: BuildResul
 
 
 def _can_be_confirmed(opened: OpenProject, asked: Asked, result: BuildResult) -> bool:
-    project, build = asked.project, asked.build
+    project, build = asked.command.project, asked.command.build
     return (
         result.ok
         and not asked.warned.after
         and opened.files.is_repeatable
         and not project.debug_templates
         and not (project.allow_includes_update and opened.files.included is not None)
-        and not (project.dev or project.loose_giterminism or build.virtual_merge or asked.log.format == "json")
-        and not (build.custom_tags or project.ssh_keys or asked.storage.final_repo)
+        and not (project.dev or project.loose_giterminism or build.virtual_merge or asked.command.log.format == "json")
+        and not (build.custom_tags or project.ssh_keys or asked.command.storage.final_repo)
         and not (build.introspect_error or build.introspect_before_error or build.introspect_stages)
         and not any(image.from_latest for image in asked.images)
         and len({image.platform for image in result.images}) == 1
@@ -167,7 +164,7 @@ def _describe_storage(rooms: Rooms, storage: StorageOptions) -> dict[str, object
 def _told(rooms: Rooms, asked: Asked, result: BuildResult) -> list[str] | None:
     """What a build with nothing to do prints, cut where it prints how long it took."""
     captured = _Captured()
-    log = asked.log
+    log = asked.command.log
     view = make_reporter(
         log_format=log.format,
         color_mode=log.color_mode,
@@ -180,13 +177,13 @@ def _told(rooms: Rooms, asked: Asked, result: BuildResult) -> list[str] | None:
     used = _as_used(result)
     for warning in asked.warned.before:
         view(warning)
-    view(plan(asked.images, asked.build.limit))
+    view(plan(asked.images, asked.command.build.limit))
     for image in used.images:
         for stage in image.stages:
             view(StageUsed(stage))
     view(Finished(used))
     view.close()
-    text = (told(click.get_current_context()) + captured.getvalue()).split(_SHOWN_SECONDS)
+    text = (asked.command.told + captured.getvalue()).split(_SHOWN_SECONDS)
     return text if len(text) <= 2 else None
 
 
@@ -198,11 +195,11 @@ class _Captured(io.StringIO):
 
 
 def _report(opened: OpenProject, asked: Asked, result: BuildResult) -> dict[str, object] | None:
-    if asked.build.report_path is None:
+    if asked.command.build.report_path is None:
         return None
     from conveyor.build.report import format_report
 
-    path = opened.directory / asked.build.report_path
+    path = opened.directory / asked.command.build.report_path
     text = format_report(_as_used(result), path).decode("utf-8", "surrogateescape")
     return {"path": str(path), "text": text.split(_SHOWN_SECONDS)}
 

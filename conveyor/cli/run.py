@@ -8,7 +8,8 @@ import click
 
 from conveyor.cli.command import Command
 from conveyor.cli.completion import complete_images
-from conveyor.cli.options import ProjectOptions, StorageOptions, project_options, storage_options
+from conveyor.cli.option_values import ProjectOptions, StorageOptions
+from conveyor.cli.options import project_options, storage_options
 
 
 class _RunCommand(Command):

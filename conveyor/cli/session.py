@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from conveyor.build.rooms import Introspection, Rooms
-from conveyor.cli.options import BuildOptions, ProjectOptions, StorageOptions
+from conveyor.cli.option_values import BuildOptions, ProjectOptions, StorageOptions
 from conveyor.cli.projects import OpenProject
 from conveyor.config.models import Project
 from conveyor.config.naming import display_name

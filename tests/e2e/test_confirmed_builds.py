@@ -24,7 +24,12 @@ pytestmark = pytest.mark.docker
 
 def confirm(project, *arguments, env=None):
     """What `conveyor` would print of its own accord; None where it would go the usual way."""
-    program = "import sys\nfrom conveyor.cli.confirm import confirm\nsys.exit(0 if confirm(sys.argv[1:]) else 9)"
+    program = """
+import sys
+from conveyor.cli.confirm import confirm, recall
+record = recall(sys.argv[1:])
+sys.exit(0 if record is not None and confirm(sys.argv[1:], record) else 9)
+"""
     ran = subprocess.run(
         [sys.executable, "-c", program, *arguments],
         cwd=project.directory,
@@ -173,3 +178,52 @@ def test_stages_in_the_sandbox(make_project):
     assert len(stored) == 2
     stored[0].unlink()
     assert confirm(project, "build", "--save-build-report", env=sandbox) is None
+
+
+IMPORTED = re.compile(r"^import time:[^|]*\|[^|]*\|\s*(\S+)$", re.MULTILINE)
+
+
+def test_a_command_that_was_built_is_not_read_again(make_project):
+    """It does the same, and says the same, as where it is."""
+    project = make_project("image: app\nfrom: scratch\ngit: [{add: /src, to: /app}]\n", FILES)
+    env = {"CONVEYOR_ENGINE": "sandbox", "WERF_LOG_VERBOSE": "true", "PYTHONPROFILEIMPORTTIME": "1"}
+    command = ("build", "app", "--save-build-report", "--build-report-path", "report.json")
+    said = []
+    for number in range(4):
+        project.write("src/a", f"{number}\n")
+        project.git("commit", "--quiet", "--all", "--message", str(number))
+        if number == 3:
+            forget(project)
+        ran = project.conveyor(*command, env=env)
+        modules = set(IMPORTED.findall(ran.stderr))
+        assert ("click" in modules) == (number in (0, 3))
+        said.append(re.sub(r"[0-9a-f]{8,}|\d+\.\d+|sha256:\w+", "N", IMPORTED.sub("", ran.stderr)).split())
+        assert json.loads((project.directory / "report.json").read_text())["Images"]["app"]["Rebuilt"] is True
+    assert said[2] == said[3]
+    assert "WERF_LOG_VERBOSE" in said[2]
+
+
+def test_errors_of_a_command_that_is_not_read_again(make_project):
+    project = make_project("image: app\nfrom: scratch\ngit: [{add: /src, to: /app}]\n", FILES)
+    sandbox = {"CONVEYOR_ENGINE": "sandbox"}
+    project.build(env=sandbox)
+    project.write("werf.yaml", (project.directory / "werf.yaml").read_text() + "shel: {}\n")
+    project.git("commit", "--quiet", "--all", "--message", "Broken")
+    again = project.conveyor("build", "--save-build-report", env=sandbox)
+    forget(project)
+    read = project.conveyor("build", "--save-build-report", env=sandbox)
+    assert again.status == read.status == 2
+    assert again.stderr == read.stderr
+    assert "did you mean `shell`?" in again.stderr
+
+
+def test_no_password_is_remembered(make_project):
+    project = make_project("image: app\nfrom: scratch\ngit: [{add: /src, to: /app}]\n", FILES)
+    sandbox = {"CONVEYOR_ENGINE": "sandbox"}
+    project.build(env=sandbox)
+    forget(project)
+    sandbox["CONVEYOR_SYNCHRONIZATION"] = "redis://user:hidden@127.0.0.1:1"
+    project.build(env=sandbox)
+    (record,) = (project.home / "conveyor/remembered").iterdir()
+    assert "hidden" not in record.read_text()
+    assert confirm(project, "build", "--save-build-report", env=sandbox) is not None

@@ -9,7 +9,8 @@ import sys
 import pytest
 
 from conveyor.cli import confirm as module
-from conveyor.cli.confirm import choose_names, confirm, describe_command, record_path, was_killed
+from conveyor.cli.build_again import build_again
+from conveyor.cli.confirm import choose_names, confirm, describe_command, recall, record_path, was_killed
 from stapel.runs import open_run
 from stapel.sandbox.names import read_names
 
@@ -74,15 +75,19 @@ def test_a_record_that_cannot_be_read_is_none(tmp_path, monkeypatch, capsys, tex
     path = tmp_path / "remembered" / record_path("", command).rpartition("/")[2]
     path.parent.mkdir()
     path.write_text(text.replace("1", json.dumps(command)))
-    assert not confirm(arguments)
+    record = recall(arguments)
+    assert (record is not None) == (text == '{"command": 1}')
+    if record is not None:
+        assert not confirm(arguments, record)
+        build_again(record)
     assert capsys.readouterr() == ("", "")
 
 
 def test_other_commands_are_not_looked_at(monkeypatch):
     monkeypatch.setattr(module, "describe_command", None)
-    assert not confirm([])
-    assert not confirm(["stages", "ls"])
-    assert not confirm(["--help"])
+    assert recall([]) is None
+    assert recall(["stages", "ls"]) is None
+    assert recall(["--help"]) is None
 
 
 def test_passwords_are_not_kept(monkeypatch):

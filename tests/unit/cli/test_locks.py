@@ -9,7 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from conveyor.cli.command import Command
-from conveyor.cli.options import StorageOptions, storage_options
+from conveyor.cli.option_values import StorageOptions
+from conveyor.cli.options import storage_options
 from conveyor.cli.session import make_locks
 from conveyor.errors import UsageError
 from locking.file import FileLocks
@@ -52,7 +53,7 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it():
 import sys
 from pathlib import Path
 sys.modules["redis"] = None
-from conveyor.cli.options import StorageOptions
+from conveyor.cli.option_values import StorageOptions
 from conveyor.cli.session import make_locks
 from conveyor.errors import UsageError
 try:
@@ -70,7 +71,7 @@ def test_the_package_is_not_imported_before_a_lock_is_asked_for():
     program = """
 import sys
 from pathlib import Path
-from conveyor.cli.options import StorageOptions
+from conveyor.cli.option_values import StorageOptions
 from conveyor.cli.session import make_locks
 make_locks(StorageOptions("", (), (), "", "redis://h", 60, False, False, None), Path("/nonexistent")).close()
 print("redis" in sys.modules)

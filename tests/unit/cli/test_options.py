@@ -6,15 +6,8 @@ from click.testing import CliRunner
 
 from conveyor.cli.command import Command, Group
 from conveyor.cli.flags import values_of_environment
-from conveyor.cli.options import (
-    BuildOptions,
-    Introspection,
-    build_options,
-    log_options,
-    parse_introspection,
-    project_options,
-    storage_options,
-)
+from conveyor.cli.option_values import BuildOptions, Introspection
+from conveyor.cli.options import build_options, log_options, parse_introspection, project_options, storage_options
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from conveyor.cli.options import ProjectOptions
+from conveyor.cli.option_values import ProjectOptions
 from conveyor.cli.projects import open_project
 from conveyor.errors import ConfigError, GiterminismError
 from tests.unit.config.giterminism.conftest import place as place

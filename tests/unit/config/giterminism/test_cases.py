@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from conveyor.build.preflight import check_uncommitted
-from conveyor.cli.options import ProjectOptions
+from conveyor.cli.option_values import ProjectOptions
 from conveyor.cli.projects import open_project
 from conveyor.errors import ConveyorError
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from conveyor.cli.build import _check_introspection
-from conveyor.cli.options import BuildOptions, parse_introspection
+from conveyor.cli.build_run import _check_introspection
+from conveyor.cli.option_values import BuildOptions
+from conveyor.cli.options import parse_introspection
 from tests.unit.build.worlds import image
 
 
