@@ -264,9 +264,11 @@ class SandboxEngine:
                 self._store.open()
                 identity = find_identity()
                 if not identity.has_ranges:
+                    who = "this user has no range of ids in /etc/subuid and /etc/subgid"
+                    who = who if identity.uid else "root is the only user that this container can have"
                     self._on_warning(
-                        "this user has no range of ids in /etc/subuid and /etc/subgid: all files of images belong to root, "
-                        "and commands that give files to others or become others (apt-get, chown, su) fail"
+                        f"{who}: all files of images belong to root, and commands that give files to others or become "
+                        "others (apt-get, chown, su) fail"
                     )
                 asked = (recall_choice(self._store) if self._driver == "auto" else "") or self._driver
                 self._cells_made = Cells(self._store.dir, identity, self._store.run_id, asked, self._chosen)

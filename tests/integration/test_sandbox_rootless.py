@@ -103,11 +103,14 @@ def user(tmp_path_factory):
 class Somebody:
     def __init__(self, uid, gid, directory, python):
         self.uid, self.gid, self.directory, self.python = uid, gid, directory, python
+        self.ids = 0  # that there are, where it is root of a container with few
         self.archive = directory / "busybox.tar"
         self.archive.write_bytes(busybox_archive(find_busybox()))
 
     def run(self, arguments):
         become = [] if os.geteuid() else ["setpriv", f"--reuid={self.uid}", f"--regid={self.gid}", "--clear-groups"]
+        if self.ids:
+            become = [sys.executable, str(ROOT / "tests/few_ids.py"), str(self.ids)]
         path = os.pathsep.join([str(ROOT), *(entry for entry in sys.path if entry.endswith("site-packages"))])
         programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"], "/usr/bin", "/bin"])
         env = {"PYTHONPATH": path, "PATH": programs, "HOME": str(self.directory)}
@@ -167,3 +170,31 @@ def test_root_of_another_group_writes_to_no_switch(user):
     user.uid, user.gid = 0, 12345
     os.chown(user.directory, user.uid, user.gid)
     assert user.sandbox("build(held, Run(TRY_SWITCHES)).close()").split() == ["tried:", "yes"]
+
+
+def test_root_of_a_container_with_few_ids_uses_what_there_are(user):
+    """They stand for themselves: what the container has beside root's is what its build containers have."""
+    if os.geteuid():
+        pytest.skip("only root can give a user namespace several ids")
+    user.uid, user.gid, user.ids = 0, 0, 1000
+    os.chown(user.directory, 0, 0)
+    said = user.sandbox(OWNERS).splitlines()
+    assert said[0:2] + said[3:] == [
+        "0 400 5",
+        "tried: yes",
+        "33:100 4755",
+        "33:100 700",
+        "33:100 2755",
+        "[(b'', 33, 100, '0o700'), (b'f', 33, 100, '0o2755')]",
+        "",
+    ]
+
+
+def test_root_of_a_container_without_others_is_told_what_will_not_work(user):
+    if os.geteuid():
+        pytest.skip("only root can make a user namespace of root's own id")
+    user.uid, user.gid, user.ids = 0, 0, 1
+    os.chown(user.directory, 0, 0)
+    said = user.sandbox(SINGLE).splitlines()
+    assert said[:-1] == ["0 400 5", "tried: yes", "no", "0:0 /f", "0:0 /laid", "True"]
+    assert "root is the only user" in said[-1]
