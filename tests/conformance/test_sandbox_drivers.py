@@ -151,7 +151,7 @@ def test_an_image_stays_usable_when_the_driver_changes(home_of, request, tmp_pat
                 assert said.text() == "same13\n"
                 held.close()
                 snapshots = [path.name for path in (home / "sandbox/snapshots").iterdir()]
-                kept = {layer.snapshot for image in Store(home, outer.id).images() for layer in image.layers}
+                kept = {layer.snapshot for image in Store(home, outer.id).images.all() for layer in image.layers}
                 assert sorted(snapshots) == sorted({EMPTY, *kept})
             finally:
                 engine.close()
