@@ -14,15 +14,15 @@ from typing import Any
 from msgspec import ValidationError
 
 from conveyor.cli.build_run import run_build
-from conveyor.cli.ending import leave, run_told
+from conveyor.cli.ending import run_told
 from conveyor.cli.option_values import read_again
 
 
-def build_again(record: Mapping[str, Any]) -> None:
-    """Build what a record says was asked, and exit; return where it does not say that."""
+def build_again(record: Mapping[str, Any]) -> int | None:
+    """Build what a record says was asked, and tell errors; the status, None where it does not say that."""
     try:
         command = read_again(record["asked"])
     except (KeyError, ValidationError):
-        return
+        return None
     sys.stderr.write(command.told)
-    leave(run_told(partial(run_build, command)))
+    return run_told(partial(run_build, command))

@@ -22,7 +22,7 @@ def run_build(command: BuildCommand) -> int:
     """Build, or look for, what a command asks for; its exit status. Errors that end all are raised."""
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGINT, _interrupt)
-    project, storage, build, log = command.project, command.storage, command.build, command.log
+    project, storage, build = command.project, command.storage, command.build
     from conveyor.cli.projects import ask_git, open_project
 
     asked = ask_git(project)  # git starts while modules are imported
@@ -32,25 +32,16 @@ def run_build(command: BuildCommand) -> int:
     from conveyor.build.tags import CustomTags
     from conveyor.cli.remember import Asked, Watched, remember
     from conveyor.cli.session import find_agent, open_places, open_rooms
+    from conveyor.cli.view import make_view
     from conveyor.config.selection import select_images
     from conveyor.errors import Interrupted
     from conveyor.events.api import Fetching, Warned
-    from conveyor.events.compose import make_reporter
     from conveyor.images.graph import needed_images
 
     started_s = time.monotonic()
     opened = open_project(project, virtual_merge=build.virtual_merge, builds=True, asked=asked)
-    reporter = Watched(
-        make_reporter(
-            log_format=log.format,
-            color_mode=log.color_mode,
-            quiet=log.quiet,
-            verbose=log.verbose,
-            debug=log.debug,
-            env=os.environ,
-            live=not (build.introspect_error or build.introspect_before_error or build.introspect_stages),
-        )
-    )
+    opens_shells = build.introspect_error or build.introspect_before_error or bool(build.introspect_stages)
+    reporter = Watched(make_view(command.log, live=not opens_shells))
     try:
         for warning in opened.warnings:
             reporter(Warned(str(warning)))

@@ -8,7 +8,7 @@ import click
 
 from conveyor import __version__
 from conveyor.cli.command import Group
-from conveyor.cli.ending import leave, run_told
+from conveyor.cli.ending import run_told
 
 _COMMANDS = {
     "build": "conveyor.cli.build",
@@ -58,9 +58,9 @@ def conveyor() -> None:
     """Build container images whose only input is a git commit."""
 
 
-def run() -> None:
-    """Run a command, show a user's error without a traceback, exit with its status."""
-    leave(run_told(_run))
+def run() -> int:
+    """Run the command that the command line names; its status. A user's error is shown without a traceback."""
+    return run_told(_run)
 
 
 def _run() -> int:

@@ -1,8 +1,7 @@
-"""How a command ends: its status, and what a user is told of an error, without a traceback."""
+"""What a user is told of an error that ends a command, without a traceback, and the command's status."""
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 
@@ -14,9 +13,6 @@ def run_told(call: Callable[[], int]) -> int:
     """The status of a call, or of the error that ended it, which is told on stderr."""
     try:
         return call()
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
-        return 130
     except ConveyorError as error:
         _show(error, error.hint)
         return error.exit_status
@@ -27,15 +23,6 @@ def run_told(call: Callable[[], int]) -> int:
         # A full disk, a directory that may not be written to: what the system says names it.
         sys.stderr.write(f"Error: {error}\n")
         return 1
-
-
-def leave(status: int) -> None:
-    """Exit with a status, once all that was printed is written."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(status)
 
 
 def _show(error: Exception, hint: str) -> None:

@@ -17,31 +17,37 @@ _OBJECTS_UNTIL_COLLECTION = 50_000
 def main() -> None:
     """Run a command, and exit with its status."""
     gc.set_threshold(_OBJECTS_UNTIL_COLLECTION)
-    from conveyor.cli.confirm import confirm, recall
-
-    arguments = sys.argv[1:]
     try:
-        record = recall(arguments)
-        if record is not None and confirm(arguments, record):
-            _leave(0)
-        if arguments[:1] == ["build"]:
-            from conveyor.cli.ahead import start_worker
-
-            start_worker(arguments)
-        if record is not None:
-            from conveyor.cli.build_again import build_again
-
-            build_again(record)
-        from conveyor.cli.commands import run
-
-        run()
+        status = _run(sys.argv[1:])
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
-        sys.exit(130)
+        status = 130
     except SystemExit as ended:
         if not isinstance(ended.code, int):
             raise
-        _leave(ended.code)
+        status = ended.code
+    _leave(status)
+
+
+def _run(arguments: list[str]) -> int:
+    from conveyor.cli.confirm import confirm, recall
+
+    record = recall(arguments)
+    if record is not None and confirm(arguments, record):
+        return 0
+    if arguments[:1] == ["build"]:
+        from conveyor.cli.ahead import start_worker
+
+        start_worker(arguments)
+    if record is not None:
+        from conveyor.cli.build_again import build_again
+
+        status = build_again(record)
+        if status is not None:
+            return status
+    from conveyor.cli.commands import run
+
+    return run()
 
 
 def _leave(status: int) -> None:
@@ -52,6 +58,11 @@ def _leave(status: int) -> None:
     threading = sys.modules.get("threading")
     try:
         sys.stdout.flush()
+    except BrokenPipeError:  # who reads has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):
+        sys.exit(status)
+    try:
         sys.stderr.flush()
     except (OSError, ValueError):
         sys.exit(status)

@@ -25,9 +25,9 @@ from conveyor.build.rooms import Rooms
 from conveyor.cli.confirm import choose_names, describe_command, describe_file, describe_variables, record_path
 from conveyor.cli.option_values import BuildCommand, StorageOptions, write_down
 from conveyor.cli.projects import OpenProject
+from conveyor.cli.view import make_view
 from conveyor.config.models import Image
 from conveyor.events.api import Event, Finished, PlanMade, Reporter, StageUsed, Warned
-from conveyor.events.compose import make_reporter
 from conveyor.stages.git_mapping import add_path
 
 _MOST_KEPT = 64  # commands of one home
@@ -164,16 +164,7 @@ def _describe_storage(rooms: Rooms, storage: StorageOptions) -> dict[str, object
 def _told(rooms: Rooms, asked: Asked, result: BuildResult) -> list[str] | None:
     """What a build with nothing to do prints, cut where it prints how long it took."""
     captured = _Captured()
-    log = asked.command.log
-    view = make_reporter(
-        log_format=log.format,
-        color_mode=log.color_mode,
-        quiet=log.quiet,
-        verbose=log.verbose,
-        debug=log.debug,
-        env=os.environ,
-        stream=captured,
-    )
+    view = make_view(asked.command.log, stream=captured)
     used = _as_used(result)
     for warning in asked.warned.before:
         view(warning)

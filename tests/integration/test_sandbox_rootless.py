@@ -50,6 +50,7 @@ with engine.tree(made) as tree:
     print([(item.path, item.uid, item.gid, oct(item.mode)) for item in tree.walk(b"d")])
 laid.close(); made.close()
 """
+TRUE_OWNERS = ["33:100 4755", "33:100 700", "33:100 2755", "[(b'', 33, 100, '0o700'), (b'f', 33, 100, '0o2755')]", ""]
 SINGLE = """
 build(held, Run("stat -c '%u %a %s' /run/secrets/token", secrets={"token": b"value"})).close()
 build(held, Run(TRY_SWITCHES)).close()
@@ -62,6 +63,7 @@ for layer in image.layers():
 print(len(image.layers()) == 3)
 laid.close(); made.close()
 """
+SINGLE_SAID = ["0 400 5", "tried: yes", "no", "0:0 /f", "0:0 /laid", "True"]
 
 UPKEEP = """
 import time
@@ -138,11 +140,7 @@ def test_owners_are_true_and_layers_are_those_of_root(user, sandbox, driver, req
         "0 400 5",
         "tried: yes",
         mine.config.diff_ids[-1],
-        "33:100 4755",
-        "33:100 700",
-        "33:100 2755",
-        "[(b'', 33, 100, '0o700'), (b'f', 33, 100, '0o2755')]",
-        "",
+        *TRUE_OWNERS,
     ]
     stored = home / "sandbox"
     assert list((stored / "filling").iterdir()) == list((stored / "work").iterdir()) == []
@@ -159,7 +157,7 @@ def test_a_user_without_a_range_is_told_what_will_not_work(user):
     user.uid = user.gid = 4_000_000_123
     os.chown(user.directory, user.uid, user.uid)
     said = user.sandbox(SINGLE).splitlines()
-    assert said[:-1] == ["0 400 5", "tried: yes", "no", "0:0 /f", "0:0 /laid", "True"]
+    assert said[:-1] == SINGLE_SAID
     assert "/etc/subuid" in said[-1]
 
 
@@ -179,15 +177,7 @@ def test_root_of_a_container_with_few_ids_uses_what_there_are(user):
     user.uid, user.gid, user.ids = 0, 0, 1000
     os.chown(user.directory, 0, 0)
     said = user.sandbox(OWNERS).splitlines()
-    assert said[0:2] + said[3:] == [
-        "0 400 5",
-        "tried: yes",
-        "33:100 4755",
-        "33:100 700",
-        "33:100 2755",
-        "[(b'', 33, 100, '0o700'), (b'f', 33, 100, '0o2755')]",
-        "",
-    ]
+    assert said[:2] + said[3:] == ["0 400 5", "tried: yes", *TRUE_OWNERS]
 
 
 def test_root_of_a_container_without_others_is_told_what_will_not_work(user):
@@ -196,5 +186,5 @@ def test_root_of_a_container_without_others_is_told_what_will_not_work(user):
     user.uid, user.gid, user.ids = 0, 0, 1
     os.chown(user.directory, 0, 0)
     said = user.sandbox(SINGLE).splitlines()
-    assert said[:-1] == ["0 400 5", "tried: yes", "no", "0:0 /f", "0:0 /laid", "True"]
+    assert said[:-1] == SINGLE_SAID
     assert "root is the only user" in said[-1]
