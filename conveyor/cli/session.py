@@ -368,7 +368,7 @@ def open_agent(project: ProjectOptions) -> Iterator[Path]:
 
 
 def _resolve_digest(storage: StorageOptions, reference: str) -> str:
-    from stapel.oci.registry import resolve_digest
+    from stapel.oci.resolving import resolve_digest
 
     return resolve_digest(
         reference,

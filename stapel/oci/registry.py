@@ -7,40 +7,36 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from sys import audit as trace
 from typing import TYPE_CHECKING, BinaryIO
 
 from stapel.oci.api import Description, Descriptor, ImageConfig, ImageView
 from stapel.oci.errors import BadReference, Broken, NotFound, StapelError
+from stapel.oci.kept_blobs import KeptBlobs
 from stapel.oci.manifest import (
     INDEXES,
-    RECORD_CONFIG,
     Manifest,
     build_index,
     build_manifest,
     choose_platform,
-    digest_bytes,
     media_type_of,
     own_platform,
     parse_document,
     parse_manifest,
 )
-from stapel.oci.reference import DEFAULT_TAG, Reference, is_digest, is_tag, parse_reference
-from stapel.oci.repository import BlobMissing, Document, ManifestInvalid, Repository
+from stapel.oci.reference import Reference, is_digest, is_tag, parse_reference
+from stapel.oci.repository import BlobMissing, Document, Repository
+from stapel.oci.repository_blobs import RepositoryBlobs
 from stapel.oci.retries import Retries
+from stapel.oci.tag_list import TagList
 from stapel.oci.transport import Transport
 from stapel.oci.views import describe_image
 
 if TYPE_CHECKING:
-    from stapel.oci.uploads import Unwritten, Upload
+    from stapel.oci.uploads import Unwritten
 
-# An empty tar, compressed: for registries that take no manifest without layers.
-_EMPTY_LAYER_CONFIG = (
-    b'{"architecture":"amd64","config":{},"os":"linux","rootfs":{"diff_ids":'
-    b'["sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef"],"type":"layers"}}'
-)
 _KEPT_MANIFESTS = 4096
 _UPLOADS_AT_ONCE = 4  # of one image
 _ASKS_AFTER_NAMING = 4
@@ -111,17 +107,13 @@ class RegistryStore:
                 retries=retries,
             ),
         )
+        self._tags = TagList(self._repo.tags)
+        self._blobs = KeptBlobs(RepositoryBlobs(self._repo))
         sources = [parse_reference(text) for text in mount_from]
         self._mount_from = [source.repository for source in sources if source.registry == self.repository.registry]
         self._lock = threading.Lock()
-        self._listing = threading.Lock()
-        self._list: frozenset[str] | None = None
-        self._list_began_s = 0.0
-        self._given: dict[str, tuple[float, str]] = {}  # name -> when and to what digest we gave it
         self._manifests: dict[str, Manifest] = {}
         self._indexes: dict[str, tuple[str, bytes]] = {}  # those of this run: type and bytes
-        self._blobs: set[str] = set()  # known to be in the repository
-        self._uploads: dict[str, threading.Lock] = {}
         self._record: Manifest | None = None
 
     @property
@@ -141,33 +133,8 @@ class RegistryStore:
 
     def names(self, *, fresh: bool = False, prefix: str = "") -> Iterator[str]:
         """See `ImageStore`. The list is kept; what we name ourselves is added to it. A repository not made yet has none."""
-        names = self._list_fresh() if fresh else self._list_kept()
+        names = self._tags.ask() if fresh else self._tags.kept()
         return iter([name for name in names if name.startswith(prefix)])
-
-    def _list_kept(self) -> frozenset[str]:
-        with self._listing:  # one request serves all who wait for a first list
-            kept = self._list
-            return self._request_list(fresh=False) if kept is None else kept
-
-    def _list_fresh(self) -> frozenset[str]:
-        # No lock: a list that somebody else asked for may have begun before this call.
-        return self._request_list(fresh=True)
-
-    def _request_list(self, *, fresh: bool) -> frozenset[str]:
-        began_s = time.monotonic()
-        listed = self._repo.tags(fresh=fresh)
-        with self._lock:
-            # What was given while the list was on its way may or may not be in it.
-            names = frozenset(listed) | {name for name, (when_s, _) in self._given.items() if when_s >= began_s}
-            if self._list is None or began_s >= self._list_began_s:
-                self._list, self._list_began_s = names, began_s
-            return names
-
-    def _note_name(self, name: str, digest: str) -> None:
-        with self._lock:
-            self._given[name] = (time.monotonic(), digest)
-            if self._list is not None:
-                self._list |= {name}
 
     # -- reading
 
@@ -185,7 +152,7 @@ class RegistryStore:
             try:
                 return self._repo.manifest(name, fresh=ask > 1)
             except NotFound:
-                if name not in self._given or ask == _ASKS_AFTER_NAMING:
+                if not self._tags.has_given(name) or ask == _ASKS_AFTER_NAMING:
                     raise
             time.sleep(self._repo.transport.retries.delay_s(ask))
             ask += 1
@@ -214,7 +181,7 @@ class RegistryStore:
     def read_config(self, manifest: Manifest) -> ImageConfig:
         """The configuration that a manifest names. `Broken`, `NotFound`."""
         where = f"the configuration of {self.reference(manifest.descriptor.digest)}"
-        document = parse_document(self._repo.read(manifest.config, manifest.descriptor.digest), where)
+        document = parse_document(self._blobs.calls.read(manifest.config, manifest.descriptor.digest), where)
         run = document.get("config")
         if not isinstance(run if run is not None else {}, dict):
             raise Broken(f"{where} makes no sense: its part config is no object")
@@ -225,7 +192,7 @@ class RegistryStore:
 
     def open_blob(self, blob: Descriptor, manifest_digest: str) -> BinaryIO:
         """The bytes of a blob that the manifest `manifest_digest` names, verified while they are read."""
-        return self._repo.open(blob, manifest_digest)
+        return self._blobs.calls.open(blob, manifest_digest)
 
     def _manifest(self, document: Document, where: str) -> Manifest:
         manifest = parse_manifest(document.data, document.media_type, where)
@@ -259,17 +226,15 @@ class RegistryStore:
             sources = self._sources(image)
 
             def put_blobs() -> None:
-                missing = [upload for upload in uploads if upload.blob.digest not in self._blobs]
-                run_at_once([partial(self._put_blob, upload, sources) for upload in missing], _UPLOADS_AT_ONCE)
+                missing = self._blobs.missing(uploads)
+                run_at_once([partial(self._blobs.put, upload, sources) for upload in missing], _UPLOADS_AT_ONCE)
 
             self._put_complete(manifest, put_blobs)
         return manifest.descriptor
 
     def put_written(self, write: Callable[[BinaryIO], Descriptor]) -> None:
         """See `StreamStore`."""
-        blob = self._repo.upload_written(write)
-        if blob is not None:
-            self._blobs.add(blob.digest)
+        self._blobs.put_written(write)
 
     def _put_unwritten(self, image: Unwritten) -> None:
         for write in image.unwritten():  # one after the other: each has threads of its own
@@ -279,7 +244,7 @@ class RegistryStore:
         from stapel.oci.uploads import upload_bytes
 
         config = image.config.to_bytes()
-        self._put_blob(upload_bytes(build_manifest(config, ()).config, config), ())
+        self._blobs.put(upload_bytes(build_manifest(config, ()).config, config), ())
 
     def _put_complete(self, manifest: Manifest, put_blobs: Callable[[], None]) -> None:
         """Blobs, then the manifest that names them."""
@@ -288,7 +253,7 @@ class RegistryStore:
             self._put_manifest(manifest)
         except BlobMissing:
             # What we knew is no more: somebody has cleaned up.
-            self._blobs.difference_update(blob.digest for blob in (manifest.config, *manifest.layers))
+            self._blobs.forget(blob.digest for blob in (manifest.config, *manifest.layers))
             put_blobs()
             try:
                 self._put_manifest(manifest)
@@ -336,13 +301,13 @@ class RegistryStore:
         try:
             self._repo.put_manifest(name, media_type, data, renew=again)
         except BlobMissing as error:
+            self._blobs.forget_all()
             with self._lock:
-                self._blobs.clear()
                 self._manifests.pop(image.digest, None)
                 self._record = None
             raise NotFound(f"{self.reference(image.digest)} is not complete: {error}", temporary=True) from error
         trace("manifest.after-name")
-        self._note_name(name, image.digest)
+        self._tags.give(name, image.digest)
 
     def _written(self, digest: str) -> tuple[str, bytes]:
         """Type and bytes of a manifest or an index that is here."""
@@ -360,11 +325,10 @@ class RegistryStore:
     def delete(self, image: Descriptor) -> None:
         """See `ImageStore`. `StapelError` with a hint where the registry does not delete."""
         self._repo.delete_manifest(image.digest)
+        self._tags.forget(image.digest)
+        self._blobs.forget_all()  # the registry may collect them any time from now on
         with self._lock:
             self._manifests.pop(image.digest, None)
-            self._given = {name: given for name, given in self._given.items() if given[1] != image.digest}
-            self._list = None
-            self._blobs.clear()  # the registry may collect them any time from now on
             if self._record is not None and self._record.descriptor.digest == image.digest:
                 self._record = None
 
@@ -382,76 +346,23 @@ class RegistryStore:
         self._keep(manifest)
 
     def _put_record_image(self) -> Manifest:
-        import gzip
-
-        from stapel.oci.manifest import OCI_LAYER_GZIP
+        from stapel.oci.record_image import put_record_image
         from stapel.oci.uploads import upload_bytes
 
-        def put(manifest: Manifest, *contents: bytes) -> Manifest:
+        def put(manifest: Manifest, contents: Mapping[Descriptor, bytes]) -> None:
             def put_blobs() -> None:
-                for blob, content in zip((*manifest.layers, manifest.config), contents, strict=True):
-                    self._put_blob(upload_bytes(blob, content), ())
+                for blob, content in contents.items():
+                    self._blobs.put(upload_bytes(blob, content), ())
 
             self._put_complete(manifest, put_blobs)
-            return manifest
 
-        try:
-            return put(build_manifest(RECORD_CONFIG, ()), RECORD_CONFIG)
-        except ManifestInvalid:
-            layer = gzip.compress(bytes(1024), mtime=0)
-            layers = [Descriptor(OCI_LAYER_GZIP, digest_bytes(layer), len(layer))]
-            return put(build_manifest(_EMPTY_LAYER_CONFIG, layers), layer, _EMPTY_LAYER_CONFIG)
-
-    def _put_blob(self, upload: Upload, sources: Sequence[str]) -> None:
-        blob = upload.blob
-        if blob.digest in self._blobs:
-            return
-        with self._lock:
-            uploading = self._uploads.setdefault(blob.digest, threading.Lock())
-        with uploading:  # images that are saved at once share their lower layers
-            if blob.digest in self._blobs:
-                return
-            if not self._repo.has_blob(blob) and not any(self._repo.mount(blob, source) for source in sources):
-                self._repo.upload(blob, upload.open)
-            self._blobs.add(blob.digest)
-        with self._lock:
-            self._uploads.pop(blob.digest, None)
+        return put_record_image(put)
 
     def _sources(self, image: ImageView) -> list[str]:
         sources = list(self._mount_from)
         if isinstance(image, RegistryImage) and image.store.repository.registry == self.repository.registry:
             sources.insert(0, image.store.repository.repository)
         return [source for source in dict.fromkeys(sources) if source != self.repository.repository]
-
-
-def resolve_digest(
-    reference_text: str,
-    *,
-    docker_config: str | None = None,
-    insecure: bool = False,
-    skip_tls_verify: bool = False,
-    platform: str = "",
-    on_retry: Callable[[str], None] | None = None,
-    retries: Retries | None = None,
-) -> str:
-    """What digest a reference has in its registry now (`:latest` where nothing is written).
-
-    With `platform` the digest of that platform's manifest where the registry has an index. `NotFound`, `Unreachable`,
-    `BadReference`. A digest written in the text is returned as it is, and nobody asked, where no platform is given.
-    """
-    reference = parse_reference(reference_text)
-    if reference.digest and not platform:
-        return reference.digest
-    store = RegistryStore(
-        reference.repository_text,
-        docker_config=docker_config,
-        insecure=insecure,
-        skip_tls_verify=skip_tls_verify,
-        on_retry=on_retry,
-        retries=retries,
-    )
-    wanted = reference.digest or reference.tag or DEFAULT_TAG
-    return store.get(wanted, platform).descriptor.digest if platform else store.digest_of(wanted)
 
 
 def _parse_repository(text: str) -> Reference:

@@ -18,7 +18,8 @@ from stapel.oci.compress import compress
 from stapel.oci.errors import BadReference, Broken, NotFound, StapelError, Unreachable
 from stapel.oci.layer import Entry, write_layer
 from stapel.oci.manifest import OCI_INDEX, OCI_LAYER, build_manifest, digest_bytes, own_platform
-from stapel.oci.registry import RegistryStore, resolve_digest
+from stapel.oci.registry import RegistryStore
+from stapel.oci.resolving import resolve_digest
 from stapel.oci.retries import Retries
 from stapel.oci.validate import validate_image
 from tests.fault_proxy import failing

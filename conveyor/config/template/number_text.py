@@ -127,3 +127,35 @@ def _without_exponent(digits: str, point: int, precision: int) -> str:
 def _underscores_separate(text: str) -> bool:
     mantissa = re.split("[pP]" if text.lstrip("+-")[:2] in ("0x", "0X") else "[eE]", text)
     return all(not re.search(r"__|_$|_\.|\._|^[+-]?_", part) for part in mantissa)
+
+
+def binary_float(value: float, verb: str, precision: int) -> str:
+    """`%x` and `%b` of a finite float."""
+    sign = "-" if math.copysign(1, value) < 0 else ""
+    fraction, exponent = math.frexp(abs(value))
+    if verb == "b":
+        scale = max(exponent - 53, -1074) if value else -1074
+        return f"{sign}{int(fraction * 2**53) >> max(53 - exponent + scale, 0)}p{scale:+d}"
+    mantissa = int(fraction * 2**53)  # the leading 1 and 52 bits, in thirteen digits
+    if 0 <= precision < 13:
+        unit = 1 << 4 * (13 - precision)
+        rest = mantissa % unit
+        up = rest * 2 > unit or (rest * 2 == unit and mantissa // unit % 2)
+        mantissa += (unit if up else 0) - rest
+        if mantissa >> 53:
+            mantissa, exponent = mantissa >> 1, exponent + 1
+    digits = f"{mantissa % 2**52:013x}"
+    digits = digits.rstrip("0") if precision < 0 else digits[:precision].ljust(precision, "0")
+    power = exponent - 1 if value else 0
+    return f"{sign}0x{mantissa >> 52}{'.' if digits else ''}{digits}p{power:+03d}"
+
+
+def with_point(text: str, digits: int) -> str:
+    """The sharp flag: always a decimal point, and as many significant digits as the precision asks for."""
+    mark = "p" if "x" in text else "e"
+    number, _, exponent = text.partition(mark)
+    shown = len(number.lstrip("+-").replace(".", "").lstrip("0"))
+    if "." not in number:
+        shown += number.lstrip("+-") == "0"
+        number += "."
+    return number + "0" * max(digits - shown, 0) + (mark + exponent if exponent else "")
