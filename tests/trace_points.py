@@ -43,6 +43,11 @@ def trace_points() -> Mapping[str, tuple[str, ...]]:
     return {name: tuple(paths) for name, paths in sorted(found.items())}
 
 
+def points_of(engine: str) -> list[str]:
+    """The points that only this engine has: `sandbox`, `docker`."""
+    return [point for point, modules in trace_points().items() if all(f"/{engine}/" in module for module in modules)]
+
+
 _hooks: list[Hook] = []
 _installed = False
 
