@@ -19,8 +19,8 @@ from stapel.oci.api import ImageConfig
 NO_ENTRYPOINT: tuple[str, ...] = ("",)
 NO_COMMAND: tuple[str, ...] = ()
 
-_VARIABLE = re.compile(r"\\(\$)|\$(?:\{(\w+)\}|(\w+))", re.ASCII)
-_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ns|us|ms|s|m|h)", re.ASCII)
+_VARIABLE = r"\\(\$)|\$(?:\{(\w+)\}|(\w+))"
+_DURATION = r"([0-9]+(?:\.[0-9]+)?)(ns|us|ms|s|m|h)"
 _NANOSECONDS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 # What engines write into a configuration of their own accord, about the container that an image was committed from.
 _LEFTOVERS = ("container", "container_config", "docker_version", "parent", "throwaway", "id")
@@ -173,7 +173,7 @@ def _merge_env(run: Mapping[str, Any], env: Mapping[str, str]) -> list[str]:
 
 def _expand(value: str, variables: Mapping[str, str]) -> str:
     """`$NAME` and `${NAME}` of the base's environment; `\\$` is a dollar."""
-    return _VARIABLE.sub(lambda match: match[1] or variables.get(match[2] or match[3], ""), value)
+    return re.sub(_VARIABLE, lambda match: match[1] or variables.get(match[2] or match[3], ""), value, flags=re.ASCII)
 
 
 def _ports(written: str, text: str) -> list[str]:
@@ -222,7 +222,7 @@ def _health_test(command: str) -> list[str]:
 
 def parse_duration_ns(text: str) -> int:
     """Nanoseconds of `30s`, `1m30s`, `500ms`. `ValueError`."""
-    pieces = _DURATION.findall(text)
+    pieces = re.findall(_DURATION, text, re.ASCII)
     if "".join(number + unit for number, unit in pieces) != text or not pieces:
         raise ValueError(f"{text} is no duration (30s, 1m30s, 500ms)")
     return round(sum(float(number) * _NANOSECONDS[unit] for number, unit in pieces))

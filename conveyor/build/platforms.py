@@ -8,8 +8,8 @@ the end; final images of several platforms are named by an index where the stora
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from conveyor.build.results import ImageResult
@@ -30,7 +30,7 @@ from conveyor.events.api import (
 )
 
 
-class Pass(NamedTuple):
+class Pass(Struct, frozen=True):
     """The images of one platform, in order of configuration."""
 
     platform: str

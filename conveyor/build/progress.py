@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 from msgspec import Struct, field
 
@@ -18,7 +17,7 @@ from conveyor.storage.selection import Chosen, StoredStage
 from stapel.api import Held
 
 
-class Lane(NamedTuple):
+class Lane(Struct, frozen=True):
     """Images of one platform, with all that they need, and what they are resolved with."""
 
     rooms: Rooms
@@ -93,12 +92,12 @@ class Progress(Struct):
 def begin(lanes: Sequence[Lane]) -> list[Progress]:
     """All images before their first stages, in the order given."""
     found: list[Progress] = []
-    for rooms, images in lanes:
-        heights = _heights(images)
-        lane: dict[str, Progress] = {}
-        for image in images:
-            lane[image.name] = Progress(image, rooms, lane, len(found), _kinds(image), heights[image.name])
-            found.append(lane[image.name])
+    for lane in lanes:
+        heights = _heights(lane.images)
+        progress: dict[str, Progress] = {}
+        for image in lane.images:
+            progress[image.name] = Progress(image, lane.rooms, progress, len(found), _kinds(image), heights[image.name])
+            found.append(progress[image.name])
     return found
 
 

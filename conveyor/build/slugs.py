@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 
-_VALID = re.compile(r"\w[\w.-]*", re.ASCII)
+_VALID = r"\w[\w.-]*"
 _LENGTH = 128
 
 
 def slugify(text: str) -> str:
     """The text itself where it is a valid tag, else a readable part of it and a hash of the whole; "" stays."""
-    if not text or (_VALID.fullmatch(text) and len(text) <= _LENGTH):
+    if not text or (re.fullmatch(_VALID, text, re.ASCII) and len(text) <= _LENGTH):
         return text
     import unicodedata
 

@@ -16,9 +16,9 @@ from conveyor.storage.names import is_own_name
 from conveyor.storage.storage import Storage
 from stapel.errors import NotFound
 from stapel.oci.api import Descriptor, IndexStore
+from stapel.oci.reference import is_tag
 
-_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", re.ASCII)
-_PLACEHOLDER = re.compile(r"%[a-z_]+%")
+_PLACEHOLDER = r"%[a-z_]+%"
 _PLACEHOLDERS = ("%image%", "%image_slug%", "%image_safe_slug%", "%image_content_based_tag%")
 
 
@@ -31,7 +31,7 @@ class CustomTags(Struct, frozen=True):
         """Refuse templates that give no tag, one of ours, or one tag for several images. `UsageError`."""
         seen: dict[str, str] = {}
         for template in self.templates:
-            for placeholder in _PLACEHOLDER.findall(template):
+            for placeholder in re.findall(_PLACEHOLDER, template):
                 if placeholder not in _PLACEHOLDERS:
                     raise UsageError(
                         f"--add-custom-tag {template}: {placeholder} means nothing",
@@ -39,7 +39,7 @@ class CustomTags(Struct, frozen=True):
                     )
             for name in final_images:
                 tag = self.format(template, name, "0" * 56 + "-" + "0" * 13 + "-" + "0" * 8)
-                if not _TAG.fullmatch(tag):
+                if not is_tag(tag):
                     raise UsageError(
                         f"--add-custom-tag {template}: {tag!r} (image {name or '~'}) is no tag",
                         hint="letters, digits, _, . and -, at most 128; %image_slug% makes a tag of any name",
@@ -60,7 +60,7 @@ class CustomTags(Struct, frozen=True):
             "%image_safe_slug%": slugify(image),
             "%image_content_based_tag%": stage_name,
         }
-        return _PLACEHOLDER.sub(lambda match: values[match[0]], template)
+        return re.sub(_PLACEHOLDER, lambda match: values[match[0]], template)
 
 
 def tag_image(storage: Storage, result: ImageResult, tags: CustomTags) -> ImageResult:

@@ -6,8 +6,8 @@ import re
 
 from msgspec import Struct
 
-_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)(i?)B?", re.IGNORECASE | re.ASCII)
-_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(m|h|d|w)", re.ASCII)
+_SIZE = r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)(i?)B?"
+_DURATION = r"([0-9]+(?:\.[0-9]+)?)(m|h|d|w)"
 _SECONDS = {"m": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
 _MARGIN = 0.05  # of the volume: below what is allowed, or the next build would be over it again
 
@@ -34,7 +34,7 @@ def parse_size(text: str) -> Size:
         if not 0 <= share <= 100:
             raise ValueError(f"{text} is not between 0% and 100%")
         return Size(share=share / 100)
-    match = _SIZE.fullmatch(text.strip())
+    match = re.fullmatch(_SIZE, text.strip(), re.IGNORECASE | re.ASCII)
     if match is None:
         raise ValueError(f"{text!r} is no size, as 20GiB, 500MB or 70%")
     unit = 1024 if match[3] else 1000
@@ -43,7 +43,7 @@ def parse_size(text: str) -> Size:
 
 def parse_duration(text: str) -> float:
     """`90m`, `36h`, `7d`, `2w` in seconds. `ValueError`."""
-    match = _DURATION.fullmatch(text.strip())
+    match = re.fullmatch(_DURATION, text.strip(), re.ASCII)
     if match is None:
         raise ValueError(f"{text!r} is no duration, as 90m, 36h, 7d or 2w")
     return float(match[1]) * _SECONDS[match[2]]

@@ -10,7 +10,7 @@ from conveyor.config.models import DockerInstructions
 from conveyor.config.nodes import Node
 from conveyor.config.tables.image import DOCKER
 
-_PORT = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?(?:/(?:tcp|udp|sctp))?", re.IGNORECASE)
+_PORT = r"([0-9]{1,5})(?:-([0-9]{1,5}))?(?:/(?:tcp|udp|sctp))?"
 
 
 def decode_docker(findings: Findings, node: Node, place: Node) -> DockerInstructions:
@@ -81,5 +81,5 @@ def nonempty_text(fields: Fields, name: str) -> str | None:
 
 
 def _is_port(text: str) -> bool:
-    match = _PORT.fullmatch(text)
+    match = re.fullmatch(_PORT, text, re.IGNORECASE)
     return match is not None and 1 <= int(match[1]) <= int(match[2] or match[1]) <= 65535

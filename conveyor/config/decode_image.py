@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from stapel.image_spec import ImageSpec
 
 _UNSUPPORTED = ("includes",)
-_PLATFORM = re.compile(r"[a-z0-9_.-]+/[a-z0-9_.-]+(?:/[a-z0-9_.-]+)?")
+_PLATFORM = r"[a-z0-9_.-]+/[a-z0-9_.-]+(?:/[a-z0-9_.-]+)?"
 
 
 def decode_images(scope: Scope, document: NamedDocument) -> tuple[Image, ...]:
@@ -100,7 +100,7 @@ def read_platforms(fields: Fields) -> tuple[str, ...]:
     """The platforms of `platform`, each once."""
     nodes = fields.text_nodes("platform")
     for node in nodes:
-        if not _PLATFORM.fullmatch(node.text):
+        if not re.fullmatch(_PLATFORM, node.text):
             hint = "write `linux/amd64` or `linux/arm64/v8`"
             fields.findings.add(node, f"`platform`: `{node.text}` is not a platform", hint)
     return tuple(dict.fromkeys(node.text for node in nodes))

@@ -14,7 +14,7 @@ from conveyor.config.scope import Scope
 from conveyor.config.tables.image import DEPENDENCY, IMPORT, INJECTION, MOUNT
 
 _MOUNT_HINT = "a path of the machine is given by `fromPath`"
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_VARIABLE = r"[A-Za-z_][A-Za-z0-9_]*"
 
 When = Literal["before", "after"]
 Neighbour = Literal["install", "setup"]
@@ -87,7 +87,7 @@ def read_injection(node: Node, fields: Fields, own: str, other: str) -> tuple[st
 def _injection(scope: Scope, node: Node) -> Injection | None:
     fields = Fields(scope.findings, node, "`dependencies.imports`", (*INJECTION, "targetBuildArg"))
     kind, target = read_injection(node, fields, "targetEnv", "targetBuildArg")
-    if target and not _VARIABLE.fullmatch(target):
+    if target and not re.fullmatch(_VARIABLE, target):
         scope.findings.add(fields.value("targetEnv") or node, f"`targetEnv: {target}` cannot name a variable")
     return Injection(kind, target) if kind and target else None  # type: ignore[arg-type] # `choice` gives one of them
 

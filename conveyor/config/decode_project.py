@@ -30,10 +30,10 @@ from conveyor.config.tables.project import (
 if TYPE_CHECKING:
     from stapel.image_spec import ImageSpec
 
-_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
+_NAME = r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
 _LONGEST_NAME = 50
 _LONGEST_EXPRESSION, _LONGEST_SHOWN = 1000, 200  # characters
-_DURATION = re.compile(r"[-+]?(?:0|(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:ns|us|µs|μs|ms|s|m|h))+)")
+_DURATION = r"[-+]?(?:0|(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:ns|us|µs|μs|ms|s|m|h))+)"
 
 
 class Settings(Struct, frozen=True):
@@ -92,7 +92,7 @@ def _name(fields: Fields) -> str:
     if value is None:
         hint = "write `project: NAME`; the name stands in the names of everything that is stored"
         fields.findings.add(fields.key("project"), "`project` is required", hint)
-    elif value.kind == "scalar" and not _NAME.fullmatch(name):
+    elif value.kind == "scalar" and not re.fullmatch(_NAME, name):
         better = re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")[:_LONGEST_NAME].strip("-")
         hint = f"write `{better}`" if better else ""
         message = f"`project: {name}` must consist of a-z, 0-9 and `-`, without `-` at its ends"
@@ -172,7 +172,7 @@ def _check_limit(findings: Findings, node: Node | None, title: str) -> None:
     fields.whole("last", -1, least=-1)
     fields.choice("operator", ("And", "Or"))
     duration = fields.value("in")
-    if duration and duration.kind == "scalar" and not _DURATION.fullmatch(duration.text):
+    if duration and duration.kind == "scalar" and not re.fullmatch(_DURATION, duration.text):
         findings.add(duration, f"`in: {duration.text}` is not a duration", "write `168h` or `30m`")
     elif duration:
         fields.text("in")

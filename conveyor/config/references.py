@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 
 _HOST = r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)"
-_DOMAIN = re.compile(rf"(?:{_HOST}(?:\.{_HOST})*|\[[0-9a-fA-F:]+\])(?::[0-9]+)?")
-_COMPONENT = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
-_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
-_DIGEST = re.compile(r"[a-z0-9]+(?:[+._-][a-z0-9]+)*:[0-9a-f]{32,}")
+_DOMAIN = rf"(?:{_HOST}(?:\.{_HOST})*|\[[0-9a-fA-F:]+\])(?::[0-9]+)?"
+_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_TAG = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
+_DIGEST = r"[a-z0-9]+(?:[+._-][a-z0-9]+)*:[0-9a-f]{32,}"
 
 
 def reference_mistake(reference: str) -> tuple[str, str]:
@@ -17,12 +17,12 @@ def reference_mistake(reference: str) -> tuple[str, str]:
         return "it is empty", ""
     if re.search(r"\s", reference):
         return "it holds white space", _white_space_hint(reference)
-    if re.search("[“”„‘’«»]", reference):
+    if any(quote in reference for quote in "“”„‘’«»"):
         return "it holds typographic quotes", "write plain ones, or none"
     if "://" in reference:
         return "it is a URL", f"write `{reference.partition('://')[2]}`"
     name, at, digest = reference.partition("@")
-    if at and not _DIGEST.fullmatch(digest):
+    if at and not re.fullmatch(_DIGEST, digest):
         return f"`{digest}` is not a digest", "a digest is `sha256:` and 64 hexadecimal digits"
     if digest.startswith("sha256:") and len(digest) != 71:
         return f"`{digest}` is not a digest", "a digest is `sha256:` and 64 hexadecimal digits"
@@ -30,14 +30,14 @@ def reference_mistake(reference: str) -> tuple[str, str]:
     if ":" in last:
         tag = last.partition(":")[2]
         name = name[: -len(tag) - 1]
-        if not _TAG.fullmatch(tag):
+        if not re.fullmatch(_TAG, tag):
             return (
                 f"`{tag}` is not a tag",
                 "a tag has letters, digits, `_`, `.`, `-`, at most 128, and no `.` or `-` in front",
             )
     first, slash, rest = name.partition("/")
     if slash and (re.search(r"[.:\[]", first) or first == "localhost" or first != first.lower()):
-        if not _DOMAIN.fullmatch(first):
+        if not re.fullmatch(_DOMAIN, first):
             return f"`{first}` is not the address of a registry", ""
         path = rest
     else:
@@ -45,7 +45,7 @@ def reference_mistake(reference: str) -> tuple[str, str]:
     if path != path.lower():
         return f"the repository `{path}` must be lower case", f"write `{path.lower()}`"
     for component in path.split("/"):
-        if not _COMPONENT.fullmatch(component):
+        if not re.fullmatch(_COMPONENT, component):
             return f"`{component}` cannot stand in the name of a repository", ""
     if len(path) > 255:
         return "the name of the repository is longer than 255 characters", ""

@@ -7,7 +7,7 @@ from typing import Literal
 
 LINE_LIMIT = 64 * 1024  # bytes of one line that are held
 
-_COLOR = re.compile(r"\x1b\[[0-9;:]*m")
+_COLOR = r"\x1b\[[0-9;:]*m"
 _CONTROL = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
     r"|\x1b[\]PX^_].*?(?:\x07|\x1b\\|$)"  # OSC, DCS and kin: titles, links
@@ -30,7 +30,7 @@ def strip_control(text: str, *, keep_colors: bool = False) -> str:
 
     def keep(match: re.Match[str]) -> str:
         nonlocal colored
-        if _COLOR.fullmatch(match[0]):
+        if re.fullmatch(_COLOR, match[0]):
             colored = True
             return match[0]
         return ""

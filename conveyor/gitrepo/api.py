@@ -12,7 +12,7 @@ Paths are bytes, relative, without a leading slash, `/`-separated. Errors: `conv
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol
 
 from msgspec import Struct
 
@@ -50,7 +50,7 @@ class Delta(Struct, frozen=True):
         return bool(self.changed or self.removed)
 
 
-class Followed(NamedTuple):
+class Followed(Struct, frozen=True):
     """Where a path leads: the links on the way, each where it stands, and what is at the end (no blob: a directory)."""
 
     links: tuple[bytes, ...]

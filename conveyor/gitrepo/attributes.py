@@ -23,7 +23,7 @@ _FILE = b".gitattributes"
 _GIVES_LFS = b"filter=lfs"
 _MOST_LINE_BYTES = 2048  # git ignores longer lines
 _BLANK = b" \t\r\n"
-_NAME = re.compile(rb"[A-Za-z0-9_.][-A-Za-z0-9_.]*")
+_NAME = rb"[A-Za-z0-9_.][-A-Za-z0-9_.]*"
 _ESCAPES = {b"a": b"\a", b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v"}
 
 States = tuple[tuple[bytes, bytes | bool | None], ...]  # attribute and value; None: taken back
@@ -122,9 +122,9 @@ class Attributes:
 
 def _read(node: Node) -> bytes:
     """The attributes of a directory; links are not followed, as git does not."""
-    for mode, name, oid in node.store.tree(node.oid):
-        if name == _FILE and mode not in (TREE, GITLINK, LINK):
-            return node.store.read_blob(oid)
+    for entry in node.store.tree(node.oid):
+        if entry.name == _FILE and entry.mode not in (TREE, GITLINK, LINK):
+            return node.store.read_blob(entry.oid)
     return b""
 
 
@@ -202,7 +202,7 @@ def _states(text: bytes) -> States | None:
         name = name[len(sign) :]
         if not word:
             continue
-        if not _NAME.fullmatch(name):
+        if not re.fullmatch(_NAME, name):
             return None
         states.append((name, {b"-": False, b"!": None}.get(sign, value if equals else True)))
     return tuple(states)

@@ -30,7 +30,7 @@ _MOST_BRACES = 1000
 _MOST_STARS = 8
 _MOST_ALTERNATIVES = 4096  # of one glob, after its braces with `/` are written out
 _WRITTEN_OUT = re.compile(r"/|\*\*|(?<=[{,])[,}]")
-_STARS = re.compile(r"\*+")
+_STARS = r"\*+"
 _NEVER = re.compile(r"(?!)")
 
 
@@ -124,7 +124,7 @@ def _compile(globs: tuple[str, ...]) -> _Globs:
 
 
 def _is_costly(glob: str) -> bool:
-    return glob.count("{") > _MOST_BRACES or ("{" in glob and len(_STARS.findall(glob)) > _MOST_STARS)
+    return glob.count("{") > _MOST_BRACES or ("{" in glob and len(re.findall(_STARS, glob)) > _MOST_STARS)
 
 
 def _match_source(components: tuple[str, ...]) -> str:

@@ -23,7 +23,7 @@ _PLAIN = (
     *("-c", "merge.renormalize=false", "-c", f"core.attributesFile={os.devnull}"),
 )
 # What a CI system calls its own merge commits, in a place for branches.
-_NOT_A_BRANCH = re.compile(r"refs/remotes/(?:[^/]+/)?(?:pull|pull-requests|merge-requests)/\d+/(?:merge|train)")
+_NOT_A_BRANCH = r"refs/remotes/(?:[^/]+/)?(?:pull|pull-requests|merge-requests)/\d+/(?:merge|train)"
 
 
 class Merges:
@@ -73,7 +73,7 @@ class Merges:
         names = self._ask(
             git_environment(), "for-each-ref", "--format=%(refname)", f"--contains={commit}", "refs/heads", "refs/remotes"
         )
-        return any(_NOT_A_BRANCH.fullmatch(name) is None for name in (names or "").split("\n") if name)
+        return any(re.fullmatch(_NOT_A_BRANCH, name) is None for name in (names or "").split("\n") if name)
 
     def _has_a_tag(self, commit: str) -> bool:
         return bool(self._ask(git_environment(), "for-each-ref", "--count=1", f"--points-at={commit}", "refs/tags"))

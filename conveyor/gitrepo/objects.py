@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO
 
 from msgspec import Struct
 
@@ -24,8 +24,8 @@ _MODES = {b"40000": TREE, b"100644": 0o100644, b"100755": 0o100755, b"120000": L
 _MOST_KEPT = 1_000_000  # entries of trees; a few hundred bytes each
 
 
-class TreeEntry(NamedTuple):
-    """One entry of a tree, with a mode that git itself writes. A tuple, for there are many: it is made five times faster."""
+class TreeEntry(Struct, frozen=True, gc=False):
+    """One entry of a tree, with a mode that git itself writes. There are many of them."""
 
     mode: int
     name: bytes

@@ -6,7 +6,9 @@ import os
 import shlex
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
+
+from msgspec import Struct
 
 from conveyor.errors import GitError
 from conveyor.gitrepo.objects import TREE, Objects
@@ -25,7 +27,7 @@ class FetchSubmodule(Protocol):
         """
 
 
-class _Settings(NamedTuple):
+class _Settings(Struct, frozen=True):
     """What .gitmodules says of a path: the name (the directory below `modules`) and the address."""
 
     name: bytes

@@ -99,8 +99,8 @@ class Trees:
         self._load(node, entries, path, matcher)
         store = node.store.name
         for entry in entries:
-            mode, name, oid = entry
-            below = path + b"/" + name if path else name
+            mode = entry.mode
+            below = path + b"/" + entry.name if path else entry.name
             if mode in (TREE, GITLINK):
                 if matcher is None or matcher.directory(below) != "none":
                     yield from self._walk(self.enter(node, entry), below, matcher, crosses)
@@ -109,7 +109,7 @@ class Trees:
                 or matcher.matches(below)
                 or (crosses and mode == LINK and matcher.directory(below) != "none")
             ):
-                yield Blob(below, mode, oid, store)
+                yield Blob(below, mode, entry.oid, store)
 
     def _load(self, node: Node, entries: tuple[TreeEntry, ...], path: bytes, matcher: PathMatcher | None) -> None:
         """Read the trees of the next level together: one question at a time would take most of a walk."""

@@ -25,17 +25,20 @@ from conveyor.keys.key import hash_value
 
 LATEST_MS = 9_999_999_999_999  # in the year 2286; a name has 13 digits for it
 
-_STAGE_TEXT = r"([0-9a-f]{56})-([0-9]{13})-([0-9a-f]{8})"
-_STAGE = re.compile(_STAGE_TEXT, re.ASCII)
-_MARK = re.compile(rf"({_STAGE_TEXT})-(un)?rejected(?:-([1-9][0-9]{{0,8}}))?", re.ASCII)
-_COPY = re.compile(rf"({_STAGE_TEXT})-copied-([0-9a-f]{{16}})", re.ASCII)
+_STAGE = re.compile(r"([0-9a-f]{56})-([0-9]{13})-([0-9a-f]{8})", re.ASCII)
+_STAGE_CHARACTERS = 56 + 1 + 13 + 1 + 8
+# Of those that are seldom met only the begin is looked at mostly.
+_MARK = r"-(un)?rejected(?:-([1-9][0-9]{0,8}))?"
+_COPY = r"-copied-([0-9a-f]{16})"
 _SHORT_TEXT = r"[0-9a-f]{16}-[0-9]{13}-[0-9a-f]{8}"
-_MANAGED = re.compile(r"managed-image-[A-Za-z0-9_.-]+", re.ASCII)
-_COMMIT = re.compile(rf"meta-[0-9a-f]{{12}}_[0-9a-f]{{40,64}}_{_SHORT_TEXT}", re.ASCII)
-_CUSTOM_TAG = re.compile(rf"custom-tag-{_SHORT_TEXT}_[A-Za-z0-9_.-]+", re.ASCII)
+_RECORDS = {
+    "managed-image-": r"[A-Za-z0-9_.-]+",
+    "meta-": rf"[0-9a-f]{{12}}_[0-9a-f]{{40,64}}_{_SHORT_TEXT}",
+    "custom-tag-": rf"{_SHORT_TEXT}_[A-Za-z0-9_.-]+",
+}
 _LONGEST = 128
-_INDEX = re.compile(r"index-[0-9a-f]{56}", re.ASCII)
-_IMPORT = re.compile(r"import-([0-9a-f]{56})-([0-9a-f]{56})", re.ASCII)
+_INDEX = r"index-[0-9a-f]{56}"
+_IMPORT = r"import-([0-9a-f]{56})-([0-9a-f]{56})"
 
 
 class StageName(Struct, frozen=True, order=True):
@@ -74,8 +77,11 @@ def stage_name(digest: str, timestamp_ms: int, image_digest: str) -> StageName:
 
 def parse_mark(text: str) -> Mark | None:
     """The mark of a name; None for any other name."""
-    match = _MARK.fullmatch(text)
-    return Mark(match[1], int(match[6] or 1), match[5] is not None) if match else None
+    stage, rest = text[:_STAGE_CHARACTERS], text[_STAGE_CHARACTERS:]
+    if not rest.startswith(("-rejected", "-unrejected")) or parse_stage_name(stage) is None:
+        return None
+    match = re.fullmatch(_MARK, rest)
+    return Mark(stage, int(match[2] or 1), match[1] is not None) if match else None
 
 
 def import_record_name(source: str, digest: str) -> str:
@@ -85,7 +91,7 @@ def import_record_name(source: str, digest: str) -> str:
 
 def parse_import_record(text: str) -> tuple[str, str] | None:
     """Source and digest of an import record; None for any other name."""
-    match = _IMPORT.fullmatch(text)
+    match = re.fullmatch(_IMPORT, text) if text.startswith("import-") else None
     return (match[1], match[2]) if match else None
 
 
@@ -96,15 +102,18 @@ def copy_record_name(stage: StageName, digest: str) -> str:
 
 def parse_copy_record(text: str) -> tuple[str, str] | None:
     """The stage's name and the 16 digits of a record of a copy; None for any other name."""
-    match = _COPY.fullmatch(text)
-    return (match[1], match[5]) if match else None
+    stage, rest = text[:_STAGE_CHARACTERS], text[_STAGE_CHARACTERS:]
+    if not rest.startswith("-copied-") or parse_stage_name(stage) is None:
+        return None
+    match = re.fullmatch(_COPY, rest)
+    return (stage, match[1]) if match else None
 
 
 def managed_image_name(image: str) -> str:
     """The record that a project has an image; scripts know this form of the names from werf."""
     plain = image.replace(" ", "__space__").replace("/", "__slash__").replace("+", "__plus__") or "__nameless__"
     text = f"managed-image-{plain}"
-    if len(text) <= _LONGEST and _MANAGED.fullmatch(text):
+    if len(text) <= _LONGEST and is_record_of_build(text):
         return text
     readable = re.sub(r"[^A-Za-z0-9_.-]+", "-", plain)[:80]
     return f"managed-image-{readable}-{hash_value(image)[:12]}"
@@ -128,12 +137,14 @@ def index_name(stages: Mapping[str, str]) -> str:
 
 def is_index_name(text: str) -> bool:
     """Whether a name is that of an index."""
-    return _INDEX.fullmatch(text) is not None
+    return text.startswith("index-") and re.fullmatch(_INDEX, text) is not None
 
 
 def is_record_of_build(text: str) -> bool:
     """Whether a name is a record of an image, of a commit or of a custom tag."""
-    return any(form.fullmatch(text) is not None for form in (_MANAGED, _COMMIT, _CUSTOM_TAG))
+    return any(
+        text.startswith(begin) and re.fullmatch(rest, text[len(begin) :]) is not None for begin, rest in _RECORDS.items()
+    )
 
 
 def is_record_of_stage(text: str, stages: Collection[StageName]) -> bool:
@@ -141,7 +152,7 @@ def is_record_of_stage(text: str, stages: Collection[StageName]) -> bool:
     mark = parse_mark(text)
     if mark is not None:
         return parse_stage_name(mark.stage) in stages
-    if _COMMIT.fullmatch(text) or _CUSTOM_TAG.fullmatch(text):
+    if text.startswith(("meta-", "custom-tag-")) and is_record_of_build(text):
         return any(_short(stage) in text for stage in stages)
     return True
 

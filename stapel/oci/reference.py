@@ -20,11 +20,11 @@ DEFAULT_TAG = "latest"
 
 _DOCKER_HUB_NAMES = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
-_HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:.]+\])(?::([0-9]{{1,5}}))?")
+_HOST = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:.]+\])(?::([0-9]{{1,5}}))?"
 _PATH = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
-_IMAGE_ID = re.compile(r"[0-9a-f]{64}")
+_IMAGE_ID = r"[0-9a-f]{64}"
 _LONGEST_REPOSITORY = 255
 
 
@@ -70,7 +70,7 @@ def parse_reference(text: str, *, default_registry: str = DOCKER_HUB) -> Referen
     if colon and not is_tag(tag):
         raise _bad(text, f"{tag!r} is no tag: letters, digits, `_`, `.` and `-`, at most 128, not starting with `.` or `-`")
     if registry == DOCKER_HUB and "/" not in path:
-        if _IMAGE_ID.fullmatch(path):
+        if re.fullmatch(_IMAGE_ID, path):
             raise _bad(text, "64 hexadecimal digits are an image id, not a name")
         if path:
             path = f"library/{path}"
@@ -128,7 +128,7 @@ def _is_host(text: str) -> bool:
 
 
 def _host(text: str, host: str) -> str:
-    match = _HOST.fullmatch(host)
+    match = re.fullmatch(_HOST, host)
     if match is None:
         raise _bad(text, f"{host!r} is no host name")
     if match[1] is not None and not 0 < int(match[1]) < 65536:

@@ -7,7 +7,9 @@ The tables of fields are the one source of three readers: decoders (which names 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from typing import Literal
+
+from msgspec import Struct
 
 Takes = Literal[
     "text",  # any scalar, as it is written
@@ -23,7 +25,7 @@ Takes = Literal[
 ]
 
 
-class Field(NamedTuple):
+class Field(Struct, frozen=True):
     """A field of a map. `default` is in words for people, "" where there is nothing to say.
 
     `group`: of the fields of a map that have one group, exactly one is given; with `?` in front at most one.
