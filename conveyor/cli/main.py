@@ -17,6 +17,8 @@ _OBJECTS_UNTIL_COLLECTION = 50_000
 def main() -> None:
     """Run a command, and exit with its status."""
     gc.set_threshold(_OBJECTS_UNTIL_COLLECTION)
+    if sys.stdin is None or sys.stdout is None or sys.stderr is None:
+        _open_standard_files()
     try:
         status = _run(sys.argv[1:])
     except KeyboardInterrupt:
@@ -27,6 +29,17 @@ def main() -> None:
             raise
         status = ended.code
     _leave(status)
+
+
+def _open_standard_files() -> None:
+    """Whoever starts us with one of them closed reads nothing there. What we open next would be taken for it."""
+    for number, mode in enumerate("rww"):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the least number that is free
+            stream = open(number, mode, closefd=False)  # noqa: SIM115 -- for the life of the process
+            setattr(sys, ("stdin", "stdout", "stderr")[number], stream)
 
 
 def _run(arguments: list[str]) -> int:

@@ -9,21 +9,22 @@ import contextlib
 import io
 import os
 import signal
-import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import IO, BinaryIO, TypeVar, cast
+from typing import IO, TYPE_CHECKING, BinaryIO, TypeVar, cast
 
 from conveyor.errors import GitError
 from conveyor.gitrepo.invocation import SETTINGS, git_environment
+from conveyor.gitrepo.spawning import Process, git_missing, start_git
+
+if TYPE_CHECKING:
+    from subprocess import CompletedProcess
 
 T = TypeVar("T")
 
 LARGE_BYTES = 8 << 20  # a blob above this is never held in memory
 _POOL = 4  # processes for contents
 _AT_ONCE = 800  # questions, of 65 bytes at most: a pipe holds them all, so neither side waits for the other
-_PIPE_BYTES = 1 << 18
-_BUFFER_BYTES = 1 << 16
 _MANY = 200  # questions from which on a process of their own is less than what asking in turns costs
 _CHUNK_BYTES = 1 << 20
 
@@ -35,11 +36,13 @@ def run_git(
     feed: bytes = b"",
     timeout_s: float | None = None,
     detached: bool = False,
-) -> subprocess.CompletedProcess[bytes]:
+) -> CompletedProcess[bytes]:
     """Run git to its end; its status is for the caller to judge. `GitError` (`git_missing`).
 
     `detached`: without a terminal that anything could ask at. `subprocess.TimeoutExpired` after `timeout_s`.
     """
+    import subprocess
+
     try:
         process = subprocess.Popen(
             ["git", *SETTINGS, *arguments],
@@ -50,7 +53,7 @@ def run_git(
             start_new_session=detached,
         )
     except FileNotFoundError as error:
-        raise _git_missing() from error
+        raise git_missing() from error
     with process:
         try:
             output, said = process.communicate(feed, timeout_s)
@@ -70,13 +73,14 @@ class Asked:
     def __init__(self, arguments: Sequence[str | bytes]) -> None:
         """`GitError` (`git_missing`)."""
         self._complaints = _file_in_memory()  # as long as the process
-        self._process: subprocess.Popen[bytes] | None = _start(arguments, git_environment(), stderr=self._complaints)
+        self._process: Process | None = start_git(arguments, git_environment(), stderr=self._complaints)
 
     def answer(self) -> tuple[int, bytes, bytes]:
         """Status, output and complaints of git when it has ended; once."""
         assert self._process is not None
-        output, _ = self._process.communicate()
-        status, self._process = self._process.returncode, None
+        with self._process.stdout:
+            output = self._process.stdout.read()
+        status, self._process = self._process.wait(), None
         with self._complaints:
             self._complaints.seek(0)
             return status, output, self._complaints.read()
@@ -84,10 +88,8 @@ class Asked:
     def close(self) -> None:
         """End git, whatever it has not said. Closing twice is fine."""
         if self._process is not None:
-            assert self._process.stdout is not None
             self._process.kill()
             self._process.stdout.close()
-            self._process.wait()
             self._process = None
             self._complaints.close()
 
@@ -176,7 +178,7 @@ class CatFile:
 
     def stream(self, oid: str) -> BinaryIO:
         """The content of a blob from a process of its own."""
-        return cast(BinaryIO, _Streamed(_start(["cat-file", "blob", oid], self._environment), oid))
+        return cast(BinaryIO, _Streamed(start_git(["cat-file", "blob", oid], self._environment), oid))
 
     def see(self, more: Mapping[str, str]) -> None:
         """Ask with further variables from now on: processes that run already do not know them."""
@@ -206,13 +208,13 @@ class _Conversation:
     def __init__(self, mode: str, environment: Mapping[str, str], asked: Sequence[str] | None = None) -> None:
         self._complaints = _file_in_memory()  # as long as the process
         if asked is None:
-            self._process = _start(["cat-file", mode], environment, subprocess.PIPE, self._complaints)
+            self._process = start_git(["cat-file", mode], environment, stdin="pipe", stderr=self._complaints)
         else:
             with _file_in_memory() as questions:
                 questions.write(_lines(asked))
                 questions.seek(0)
-                self._process = _start(["cat-file", "--buffer", mode], environment, questions, self._complaints)
-        assert self._process.stdout is not None
+                arguments = ["cat-file", "--buffer", mode]
+                self._process = start_git(arguments, environment, stdin=questions, stderr=self._complaints)
         self._questions, self._answers = self._process.stdin, self._process.stdout
 
     def ask_all(self, oids: Sequence[str], answer: Callable[[str], T]) -> list[T]:
@@ -297,8 +299,7 @@ class _Conversation:
 class _Streamed:
     """The blob that a process prints; an end that comes too early is an error."""
 
-    def __init__(self, process: subprocess.Popen[bytes], oid: str) -> None:
-        assert process.stdout is not None
+    def __init__(self, process: Process, oid: str) -> None:
         self._process, self._output, self._oid = process, process.stdout, oid
 
     def read(self, size: int = -1) -> bytes:
@@ -315,9 +316,7 @@ class _Streamed:
     def close(self) -> None:
         """End the process, whatever is left unread."""
         self._output.close()
-        if self._process.poll() is None:
-            self._process.kill()
-        self._process.wait()
+        self._process.kill()
 
     def __enter__(self) -> _Streamed:
         return self
@@ -335,27 +334,6 @@ def in_memory(content: bytes) -> BinaryIO:
     return io.BytesIO(content)
 
 
-def _start(
-    arguments: Sequence[str | bytes],
-    environment: Mapping[str, str],
-    stdin: IO[bytes] | int = subprocess.DEVNULL,
-    stderr: IO[bytes] | int = subprocess.DEVNULL,
-) -> subprocess.Popen[bytes]:
-    try:
-        return subprocess.Popen(
-            ["git", *SETTINGS, *arguments],
-            stdin=stdin,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            env=environment,
-            process_group=0,
-            bufsize=_BUFFER_BYTES,
-            pipesize=_PIPE_BYTES,
-        )
-    except FileNotFoundError as error:
-        raise _git_missing() from error
-
-
 def _file_in_memory() -> IO[bytes]:
     """A file for a process. (`tempfile` takes longer to import than git to begin.)"""
     return open(os.memfd_create("git"), "w+b")
@@ -368,7 +346,3 @@ def missing_object(oid: str) -> GitError:
         reason="object_missing",
         hint="a partial clone is not enough: git fetch --refetch --no-filter; `git fsck` tells what else is missing",
     )
-
-
-def _git_missing() -> GitError:
-    return GitError("git is not found", reason="git_missing", hint="install git, or have it in PATH")

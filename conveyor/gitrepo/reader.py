@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from operator import attrgetter
-from subprocess import CompletedProcess
 from typing import TYPE_CHECKING, BinaryIO
 
 from conveyor.errors import GitError
@@ -20,6 +19,8 @@ from conveyor.gitrepo.submodules import Submodules, has_submodules
 from conveyor.gitrepo.trees import Node, Trees
 
 if TYPE_CHECKING:
+    from subprocess import CompletedProcess
+
     from conveyor.gitrepo.lfs import LfsContents, Wanted
 
 _LINKS_FOLLOWED = 40

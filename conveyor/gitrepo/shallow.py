@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import time
 
 from conveyor.gitrepo.discovery import Found
@@ -19,6 +18,8 @@ def unshallow(found: Found) -> bool:
 
     Another run of the same clone may do the same: then the end of that one is awaited.
     """
+    from subprocess import TimeoutExpired
+
     end_s = time.monotonic() + _FETCH_TIMEOUT_S
     try:
         run_git(
@@ -38,7 +39,7 @@ def unshallow(found: Found) -> bool:
             timeout_s=_FETCH_TIMEOUT_S,
             detached=True,
         )
-    except subprocess.TimeoutExpired:
+    except TimeoutExpired:
         return False
     boundary = os.path.join(found.common_dir, b"shallow")
     while os.path.exists(boundary) and os.path.exists(boundary + b".lock") and time.monotonic() < end_s:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from sys import audit as trace
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
@@ -23,6 +23,9 @@ from conveyor.gitrepo.invocation import git_environment
 from conveyor.gitrepo.objects import Commit
 from conveyor.gitrepo.processes import run_git
 from conveyor.gitrepo.status import in_work_tree
+
+if TYPE_CHECKING:
+    from subprocess import CompletedProcess
 
 _SOMEBODY = {"NAME": "conveyor", "EMAIL": "conveyor@localhost"}
 _MESSAGE = "The work tree, for conveyor --dev"
@@ -108,7 +111,7 @@ def _run(found: Found, environment: Mapping[str, str], *arguments: str) -> str:
     return done.stdout.decode().strip()
 
 
-def _ask(found: Found, environment: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[bytes]:
+def _ask(found: Found, environment: Mapping[str, str], *arguments: str) -> CompletedProcess[bytes]:
     return run_git([*in_work_tree(found), *arguments], environment=environment)
 
 

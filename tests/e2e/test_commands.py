@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import time
@@ -102,6 +103,16 @@ def containers(project, images):
 
     label = f"dev.conveyor.home={home_label(Path(project.env['CONVEYOR_HOME_DIR']))}"
     return images.client.containers(all=True, filters={"label": [label]})
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_standard_files_may_be_closed(app, closed):
+    """A file that is opened next gets the number of one that is closed, and must not be taken for it."""
+    for _ in range(2):
+        run = app.shell(f"{shlex.join(app.command('build', '--save-build-report'))} {closed}")
+        assert run.status == 0, run.output
+        assert "Traceback" not in run.output
+    assert app.build().built == {}
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["INT", "TERM"])

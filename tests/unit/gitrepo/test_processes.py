@@ -19,13 +19,21 @@ from conveyor.gitrepo.processes import LARGE_BYTES, CatFile, run_git
 def started(monkeypatch):
     """The commands of processes that are started."""
     commands = []
-    start = subprocess.Popen.__init__
+    start, spawn = subprocess.Popen.__init__, os.posix_spawnp
 
-    def note(self, args, *more, **options):
+    def note(args):
         commands.append(args[next(i for i, word in enumerate(args) if i and args[i - 1] != "-c" and word != "-c") :])
+
+    def noted_spawn(program, args, *more, **options):
+        note(args)
+        return spawn(program, args, *more, **options)
+
+    def noted_start(self, args, *more, **options):
+        note(args)
         start(self, args, *more, **options)
 
-    monkeypatch.setattr(subprocess.Popen, "__init__", note)
+    monkeypatch.setattr(os, "posix_spawnp", noted_spawn)
+    monkeypatch.setattr(subprocess.Popen, "__init__", noted_start)
     return commands
 
 
@@ -62,15 +70,17 @@ def test_no_process_is_started_before_it_is_needed(filled, started):
 
 def test_close_ends_the_processes_and_may_be_repeated(filled, started, monkeypatch):
     ended = []
-    wait = subprocess.Popen.wait
-    monkeypatch.setattr(subprocess.Popen, "wait", lambda self, timeout=None: ended.append(self) or wait(self, timeout))
+    wait = os.waitpid
+    monkeypatch.setattr(os, "waitpid", lambda pid, options: ended.append(pid) or wait(pid, options))
     repo = filled.open()
     repo.sizes(repo.files(repo.head, Selector(b""))[:10])
     started_before, count = len(started), len(ended)
     repo.close()
     repo.close()
-    assert len({id(process) for process in ended[count:]}) == started_before - 1
-    assert all(process.poll() is not None for process in ended)
+    assert len(ended[count:]) == started_before - 1
+    for pid in ended:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
 
 
 def test_many_threads_read_at_once(filled):
