@@ -35,7 +35,6 @@ def build_images(
         results = publish(rooms, results, tags)
     if rooms.caches is not None:
         rooms.caches.finish()
-    rooms.engine.rest()
     rooms.engine.note_used({stage.image_id for image in results for stage in image.stages})
     result = BuildResult(
         project=rooms.project.name,
@@ -78,6 +77,7 @@ def _resolve(rooms: Rooms, lanes: Sequence[Lane], limits: Limits) -> tuple[Image
     built: dict[str, StageResult] = {}
     for resolution in range(1, RESOLUTIONS + 1):
         results = Schedule(lanes, limits).run()
+        rooms.engine.rest()  # now: beside what is left to do
         built |= {stage.name: stage for result in results for stage in result.stages if stage.source == "built"}
         if not _has_written(results, built) or any(result.failure for result in results):
             break

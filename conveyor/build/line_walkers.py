@@ -129,20 +129,24 @@ def _look_ahead(work: Work, progress: Progress, line: Line, below: Ahead, base: 
 
     `base`: the stage of another image that `below` is built on.
     """
-    while is_run_ahead_on(below.task) and not progress.rooms.introspection.asked:
-        following = yield from _look_for_next(work, progress, below)
-        if line.ended:
-            return
-        line.known.append(following)
-        if following.is_none:
-            progress.ending = below
-        ahead = following.stage
-        if ahead is None:
-            return
-        yield Job("look", partial(make_ready, progress.rooms, base or below, ahead))
-        yield Until(lambda: len(line.known) < KNOWN or line.ended)
-        below, base = ahead, None
-    line.known.append(Next())
+    try:
+        while is_run_ahead_on(below.task) and not progress.rooms.introspection.asked:
+            following = yield from _look_for_next(work, progress, below)
+            if line.ended:
+                return
+            line.known.append(following)
+            if following.is_none:
+                progress.ending = below
+            ahead = following.stage
+            if ahead is None:
+                return
+            yield Job("look", partial(make_ready, progress.rooms, base or below, ahead))
+            work.is_underway = True
+            yield Until(lambda: len(line.known) < KNOWN or line.ended)
+            below, base = ahead, None
+        line.known.append(Next())
+    finally:
+        work.is_underway = True
 
 
 def _look_for_next(work: Work, progress: Progress, below: Ahead) -> Generator[Request, Any, Next]:
@@ -168,10 +172,6 @@ def _run(work: Work, progress: Progress, ahead: Ahead, cancel: Cancel, on: Ran |
     assert looked.why is not None
     started = StageStarted(task.image.name, task.kind.name, looked.digest, looked.why)
 
-    def begin_stage() -> None:
-        work.has_begun = True
-        progress.rooms.reporter(started)
-
     def refuse() -> BaseException | None:
         return NotStarted() if work.failed is not None else Cancelled() if cancel.is_set() else None
 
@@ -179,7 +179,7 @@ def _run(work: Work, progress: Progress, ahead: Ahead, cancel: Cancel, on: Ran |
         "make",
         partial(run, progress.rooms, task, looked, cancel, on),
         priority=(ahead.position - progress.height, progress.order),
-        started=begin_stage,
+        started=partial(progress.rooms.reporter, started),
         refuse=refuse,
         lost=lambda late: late.drop(),
     )

@@ -69,8 +69,8 @@ class Schedule:
 
     def _import_storing(self) -> Walker:
         """Import what storing takes while the first stage runs and nobody has anything else to do."""
-        yield Until(lambda: self._work.has_begun or all(progress.walked for progress in self._progress))
-        if self._work.has_begun:
+        yield Until(lambda: self._work.is_underway or all(progress.walked for progress in self._progress))
+        if self._work.is_underway:
             yield Job("look", partial(import_module, "conveyor.build.keep"))
 
     def _walk(self, progress: Progress) -> Walker:

@@ -34,14 +34,14 @@ class Blocked(Exception):
 class Work:
     """Which digests are in work, and which this run has stored. `cancel` stops all that runs.
 
-    `failed`: the first image that has. `has_begun`: to build.
+    `failed`: the first image that has. `is_underway`: a stage is built, and what follows it is made ready.
     """
 
     def __init__(self, cancel: Cancel) -> None:
         self.cancel = cancel
         self.in_work: set[str] = set()
         self.failed: str | None = None
-        self.has_begun = False
+        self.is_underway = False
         self._stored: list[str] = []  # digests, in the order in which this run has stored them
 
     def look(self, progress: Progress, task: Task) -> Generator[Request, Any, Looked | None]:
