@@ -25,7 +25,7 @@ def run_build(command: BuildCommand) -> int:
     project, storage, build = command.project, command.storage, command.build
     from conveyor.cli.projects import ask_git, open_project
 
-    asked = ask_git(project)  # git starts while modules are imported
+    opening = ask_git(project)  # git starts while modules are imported
     from conveyor.build.building import build_images
     from conveyor.build.preflight import check_mappings
     from conveyor.build.schedule import Limits
@@ -39,7 +39,7 @@ def run_build(command: BuildCommand) -> int:
     from conveyor.images.graph import needed_images
 
     started_s = time.monotonic()
-    opened = open_project(project, virtual_merge=build.virtual_merge, builds=True, asked=asked)
+    opened = open_project(project, virtual_merge=build.virtual_merge, builds=True, opening=opening)
     opens_shells = build.introspect_error or build.introspect_before_error or bool(build.introspect_stages)
     reporter = Watched(make_view(command.log, live=not opens_shells))
     try:

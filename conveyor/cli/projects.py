@@ -22,7 +22,7 @@ from conveyor.gitrepo.clones import Clones
 
 if TYPE_CHECKING:
     from conveyor.config.rendering import Rendering, Surroundings
-    from conveyor.gitrepo.processes import Asked
+    from conveyor.gitrepo.opening import Opening
     from conveyor.gitrepo.remotes import FetchedRemotes
 
 INCLUDES_FILE = "werf-includes.yaml"
@@ -106,11 +106,12 @@ def _directory(options: ProjectOptions) -> Path:
     return options.dir.resolve()
 
 
-def ask_git(options: ProjectOptions) -> Asked:
+def ask_git(options: ProjectOptions) -> Opening:
     """Begin to ask git for the repository that `open_project` opens. `UsageError`, `GitError`."""
-    from conveyor.gitrepo.discovery import ask
+    from conveyor.gitrepo.opening import begin
 
-    return ask(str(options.git_work_tree or _directory(options)))
+    asks_status = not options.loose_giterminism and not options.dev
+    return begin(str(options.git_work_tree or _directory(options)), asks_status=asks_status)
 
 
 def _repository(
@@ -120,7 +121,7 @@ def _repository(
     *,
     asks_status: bool,
     virtual_merge: bool = False,
-    asked: Asked | None = None,
+    opening: Opening | None = None,
 ) -> Repository:
     from conveyor.gitrepo.repository import open_repository
 
@@ -131,7 +132,7 @@ def _repository(
         asks_status=asks_status,
         home_dir=str(options.home_dir),
         clones=clones,
-        asked=asked,
+        opening=opening,
     )
 
 
@@ -142,18 +143,20 @@ def open_project(
     builds: bool = False,
     checks_work_tree: bool = True,
     show: Callable[[bytes], object] | None = None,
-    asked: Asked | None = None,
+    opening: Opening | None = None,
 ) -> OpenProject:
     """Find the repository and read the configuration from the commit (with `--loose-giterminism`: from the disk).
 
     `builds`: the caller goes on looking for what is to be refused, raises all of it together (`refusals.raise_any`), and
     tells the warnings. Others get a `GiterminismError` here, and warnings are told. Without `checks_work_tree` it may differ
-    from the commit. `show` is given the text before anything is looked for in it. `asked`: by `ask_git`, before.
+    from the commit. `show` is given the text before anything is looked for in it. `opening`: by `ask_git`, before.
     """
     directory = _directory(options)
     checks_work_tree = checks_work_tree and not options.loose_giterminism
     clones = make_clones(options)
-    repo = _repository(options, directory, clones, asks_status=checks_work_tree, virtual_merge=virtual_merge, asked=asked)
+    repo = _repository(
+        options, directory, clones, asks_status=checks_work_tree, virtual_merge=virtual_merge, opening=opening
+    )
     try:
         opened = _read(options, repo, clones, directory, checks_work_tree, show)
         if not builds:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 
+from conveyor.errors import GitError
 from conveyor.gitrepo.api import Blob, Change, Repository, Selector
 from conveyor.gitrepo.clones import Clones
 from conveyor.gitrepo.discovery import Found, find
@@ -12,11 +14,12 @@ from conveyor.gitrepo.invocation import git_environment
 from conveyor.gitrepo.matching import PathMatcher, compile_matcher
 from conveyor.gitrepo.merges import Merges
 from conveyor.gitrepo.objects import Objects
+from conveyor.gitrepo.opening import Opening, begin
 from conveyor.gitrepo.plain_trees import PlainTrees
 from conveyor.gitrepo.processes import Asked
 from conveyor.gitrepo.reader import Reader
 from conveyor.gitrepo.shallow import unshallow
-from conveyor.gitrepo.status import ask_status, read_status
+from conveyor.gitrepo.status import ask_status, in_work_tree, read_status
 from conveyor.gitrepo.submodules import FetchSubmodule, Submodules
 from conveyor.gitrepo.work_tree import commit_work_tree, dev_area
 
@@ -29,23 +32,28 @@ def open_repository(
     asks_status: bool = False,
     home_dir: str,
     clones: Clones | None = None,
-    asked: Asked | None = None,
+    opening: Opening | None = None,
 ) -> Repository:
     """The repository of a directory at HEAD; with `dev`, at a commit made of the work tree, kept below `home_dir`.
 
     `virtual_merge` says that HEAD is a merge that will not stay; one that is on no branch is found to be. `asks_status`
     says that `uncommitted` will be asked for: git then looks at the work tree meanwhile. Submodules that are not here are
-    fetched into `clones`; without these they are an error. `asked`: see `find`.
+    fetched into `clones`; without these they are an error. `opening`: what was asked before of the directory.
     `GitError` (`not_a_repository`, `no_commits`, `safe_directory`, `bare`, `git_missing`, `git_too_old`).
     """
-    return GitRepository(
-        find(directory, asked),
-        dev=dev,
-        virtual_merge=virtual_merge,
-        asks_status=asks_status,
-        home_dir=home_dir,
-        clones=clones,
-    )
+    opening = opening or begin(directory, asks_status=asks_status and not dev)
+    try:
+        return GitRepository(
+            find(directory, opening.place),
+            opening.status,
+            dev=dev,
+            virtual_merge=virtual_merge,
+            home_dir=home_dir,
+            clones=clones,
+        )
+    except BaseException:
+        opening.close()
+        raise
 
 
 def _fetch_submodules(clones: Clones) -> FetchSubmodule:
@@ -65,7 +73,14 @@ class GitRepository(Reader):
     """See `Repository`. What was asked once is remembered: a run sees one state."""
 
     def __init__(
-        self, found: Found, *, dev: bool, virtual_merge: bool, asks_status: bool, home_dir: str, clones: Clones | None
+        self,
+        found: Found,
+        status: Asked | None,
+        *,
+        dev: bool,
+        virtual_merge: bool,
+        home_dir: str,
+        clones: Clones | None,
     ) -> None:
         self._found = found
         self._dev, self._virtual_merge = dev, virtual_merge
@@ -73,14 +88,14 @@ class GitRepository(Reader):
         self._was_deepened = False
         self._lock = threading.Lock()
         self._uncommitted: tuple[Change, ...] | None = None
-        self._status = ask_status(found) if asks_status and not dev else None
+        self._status = status
         area = dev_area(found, home_dir) if dev else None
         environment = git_environment(area.reading if area is not None else {})
         fetch = _fetch_submodules(clones) if clones is not None else None
         submodules = Submodules(found.root, (found.git_dir, found.common_dir), environment, fetch)
         is_stopped = clones.is_stopped if clones is not None else None
         super().__init__(submodules, found.git_dir, PlainTrees(home_dir, found.common_dir), home_dir, is_stopped)
-        if asks_status:
+        if status is not None:
             submodules.own.expect_questions()
         self._is_shallow = found.is_shallow
         if area is not None:
@@ -150,8 +165,14 @@ class GitRepository(Reader):
             return ()
         with self._lock:
             if self._uncommitted is None:
-                self._uncommitted = read_status(self._status or ask_status(self._found))
+                self._uncommitted = self._read_status()
             return self._uncommitted
+
+    def _read_status(self) -> tuple[Change, ...]:
+        if self._status is not None:
+            with suppress(GitError):  # the directory is in no repository, and a variable names one
+                return read_status(self._status)
+        return read_status(ask_status(in_work_tree(self._found)))
 
     def select_changes(self, changes: Iterable[Change], selector: Selector) -> Iterator[Change]:
         """See `Repository`."""

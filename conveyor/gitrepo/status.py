@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from conveyor.errors import GitError
 from conveyor.gitrepo.api import Change, ChangeKind
@@ -11,9 +11,9 @@ from conveyor.gitrepo.invocation import STATUS, changed_path
 from conveyor.gitrepo.processes import Asked
 
 
-def ask_status(found: Found) -> Asked:
-    """Begin to look at the work tree, in which git takes its time where it is large."""
-    return Asked([*in_work_tree(found), *STATUS])
+def ask_status(place: Sequence[str | bytes]) -> Asked:
+    """Begin to look at the work tree to which the arguments `place` lead git."""
+    return Asked([*place, *STATUS])
 
 
 def read_status(asked: Asked) -> tuple[Change, ...]:
