@@ -13,6 +13,7 @@ from stapel.oci.api import Descriptor, ImageView
 from stapel.oci.compress import decompressed
 from stapel.sandbox.cell import Cell, CellError, Cells
 from stapel.sandbox.filling import fill, lowers
+from stapel.sandbox.pipes import make_pipe
 from stapel.sandbox.records import Layer
 from stapel.sandbox.store import Store
 
@@ -88,7 +89,7 @@ def apply_again(
 def _apply(cell: Cell, content: BinaryIO, below: Sequence[Layer], filling: str, diff_id: str, *, listed: bool) -> int:
     """Have a worker apply a layer, compressed or not; the size of its tar. `Broken` where it has not the diff id given."""
     digest, size_bytes = hashlib.sha256(), 0
-    reading, writing = os.pipe2(os.O_CLOEXEC)
+    reading, writing = make_pipe()
     with os.fdopen(writing, "wb", 0) as stream:
         how = {"has_layer": True, "foreign": True, "listed": listed, "run": None}
         try:

@@ -5,7 +5,6 @@ Apart from the engine's door because a run that has nothing to build never comes
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sys
 import time
@@ -23,6 +22,7 @@ from stapel.sandbox.cell import Cell, CellError, Cells
 from stapel.sandbox.cleaner import Cleaner
 from stapel.sandbox.filling import fill, lowers, path_of
 from stapel.sandbox.held import SandboxHeld
+from stapel.sandbox.pipes import PIPE_BYTES, make_pipe
 from stapel.sandbox.readying import Expected, Readied, Running
 from stapel.sandbox.records import Layer
 from stapel.sandbox.runs import Prepared, Runs
@@ -34,8 +34,6 @@ from stapel.sandbox.tree import SandboxTree
 if TYPE_CHECKING:
     from stapel.oci.layer import LayerResult
     from stapel.sandbox.program import Program
-
-_PIPE_BYTES = 1 << 20
 
 
 class Filled(Struct, frozen=True):
@@ -202,10 +200,8 @@ class Builds:
         """That of an open directory, which may get another name meanwhile."""
         under = path_of(below) if below is not None else b""
         with self._cells.take() as cell:
-            reading, writing = os.pipe2(os.O_CLOEXEC)
+            reading, writing = make_pipe()
             with os.fdopen(reading, "rb") as stream:
-                with suppress(PermissionError):  # this user has many pipes
-                    fcntl.fcntl(reading, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
                 try:
                     cell.begin("send_layer", [writing, snapshot], below=under)
                 finally:
@@ -268,10 +264,10 @@ class Builds:
             files: list[int] = []
             stream = theirs = None
             if plan is not None:
-                reading, writing = os.pipe2(os.O_CLOEXEC)
+                reading, writing = make_pipe()
                 theirs = resources.enter_context(ExitStack())
                 theirs.callback(os.close, reading)
-                stream = resources.enter_context(os.fdopen(writing, "wb", _PIPE_BYTES))
+                stream = resources.enter_context(os.fdopen(writing, "wb", PIPE_BYTES))
                 files.append(reading)
             if prepared is not None:
                 files += prepared.files
