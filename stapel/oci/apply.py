@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
+from contextlib import closing
 from typing import Literal
 
 from msgspec import Struct
@@ -23,10 +24,10 @@ from stapel.oci.directories import OpenDirectory, remove_tree
 from stapel.oci.errors import BadLayer
 from stapel.oci.layer import OPAQUE, WHITEOUT
 from stapel.oci.metadata import Settings, drop_xattrs, metadata_of, raise_for, show
+from stapel.oci.nursery import Nursery
 from stapel.oci.overlay import LowerTree, is_whiteout
 from stapel.oci.parents import MOST_PATH_BYTES, Parents, split_path, too_long
 
-_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _WHOLE_BYTES = 1 << 18
 _AUFS = b".wh..wh."  # what aufs kept for itself: nothing of an image
 
@@ -68,16 +69,17 @@ def apply_layer(
     diff_id: str = "",
     limits: Limits = NO_LIMITS,
     on_member: Callable[[Member], None] | None = None,
+    place: bytes = b"",
 ) -> AppliedLayer:
     """Apply a layer (a tar, plain or compressed by gzip or zstd) to the open directory `root`.
 
     The stream is read to its end, and its diff id compared with the one expected. `on_member` is told of each entry as it
-    stands in the tar. `BadLayer` names the entry and its fault;
+    stands in the tar; `place` is that of `Nursery`. `BadLayer` names the entry and its fault;
     `OSError` (a full disk) is passed on. Both leave a part of the layer behind: apply to a place that can be thrown away.
     """
     reader = LayerReader(layer, limits)
-    with OpenDirectory(root) as at:
-        applying = _Applying(reader, at, form)
+    with OpenDirectory(root) as at, closing(Nursery(place)) as nursery:
+        applying = _Applying(reader, at, form, nursery)
         for member in reader.members():
             if on_member is not None:
                 on_member(member)
@@ -93,10 +95,11 @@ def apply_layer(
 
 
 class _Applying:
-    def __init__(self, reader: LayerReader, at: OpenDirectory, form: Form) -> None:
+    def __init__(self, reader: LayerReader, at: OpenDirectory, form: Form, nursery: Nursery) -> None:
         self._reader = reader
         self._at = at
         self._form = form
+        self._nursery = nursery
         self._parents = Parents(at, form.overlay, form.below)
         self._settings = Settings(owners=form.owners)
         self._parent_written: bytes | None = None  # of the last entry; None: `at` is somewhere else
@@ -159,10 +162,10 @@ class _Applying:
 
     def _lay_file(self, name: bytes, member: Member, device: bytes = b"") -> None:
         try:
-            fd = os.open(name, _CREATE, 0o600, dir_fd=self._at.fd)
+            fd = self._nursery.make_file(name, self._at.fd)
         except FileExistsError:
             self._remove(name)
-            fd = os.open(name, _CREATE, 0o600, dir_fd=self._at.fd)
+            fd = self._nursery.make_file(name, self._at.fd)
         try:
             if member.extents is not None:
                 self._write_extents(fd, member)
@@ -195,13 +198,13 @@ class _Applying:
     def _lay_directory(self, name: bytes, member: Member) -> None:
         path = self._parents.path(name)
         try:
-            os.mkdir(name, 0o700, dir_fd=self._at.fd)
+            self._nursery.make_directory(name, self._at.fd)
         except FileExistsError:
             found = os.stat(name, dir_fd=self._at.fd, follow_symlinks=False)
             if not stat.S_ISDIR(found.st_mode):
                 # What this layer had here before, or its whiteout, has replaced all that is below.
                 self._remove(name)
-                os.mkdir(name, 0o700, dir_fd=self._at.fd)
+                self._nursery.make_directory(name, self._at.fd)
                 self._parents.hide_below(name)
             else:
                 self._merged.add(path)
@@ -260,7 +263,7 @@ class _Applying:
             raise _no_target(member)
 
     def _copy_up(self, name: bytes, path: bytes, lower: Member, below: LowerTree) -> None:
-        fd = os.open(name, _CREATE, 0o600, dir_fd=self._at.fd)
+        fd = self._nursery.make_file(name, self._at.fd)
         try:
             with below.open(path) as content:
                 while piece := content.read(_WHOLE_BYTES):

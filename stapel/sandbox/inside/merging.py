@@ -60,14 +60,15 @@ class Overlays:
         from stapel.oci.overlay import OverlayLayers
 
         root = os.open(filling + b"/fs", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        place = filling + b"-place"
         try:
             if planned:
-                apply_layer(stream, root, Form(overlay="user.", devices="placeholder", owners=owners))
+                apply_layer(stream, root, Form(overlay="user.", devices="placeholder", owners=owners), place=place)
                 return
             below = self.read(lowers)
             try:
-                tree = OverlayLayers([below])
-                apply_layer(stream, root, Form(overlay="user.", below=tree, devices="placeholder", owners=owners))
+                form = Form(overlay="user.", below=OverlayLayers([below]), devices="placeholder", owners=owners)
+                apply_layer(stream, root, form, place=place)
             finally:
                 os.close(below)
                 self.leave()
