@@ -186,7 +186,7 @@ def _read(
     checks_work_tree: bool,
     show: Callable[[bytes], object] | None,
 ) -> OpenProject:
-    from conveyor.config.reading import parse_project  # noqa: F401 -- what takes its time while git starts
+    from conveyor.config.assembly import assemble  # noqa: F401 -- while git looks at the work tree, which is waited for soon
 
     prefix = _below(repo.root, directory)
     file = os.path.normpath(options.giterminism_config or DEFAULT_FILE)
