@@ -27,7 +27,7 @@ LATEST_MS = 9_999_999_999_999  # in the year 2286; a name has 13 digits for it
 
 _STAGE = re.compile(r"([0-9a-f]{56})-([0-9]{13})-([0-9a-f]{8})", re.ASCII)
 _STAGE_CHARACTERS = 56 + 1 + 13 + 1 + 8
-# Of those that are seldom met only the begin is looked at mostly.
+# Compiled when one is met, which is told by how it begins: most names are those of stages.
 _MARK = r"-(un)?rejected(?:-([1-9][0-9]{0,8}))?"
 _COPY = r"-copied-([0-9a-f]{16})"
 _SHORT_TEXT = r"[0-9a-f]{16}-[0-9]{13}-[0-9a-f]{8}"

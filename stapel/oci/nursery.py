@@ -50,17 +50,28 @@ class Nursery:
         with suppress(FileNotFoundError):
             os.stat(name, dir_fd=directory, follow_symlinks=False)
             raise FileExistsError
-        os.mkdir(b"new", 0o700, dir_fd=self._at)
-        os.rename(b"new", name, src_dir_fd=self._at, dst_dir_fd=directory)
+        try:
+            os.mkdir(b"new", 0o700, dir_fd=self._at)
+            os.rename(b"new", name, src_dir_fd=self._at, dst_dir_fd=directory)
+        except OSError:  # it may be another file system, or count for another quota
+            self._leave()
+            os.mkdir(name, 0o700, dir_fd=directory)
 
     def close(self) -> None:
         """Remove what is ours."""
-        if self._at >= 0:
-            os.close(self._at)
-            self._at = -1
+        self._leave()
         for path in self._ours:
             with suppress(OSError):
                 os.rmdir(path)
+
+    def _leave(self) -> None:
+        """Make everything where it belongs from now on."""
+        self._place = b""
+        if self._at >= 0:
+            with suppress(OSError):
+                os.rmdir(b"new", dir_fd=self._at)
+            os.close(self._at)
+            self._at = -1
 
     def _move(self) -> None:
         """Go on where making a file is quick, if there is such a place; each new directory of ours stands at another one."""

@@ -45,10 +45,10 @@ class Wholes:
         root = os.open(filling + b"/fs", _DIRECTORY)
         try:
             if not listed:
-                apply_layer(stream, root, form, place=filling + b"-place")
+                apply_layer(stream, root, form)
                 return
             with open(filling + LIST, "wb") as out:
-                apply_layer(stream, root, form, on_member=partial(_put_member, out), place=filling + b"-place")
+                apply_layer(stream, root, form, on_member=partial(_put_member, out))
         finally:
             os.close(root)
 

@@ -1,5 +1,6 @@
 """What a nursery does where making a file takes long: by a clock of the test."""
 
+import errno
 import io
 import os
 from contextlib import closing
@@ -113,6 +114,20 @@ def test_places_that_cannot_be_made_are_done_without(clock, root, tmp_path):
         make_files(nursery, root, 300)
         nursery.make_directory(b"a", root)
     assert len(os.listdir(root)) == 301
+
+
+def test_what_cannot_be_moved_is_made_where_it_belongs(clock, root, place, tmp_path, monkeypatch):
+    def refuse(source, target, **directories):
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    clock.step_ns = SLOW_NS
+    with closing(Nursery(place)) as nursery:
+        make_files(nursery, root, 64)
+        monkeypatch.setattr(os, "rename", refuse)
+        for name in (b"a", b"b"):
+            nursery.make_directory(name, root)
+    assert places(tmp_path) == []
+    assert {"a", "b"} < set(os.listdir(root))
 
 
 def tree(path):
