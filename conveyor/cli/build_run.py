@@ -31,12 +31,14 @@ def run_build(command: BuildCommand) -> int:
     from conveyor.build.schedule import Limits
     from conveyor.build.tags import CustomTags
     from conveyor.cli.remember import Asked, Watched, remember
-    from conveyor.cli.session import find_agent, open_places, open_rooms
+    from conveyor.cli.session import find_agent, import_engine, open_places, open_rooms
     from conveyor.cli.view import make_view
     from conveyor.config.selection import select_images
     from conveyor.errors import Interrupted
     from conveyor.events.api import Fetching, Warned
     from conveyor.images.graph import needed_images
+
+    import_engine(storage)
 
     started_s = time.monotonic()
     opened = open_project(project, virtual_merge=build.virtual_merge, builds=True, opening=opening)

@@ -63,6 +63,14 @@ def _make_home(home_dir: Path) -> None:
         scatter(str(home_dir))
 
 
+def import_engine(storage: StorageOptions) -> None:
+    """Import what `make_engine` will, for who is waiting for something else soon."""
+    if storage.engine == "docker":
+        import stapel.docker.engine
+    else:
+        import stapel.sandbox.engine  # noqa: F401
+
+
 def make_engine(
     project: str, places: Places, storage: StorageOptions, warn: Callable[[str], None], *, dockerfile_of: str | None = None
 ) -> Engine:
