@@ -84,8 +84,14 @@ class SandboxImage:
             return self._open_blob(layer.blob)
         if layer.diff_id not in self._made:
             made = self._compress(number)
+            if made.digest != blob.digest:  # seen once in some hundred thousand times, with the right tar, and not explained
+                made = self._compress(number)
             if made.digest != blob.digest:
-                raise Broken(f"layer {layer.diff_id} is {made.digest} when it is compressed, and was {blob.digest}")
+                self._made.pop(layer.diff_id).close()
+                raise Broken(
+                    f"layer {layer.diff_id} is {made.digest} when it is compressed, and was {blob.digest}",
+                    hint="run the command again: it takes what the layer is now",
+                )
         # A reading of its own: several may be under way at once.
         return cast(BinaryIO, open(f"/proc/self/fd/{self._made[layer.diff_id].fileno()}", "rb"))
 
