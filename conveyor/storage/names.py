@@ -77,11 +77,8 @@ def stage_name(digest: str, timestamp_ms: int, image_digest: str) -> StageName:
 
 def parse_mark(text: str) -> Mark | None:
     """The mark of a name; None for any other name."""
-    stage, rest = text[:_STAGE_CHARACTERS], text[_STAGE_CHARACTERS:]
-    if not rest.startswith(("-rejected", "-unrejected")) or parse_stage_name(stage) is None:
-        return None
-    match = re.fullmatch(_MARK, rest)
-    return Mark(stage, int(match[2] or 1), match[1] is not None) if match else None
+    match = _match_behind_stage(_MARK, ("-rejected", "-unrejected"), text)
+    return Mark(text[:_STAGE_CHARACTERS], int(match[2] or 1), match[1] is not None) if match else None
 
 
 def import_record_name(source: str, digest: str) -> str:
@@ -102,11 +99,8 @@ def copy_record_name(stage: StageName, digest: str) -> str:
 
 def parse_copy_record(text: str) -> tuple[str, str] | None:
     """The stage's name and the 16 digits of a record of a copy; None for any other name."""
-    stage, rest = text[:_STAGE_CHARACTERS], text[_STAGE_CHARACTERS:]
-    if not rest.startswith("-copied-") or parse_stage_name(stage) is None:
-        return None
-    match = re.fullmatch(_COPY, rest)
-    return (stage, match[1]) if match else None
+    match = _match_behind_stage(_COPY, ("-copied-",), text)
+    return (text[:_STAGE_CHARACTERS], match[1]) if match else None
 
 
 def managed_image_name(image: str) -> str:
@@ -165,3 +159,11 @@ def is_own_name(text: str) -> bool:
 
 def _short(stage: StageName) -> str:
     return str(StageName(stage.timestamp_ms, stage.digest[:16], stage.suffix))
+
+
+def _match_behind_stage(pattern: str, begins: tuple[str, ...], text: str) -> re.Match[str] | None:
+    """What a pattern, which begins with one of these, finds behind the name of a stage."""
+    behind = text[_STAGE_CHARACTERS:]
+    if not behind.startswith(begins) or parse_stage_name(text[:_STAGE_CHARACTERS]) is None:
+        return None
+    return re.fullmatch(pattern, behind)
